@@ -1,0 +1,253 @@
+//! The contract between `hoistd` and `hoist-runtime`: what the daemon, the spawner and the shims say to each other.
+//!
+//! ```text
+//!  hoistd ──spawner socket──▶ spawner            Hello, then Create per container (with descriptors)
+//!     │                          │ fork, or a parked shim
+//!     └────control socket────▶ shim ── clones ──▶ init ──▶ the user's process
+//!                                │
+//!                                └─ <exec root>/containers/<id>/{state.json, exit.json, shim.sock}
+//! ```
+//!
+//! - Every message is one `SOCK_SEQPACKET` datagram: a JSON document of at most [`MAX_MESSAGE`] bytes, and the
+//!   descriptors that its documentation lists, in that order.
+//! - A `hoistd` that was not there when the container started connects to `shim.sock` in the container's exec
+//!   directory and says [`ToShim::Hello`]. The newest connection is the control connection.
+//! - The shim stores `state.json` before it says `Started` and `exit.json` before it says `Exited`, by write and rename.
+//! - Every field that is added gets a serde default, so that any newer `hoistd` serves shims of every older release.
+//!
+//! Deaths. hoistd: the spawner sees its socket close and ends; shims and containers go on. Spawner: hoistd starts
+//! another. Shim: init dies with it (`PR_SET_PDEATHSIG`), and hoistd, which sees the control socket close without an
+//! `exit.json`, reports the container as killed.
+
+use serde::{Deserialize, Serialize};
+
+/// Version of this contract; the first message of either side carries it.
+pub const VERSION: u32 = 1;
+
+/// Largest message, in bytes. Anything that can be larger travels in a memfd.
+pub const MAX_MESSAGE: usize = 64 * 1024;
+
+/// Most descriptors one message carries (the kernel's `SCM_MAX_FD`).
+pub const MAX_DESCRIPTORS: usize = 253;
+
+/// Descriptor number of the spawner's socket when `hoistd` starts it.
+pub const SPAWNER_FD: i32 = 3;
+
+/// Names below `<exec root>/containers/<id>/`.
+pub mod names {
+    /// [`super::State`], while the shim lives.
+    pub const STATE: &str = "state.json";
+    /// [`super::Exit`], once the container's process has ended.
+    pub const EXIT: &str = "exit.json";
+    /// The shim's socket.
+    pub const SOCKET: &str = "shim.sock";
+}
+
+/// hoistd → spawner.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum ToSpawner {
+    /// First message. The spawner answers with a [`FromSpawner::Hello`].
+    Hello {
+        version: u32,
+        /// Parent of the containers' cgroups, below the root of each hierarchy: `/hoist`.
+        cgroup_parent: String,
+        /// How many parked shims to keep ready where joining a cgroup is slow (cgroup v1).
+        parked: usize,
+    },
+    /// Make a shim that carries out the [`Launch`].
+    ///
+    /// Descriptors: control socket, memfd with the [`Launch`] as JSON, then one per entry of [`Launch::descriptors`].
+    /// The answer comes on the control socket.
+    Create,
+}
+
+/// Spawner → hoistd.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum FromSpawner {
+    Hello { version: u32 },
+}
+
+/// All that a shim needs to make one container.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Launch {
+    pub version: u32,
+    /// The container's id: 64 hexadecimal digits.
+    pub id: String,
+    /// What each descriptor is, in order.
+    pub descriptors: Vec<Role>,
+    /// `root.path` is unused when a [`Role::Layer`] is given; `root.readonly` counts. Mount sources are host paths.
+    /// `process.user` is unused when [`Launch::user`] is set; `linux.seccomp` counts only for [`Seccomp::Spec`].
+    pub spec: oci::runtime::Spec,
+    pub seccomp: Seccomp,
+    /// The user in Docker's form (`name`, `uid`, `name:group`, `uid:gid`), looked up in the container's own
+    /// `/etc/passwd` and `/etc/group`; empty is root. `None`: `spec.process.user` counts as it is.
+    pub user: Option<UserLookup>,
+    /// Cgroup of the container below [`ToSpawner::Hello::cgroup_parent`], or absolute with a leading `/`.
+    pub cgroup: String,
+    /// Keep standard input open for attaching clients (`-i`); otherwise it is `/dev/null`.
+    pub stdin: bool,
+    /// Close standard input after the first attached client has closed its side.
+    pub stdin_once: bool,
+    pub log: Option<Log>,
+    /// Discard the writable layer's pending writes at the end: the container is removed when it exits (`--rm`).
+    pub ephemeral: bool,
+    /// Run the shim's own init as process 1 and the command as its child (`--init`).
+    pub init: bool,
+}
+
+/// A user to be looked up inside the container.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UserLookup {
+    pub user: String,
+    /// `--group-add`: names or numbers.
+    pub groups: Vec<String>,
+}
+
+/// What a descriptor that accompanies a [`Launch`] is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Role {
+    /// The container's exec directory (`<exec root>/containers/<id>`), for [`names`].
+    ExecDir,
+    /// Detached mount of a layer; several, the topmost layer first.
+    Layer,
+    /// Directory that holds the overlay's `upper` and `work`.
+    Writable,
+    /// Directory for the log files.
+    LogDir,
+    /// Network namespace to join.
+    NetNs,
+    /// Namespaces of another container or the host's, to join instead of making one.
+    IpcNs,
+    PidNs,
+    UtsNs,
+    /// Something that only has to stay open as long as the container lives (a reserved port).
+    Hold,
+}
+
+/// Which system calls are allowed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Seccomp {
+    /// Docker's default profile for the process's capabilities; the spawner keeps it compiled.
+    #[default]
+    Default,
+    Unconfined,
+    /// `spec.linux.seccomp`.
+    Spec,
+}
+
+/// How the shim writes the log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Log {
+    /// Docker's `json-file`: `json.log`, `json.log.1`, … in [`Role::LogDir`].
+    JsonFile { max_size: u64, max_files: u32 },
+}
+
+/// hoistd → shim.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum ToShim {
+    /// First message of a hoistd that connects later. Answered by [`FromShim::Hello`].
+    Hello { version: u32 },
+    /// Everything outside (the network) is in place: run the user's process.
+    Start,
+    /// Join a client to a process's streams. Descriptor: a `SOCK_STREAM` socket.
+    ///
+    /// Towards the client go raw bytes when the process has a terminal, else Docker's frames: one byte stream
+    /// (1 stdout, 2 stderr), three zero bytes, big-endian u32 length, payload. Shutting down the client's sending side ends
+    /// its standard input. The shim closes the socket when the process has ended and everything was sent.
+    Attach { process: ProcessRef, stdin: bool, stdout: bool, stderr: bool },
+    /// Send a signal to a process (to every process of the container when `all`). Answered by [`FromShim::Done`].
+    Signal { request: u64, process: ProcessRef, signal: i32, all: bool },
+    /// Set a terminal's size. Answered by [`FromShim::Done`].
+    Resize { request: u64, process: ProcessRef, height: u16, width: u16 },
+    /// Run another process in the container.
+    ///
+    /// Descriptors: memfd with [`Exec`] as JSON, then the client's stream socket if `attach` is set in it.
+    Exec,
+    /// hoistd has taken note of the exit; the shim may end.
+    Forget,
+}
+
+/// One of the processes that a shim looks after.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ProcessRef {
+    Init,
+    /// By exec id.
+    Exec(String),
+}
+
+/// A process to run in a running container.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Exec {
+    /// The exec's id: 64 hexadecimal digits.
+    pub id: String,
+    pub process: oci::runtime::Process,
+    pub user: Option<UserLookup>,
+    pub seccomp: Seccomp,
+    /// With [`Seccomp::Spec`].
+    pub seccomp_spec: Option<oci::runtime::Seccomp>,
+    /// The streams of the attached client, whose socket comes along.
+    pub attach: Option<AttachStreams>,
+}
+
+/// Which streams a client wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachStreams {
+    pub stdin: bool,
+    pub stdout: bool,
+    pub stderr: bool,
+}
+
+/// Shim → hoistd.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum FromShim {
+    Hello { version: u32, state: Option<State>, execs: Vec<ExecState>, exit: Option<Exit> },
+    /// The user's process runs.
+    Started { state: State },
+    /// It could not be started; nothing is left behind. `exit_code` is Docker's: 126, 127 or 128.
+    Failed { message: String, exit_code: i32 },
+    Exited { exit: Exit },
+    ExecStarted { id: String, pid: i32 },
+    ExecFailed { id: String, message: String, exit_code: i32 },
+    ExecExited { id: String, exit_code: i32 },
+    /// Answer to a request; `errno` 0 is success.
+    Done { request: u64, errno: i32 },
+}
+
+/// A running container; `state.json`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct State {
+    pub version: u32,
+    pub id: String,
+    pub shim_pid: i32,
+    /// Field 22 of `/proc/<pid>/stat`: tells a process from a later one with its number.
+    pub shim_start_time: u64,
+    pub pid: i32,
+    pub pid_start_time: u64,
+    /// Nanoseconds since the epoch.
+    pub started_at: u64,
+    /// The container's cgroup, below the root of each hierarchy.
+    pub cgroup: String,
+}
+
+/// An exec process that still runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExecState {
+    pub id: String,
+    pub pid: i32,
+}
+
+/// How the container's process ended; `exit.json`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Exit {
+    /// 128 + n after signal n.
+    pub code: i32,
+    pub signal: Option<i32>,
+    pub oom_killed: bool,
+    /// Nanoseconds since the epoch.
+    pub finished_at: u64,
+}
