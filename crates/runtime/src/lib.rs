@@ -1,1 +1,111 @@
-//! runtime
+//! The runtime: makes containers out of plans, and looks after their processes.
+//!
+//! ```text
+//!  spawner ──fork──▶ shim ──▶ seed (in the container's cgroup) ──clone──▶ init ──exec──▶ the user's process
+//!     │                ▲          cgroup v1 only; on v2 the shim clones into the cgroup itself
+//!     └─ parked shims ─┘          (a shim and its seed, joined in advance)
+//! ```
+//!
+//! Promises: one thread; nothing on the way to the user's process is exec'd; nothing waits for hoistd once the
+//! container runs; every failure names its step. Roles are functions that never return: [`spawner::run`].
+//!
+//! It does not decide: names, limits, mounts and networks come as data (`shim_api::Launch`).
+
+pub mod init;
+mod mount_option;
+mod report;
+pub mod seccomp;
+mod seed;
+mod shim;
+pub mod spawner;
+mod user;
+
+use std::rc::Rc;
+
+use oci::capability::CapSet;
+use oci::runtime::Process;
+use sys::process::SingleThreaded;
+use sys::seccomp::Instruction;
+
+/// What every process of this program shares, made once by the spawner and inherited by its forks.
+#[derive(Debug)]
+pub struct Context {
+    proof: SingleThreaded,
+    hierarchies: cgroup::Hierarchies,
+    /// Docker's default filter for Docker's default capabilities.
+    default_filter: Rc<[Instruction]>,
+    default_capabilities: CapSet,
+}
+
+/// The fourteen capabilities of a container that asks for nothing special.
+const DEFAULT_CAPABILITIES: [&str; 14] = [
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FSETID",
+    "CAP_FOWNER",
+    "CAP_MKNOD",
+    "CAP_NET_RAW",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETFCAP",
+    "CAP_SETPCAP",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_SYS_CHROOT",
+    "CAP_KILL",
+    "CAP_AUDIT_WRITE",
+];
+
+/// Why the runtime cannot work on this host.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("this process has more than one thread")]
+    Threads(#[source] std::io::Error),
+    #[error("cgroups")]
+    Cgroup(#[from] cgroup::Error),
+    #[error("seccomp")]
+    Seccomp(#[from] seccomp::Error),
+    #[error("{what}")]
+    Io { what: &'static str, source: std::io::Error },
+}
+
+impl Context {
+    /// Looks at the host and compiles the default filter.
+    pub fn new() -> Result<Context, Error> {
+        let proof = SingleThreaded::verify().map_err(Error::Threads)?;
+        let default_capabilities = CapSet::from_names(&DEFAULT_CAPABILITIES).unwrap_or_default();
+        let profile = seccomp::docker_default(default_capabilities)?;
+        Ok(Context {
+            proof,
+            hierarchies: cgroup::Hierarchies::detect()?,
+            default_filter: seccomp::compile(&profile)?.into(),
+            default_capabilities,
+        })
+    }
+
+    /// The filter that a process gets, if any.
+    fn filter(
+        &self,
+        choice: shim_api::Seccomp,
+        profile: Option<&oci::runtime::Seccomp>,
+        process: &Process,
+    ) -> Result<Option<init::Filter>, init::Error> {
+        let invalid = |error: seccomp::Error| init::Error::Invalid(format!("seccomp: {error}"));
+        let (program, flags) = match (choice, profile) {
+            (shim_api::Seccomp::Unconfined, _) | (shim_api::Seccomp::Spec, None) => return Ok(None),
+            (shim_api::Seccomp::Spec, Some(profile)) => {
+                (seccomp::compile(profile).map_err(invalid)?.into(), seccomp::flags(profile).map_err(invalid)?)
+            }
+            (shim_api::Seccomp::Default, _) => {
+                let names = process.capabilities.as_ref().map(|sets| sets.bounding.as_slice()).unwrap_or_default();
+                let set = CapSet::from_names(names).unwrap_or_default();
+                if set == self.default_capabilities {
+                    (self.default_filter.clone(), sys::seccomp::Flags::default())
+                } else {
+                    let profile = seccomp::docker_default(set).map_err(invalid)?;
+                    (seccomp::compile(&profile).map_err(invalid)?.into(), sys::seccomp::Flags::default())
+                }
+            }
+        };
+        Ok(Some(init::Filter { program, flags }))
+    }
+}

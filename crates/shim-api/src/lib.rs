@@ -30,8 +30,8 @@ pub const MAX_MESSAGE: usize = 64 * 1024;
 /// Most descriptors one message carries (the kernel's `SCM_MAX_FD`).
 pub const MAX_DESCRIPTORS: usize = 253;
 
-/// Descriptor number of the spawner's socket when `hoistd` starts it.
-pub const SPAWNER_FD: i32 = 3;
+/// Descriptor number of the spawner's socket when `hoistd` starts it: its standard input (`sys::process::start_sealed`).
+pub const SPAWNER_FD: i32 = 0;
 
 /// Names below `<exec root>/containers/<id>/`.
 pub mod names {

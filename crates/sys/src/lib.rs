@@ -1,1 +1,23 @@
-//! sys
+//! The kernel's interface, made safe: what rustix does not wrap, and the confinement of paths below a root.
+//!
+//! ```text
+//!  clone · exec · prctl        process      seqpacket + descriptors   socket
+//!  sealed copies of programs   memfd        signalfd, signal masks    signal
+//!  mount_setattr, filesystems  mount        paths below a root        root
+//! ```
+//!
+//! Promises: this is the only crate with `unsafe`; every descriptor it returns is owned and close-on-exec; no function
+//! here decides anything. It does not cache and does not log.
+
+pub mod bpf;
+pub mod capability;
+pub mod clock;
+pub mod memfd;
+pub mod mount;
+pub mod netlink;
+pub mod netns;
+pub mod process;
+pub mod root;
+pub mod seccomp;
+pub mod signal;
+pub mod socket;

@@ -1,0 +1,491 @@
+//! The shim: parent of one container. It owns the standard streams, the log and the exit status, and needs nobody.
+//!
+//! ```text
+//!            hoistd (comes and goes)
+//!              │ control socket, shim.sock
+//!   clients ◀──┤                         ┌─▶ json.log
+//!   (sockets)  ▼                         │
+//!            shim ◀── pipes or terminal ─┴─ init, exec'd processes
+//!              └─ state.json, exit.json
+//!
+//!   Created ──Start, exec──▶ Running ──init ended──▶ Exited ──clients have all──▶ gone
+//!      └──────────── failure, or hoistd gone before Start ──▶ Failed ──▶ gone
+//! ```
+//!
+//! Promises: one thread, one loop, nothing in it waits for anybody; buffers are bounded (a client that does not read
+//! holds the process back, never memory); the exit status is stored before it is told; a failed start leaves nothing.
+
+mod launch;
+mod place;
+mod process;
+mod record;
+mod streams;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use shim_api::{AttachStreams, Exec, ExecState, Exit, FromShim, ProcessRef, State, ToShim, names};
+use sys::process::Ended;
+use sys::signal::{self, SignalFd};
+
+use crate::Context;
+use crate::report::ToParent;
+use crate::seed::{self, Kind, Request};
+pub use place::Place;
+use process::{Child, Phase};
+use streams::{Part, Streams};
+
+/// How long a seed stays after its last use, in milliseconds.
+const SEED_STAYS: u64 = 60_000;
+
+/// Most processes that one shim looks after at a time.
+const MAX_EXECS: usize = 1024;
+
+/// Becomes the shim of one container. `descriptors`: control socket, launch memfd, the launch's own.
+pub fn run(context: &Context, parent: &str, mut descriptors: Vec<OwnedFd>, place: Option<Place>) -> ! {
+    let rest = descriptors.split_off(2);
+    let mut two = descriptors.into_iter();
+    let (Some(control), Some(document)) = (two.next(), two.next()) else { sys::process::exit(1) };
+    let mut shim = match launch::launch(context, parent, &document, rest, place) {
+        Ok(shim) => shim,
+        Err(message) => {
+            tell(Some(&control), &FromShim::Failed { message, exit_code: 128 });
+            sys::process::exit(1)
+        }
+    };
+    drop(document);
+    shim.control = Some(control);
+    // An error of the loop itself leaves a container that nobody serves: it ends with the shim.
+    while let Ok(true) = shim.turn() {}
+    shim.clean_up();
+    sys::process::exit(0)
+}
+
+/// What a shim is in the middle of.
+#[derive(Clone, Debug, PartialEq)]
+enum Stage {
+    Created { start: bool },
+    Running(State),
+    Exited(Exit),
+    Failed,
+}
+
+/// What the loop waits for.
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    Signals,
+    Control,
+    Listener,
+    Report(usize),
+    Stream(usize, Part),
+}
+
+struct Shim<'c> {
+    context: &'c Context,
+    id: String,
+    cgroup: String,
+    place: Place,
+    /// Monotonic milliseconds after which the seed goes.
+    seed_until: u64,
+    /// A limit on the number of processes counts a seed as well, so then none stays.
+    keep_seed: bool,
+    stage: Stage,
+    control: Option<OwnedFd>,
+    listener: Option<OwnedFd>,
+    signals: SignalFd,
+    exec_dir: Option<OwnedFd>,
+    log: Option<logs::json_file::Writer>,
+    /// Init first.
+    children: Vec<Child>,
+    /// Reserved ports and the like.
+    _hold: Vec<OwnedFd>,
+    buffer: Vec<u8>,
+}
+
+fn tell(control: Option<&OwnedFd>, message: &FromShim) -> bool {
+    match (control, serde_json::to_vec(message)) {
+        (Some(control), Ok(bytes)) => sys::socket::send(control, &bytes, &[]).is_ok(),
+        _ => false,
+    }
+}
+
+impl Shim<'_> {
+    /// One round: waits, then serves whatever is ready. `false` when there is nothing left to do.
+    fn turn(&mut self) -> io::Result<bool> {
+        match &self.stage {
+            Stage::Failed => return Ok(false),
+            Stage::Exited(_) if !self.children.iter().any(|child| child.streams.unsent()) => return Ok(false),
+            _ => {}
+        }
+        for (source, events) in self.wait()? {
+            match source {
+                Source::Signals => self.reap()?,
+                Source::Control => self.serve_control()?,
+                Source::Listener => self.accept()?,
+                Source::Report(index) => self.serve_report(index)?,
+                Source::Stream(index, part) => {
+                    let Shim { children, buffer, log, control, .. } = self;
+                    let child = &mut children[index];
+                    let log = log.as_mut().filter(|_| child.is_init());
+                    child.streams.serve(part, events, buffer, log, || daemon_is_dying(control.as_ref()));
+                }
+            }
+        }
+        self.tell_ends()?;
+        for child in &mut self.children {
+            child.streams.sweep();
+        }
+        self.children.retain(|child| child.is_init() || !child.told || child.streams.unsent());
+        if !self.keep_seed || sys::clock::monotonic_ms() >= self.seed_until {
+            self.place.drop_seed();
+        }
+        Ok(true)
+    }
+
+    fn wait(&self) -> io::Result<Vec<(Source, PollFlags)>> {
+        let mut sources = vec![Source::Signals];
+        let mut polled = vec![PollFd::new(&self.signals, PollFlags::IN)];
+        let mut wait_for = |source, descriptor, flags| {
+            sources.push(source);
+            polled.push(PollFd::from_borrowed_fd(descriptor, flags));
+        };
+        if let Some(control) = &self.control {
+            wait_for(Source::Control, control.as_fd(), PollFlags::IN);
+        }
+        if let Some(listener) = &self.listener {
+            wait_for(Source::Listener, listener.as_fd(), PollFlags::IN);
+        }
+        for (index, child) in self.children.iter().enumerate() {
+            if let Phase::Starting(report) = &child.phase {
+                wait_for(Source::Report(index), report.as_fd(), PollFlags::IN);
+            }
+            child.streams.interests(|part, descriptor: BorrowedFd<'_>, flags| {
+                wait_for(Source::Stream(index, part), descriptor, flags);
+            });
+        }
+        let timeout = self.place.seed_pid().map(|_| {
+            let left = self.seed_until.saturating_sub(sys::clock::monotonic_ms()) + 1;
+            Timespec { tv_sec: (left / 1000) as i64, tv_nsec: (left % 1000 * 1_000_000) as i64 }
+        });
+        match rustix::event::poll(&mut polled, timeout.as_ref()) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => return Ok(Vec::new()),
+            Err(errno) => return Err(errno.into()),
+        }
+        let ready = sources.into_iter().zip(&polled).filter(|(_, polled)| !polled.revents().is_empty());
+        Ok(ready.map(|(source, polled)| (source, polled.revents())).collect())
+    }
+
+    /// Collects every child that has ended.
+    fn reap(&mut self) -> io::Result<()> {
+        while self.signals.next()?.is_some() {}
+        while let Some((pid, ended)) = sys::process::reap(None, false)? {
+            if let Some(child) = self.children.iter_mut().find(|child| child.pid == pid && child.ended.is_none()) {
+                child.ended = Some(ended);
+            } else if self.place.seed_pid() == Some(pid) {
+                self.place.drop_seed();
+            }
+        }
+        Ok(())
+    }
+
+    /// News from a process on its way to exec.
+    fn serve_report(&mut self, index: usize) -> io::Result<()> {
+        let child = &mut self.children[index];
+        let Phase::Starting(report) = &child.phase else { return Ok(()) };
+        match ToParent::receive(report) {
+            Ok(Some((ToParent::Terminal, descriptors))) => {
+                if let Some(master) = descriptors.into_iter().next() {
+                    child.streams.set_terminal(master)?;
+                }
+            }
+            Ok(Some((ToParent::Failed { message, exit_code }, _))) => {
+                child.phase = Phase::Failed;
+                let failure = match &child.process {
+                    ProcessRef::Init => {
+                        self.stage = Stage::Failed;
+                        FromShim::Failed { message, exit_code }
+                    }
+                    ProcessRef::Exec(id) => FromShim::ExecFailed { id: id.clone(), message, exit_code },
+                };
+                tell(self.control.as_ref(), &failure);
+            }
+            Ok(None) => {
+                child.phase = Phase::Running;
+                let (pid, process) = (child.pid, child.process.clone());
+                match process {
+                    ProcessRef::Init => self.started(pid)?,
+                    ProcessRef::Exec(id) => {
+                        tell(self.control.as_ref(), &FromShim::ExecStarted { id, pid });
+                    }
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => child.phase = Phase::Running,
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn started(&mut self, pid: i32) -> io::Result<()> {
+        let shim_pid = std::process::id() as i32;
+        let state = State {
+            version: shim_api::VERSION,
+            id: self.id.clone(),
+            shim_pid,
+            shim_start_time: sys::process::start_time(shim_pid)?,
+            pid,
+            pid_start_time: sys::process::start_time(pid)?,
+            started_at: sys::clock::now_ns(),
+            cgroup: self.cgroup.clone(),
+        };
+        if let Some(directory) = &self.exec_dir {
+            record::store(directory, names::STATE, &state)?;
+        }
+        tell(self.control.as_ref(), &FromShim::Started { state: state.clone() });
+        self.stage = Stage::Running(state);
+        Ok(())
+    }
+
+    /// Tells of processes that have ended, after everything that they wrote was read.
+    fn tell_ends(&mut self) -> io::Result<()> {
+        for index in 0..self.children.len() {
+            let Some(ended) = self.children[index].ended else { continue };
+            if self.children[index].told {
+                continue;
+            }
+            // Its last words: why it failed, or that it had become the program.
+            while matches!(self.children[index].phase, Phase::Starting(_)) {
+                self.serve_report(index)?;
+            }
+            let Shim { children, buffer, log, .. } = self;
+            let child = &mut children[index];
+            child.told = true;
+            child.streams.finish(buffer, log.as_mut().filter(|_| child.process == ProcessRef::Init));
+            if matches!(child.phase, Phase::Failed) {
+                continue;
+            }
+            match child.process.clone() {
+                ProcessRef::Init => self.exited(ended)?,
+                ProcessRef::Exec(id) => {
+                    tell(self.control.as_ref(), &FromShim::ExecExited { id, exit_code: ended.code() });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn exited(&mut self, ended: Ended) -> io::Result<()> {
+        if let Some(log) = &mut self.log {
+            let _ = log.finish();
+        }
+        let killed = ended == Ended::Signal(signal::SIGKILL);
+        let exit = Exit {
+            code: ended.code(),
+            signal: match ended {
+                Ended::Signal(number) => Some(number),
+                Ended::Exit(_) => None,
+            },
+            oom_killed: killed && self.place.group.oom_kills().unwrap_or(0) > 0,
+            finished_at: sys::clock::now_ns(),
+        };
+        if let Some(directory) = &self.exec_dir {
+            record::store(directory, names::EXIT, &exit)?;
+        }
+        tell(self.control.as_ref(), &FromShim::Exited { exit: exit.clone() });
+        // Without a pid namespace of their own, others may outlive the first process.
+        let _ = self.place.group.kill_all();
+        self.stage = Stage::Exited(exit);
+        Ok(())
+    }
+
+    /// A hoistd that was started after the container.
+    fn accept(&mut self) -> io::Result<()> {
+        let Some(listener) = &self.listener else { return Ok(()) };
+        if let Some(socket) = sys::socket::accept(listener)? {
+            // Only root can reach the directory; the newest connection counts.
+            self.control = Some(socket);
+        }
+        Ok(())
+    }
+
+    fn serve_control(&mut self) -> io::Result<()> {
+        let Some(control) = &self.control else { return Ok(()) };
+        let (message, descriptors) = match sys::socket::receive(control, &mut self.buffer) {
+            Ok((0, _)) | Err(_) => {
+                self.control = None;
+                if matches!(self.stage, Stage::Created { start: false }) {
+                    // Nobody wants it any more, and nobody has promised it to anybody.
+                    self.stage = Stage::Failed;
+                }
+                return Ok(());
+            }
+            Ok((length, descriptors)) => (serde_json::from_slice(&self.buffer[..length]), descriptors),
+        };
+        // An unknown message of a newer hoistd has no effect.
+        let Ok(message) = message else { return Ok(()) };
+        match message {
+            ToShim::Hello { version: _ } => self.greet(),
+            ToShim::Start => self.start()?,
+            ToShim::Attach { process, stdin, stdout, stderr } => {
+                if let (Some(socket), Some(child)) = (descriptors.into_iter().next(), self.child_mut(&process)) {
+                    child.streams.attach(socket, AttachStreams { stdin, stdout, stderr })?;
+                }
+            }
+            ToShim::Signal { request, process, signal, all } => {
+                let errno = errno_of(self.signal(&process, signal, all));
+                tell(self.control.as_ref(), &FromShim::Done { request, errno });
+            }
+            ToShim::Resize { request, process, height, width } => {
+                let errno = errno_of(self.resize(&process, height, width));
+                tell(self.control.as_ref(), &FromShim::Done { request, errno });
+            }
+            ToShim::Exec => self.exec(descriptors),
+            // The exit is stored; there is nothing to wait for.
+            ToShim::Forget => {}
+        }
+        Ok(())
+    }
+
+    fn greet(&self) {
+        let execs =
+            self.children.iter().filter(|child| child.ended.is_none()).filter_map(|child| match &child.process {
+                ProcessRef::Exec(id) => Some(ExecState { id: id.clone(), pid: child.pid }),
+                ProcessRef::Init => None,
+            });
+        let (state, exit) = match &self.stage {
+            Stage::Running(state) => (Some(state.clone()), None),
+            Stage::Exited(exit) => (None, Some(exit.clone())),
+            Stage::Created { .. } | Stage::Failed => (None, None),
+        };
+        let hello = FromShim::Hello { version: shim_api::VERSION, state, execs: execs.collect(), exit };
+        tell(self.control.as_ref(), &hello);
+    }
+
+    fn start(&mut self) -> io::Result<()> {
+        if let (Stage::Created { start: start @ false }, Some(Child { phase: Phase::Starting(report), .. })) =
+            (&mut self.stage, self.children.first())
+        {
+            *start = true;
+            // An init that is gone has said why.
+            let _ = ToParent::go(report);
+        }
+        Ok(())
+    }
+
+    fn child_mut(&mut self, process: &ProcessRef) -> Option<&mut Child> {
+        self.children.iter_mut().find(|child| child.process == *process && child.ended.is_none())
+    }
+
+    fn signal(&mut self, process: &ProcessRef, number: i32, all: bool) -> io::Result<()> {
+        if all {
+            if number == signal::SIGKILL {
+                return self.place.group.kill_all().map_err(io::Error::other);
+            }
+            let seed = self.place.seed_pid();
+            for pid in self.place.group.processes().map_err(io::Error::other)? {
+                if Some(pid) != seed {
+                    let _ = signal::kill(pid, number);
+                }
+            }
+            return Ok(());
+        }
+        match self.child_mut(process) {
+            // Not reaped yet, so the number still means this process.
+            Some(child) => signal::kill(child.pid, number),
+            None => Err(rustix::io::Errno::SRCH.into()),
+        }
+    }
+
+    fn resize(&mut self, process: &ProcessRef, height: u16, width: u16) -> io::Result<()> {
+        let child = self.child_mut(process).ok_or(rustix::io::Errno::SRCH)?;
+        let terminal = child.streams.terminal().ok_or(rustix::io::Errno::NOTTY)?;
+        let size = rustix::termios::Winsize { ws_row: height, ws_col: width, ws_xpixel: 0, ws_ypixel: 0 };
+        Ok(rustix::termios::tcsetwinsize(terminal, size)?)
+    }
+
+    fn exec(&mut self, descriptors: Vec<OwnedFd>) {
+        let mut descriptors = descriptors.into_iter();
+        let Some(document) = descriptors.next() else { return };
+        let parsed = sys::memfd::read_all(&document, seed::MAX_DOCUMENT)
+            .map_err(|error| error.to_string())
+            .and_then(|bytes| serde_json::from_slice::<Exec>(&bytes).map_err(|error| error.to_string()));
+        let Ok(exec) = parsed else { return };
+        let id = exec.id.clone();
+        if let Err(message) = self.exec_inner(exec, &document, descriptors.next()) {
+            tell(self.control.as_ref(), &FromShim::ExecFailed { id, message, exit_code: 128 });
+        }
+    }
+
+    fn exec_inner(&mut self, exec: Exec, document: &OwnedFd, client: Option<OwnedFd>) -> Result<(), String> {
+        let text = |error: io::Error| error.to_string();
+        let Stage::Running(state) = &self.stage else { return Err("the container is not running".to_owned()) };
+        if self.children.len() > MAX_EXECS {
+            return Err(format!("more than {MAX_EXECS} exec processes in one container"));
+        }
+        // The first process is our child and not reaped, so its number still means it.
+        let container = sys::process::pidfd(state.pid).map_err(text)?;
+        let wants = exec.attach.unwrap_or_default();
+        let (mut streams, stdio) = Streams::new(exec.process.terminal, wants.stdin, true).map_err(text)?;
+        if let Some(client) = client {
+            streams.attach(client, wants).map_err(text)?;
+        }
+        self.place.ensure_seed(self.context).map_err(|error| launch::chain(&error))?;
+        self.seed_until = sys::clock::monotonic_ms() + SEED_STAYS;
+        let (report, theirs) = sys::socket::seqpacket_pair().map_err(text)?;
+        let request = Request {
+            kind: Kind::Exec,
+            report: theirs.as_fd(),
+            document: document.as_fd(),
+            stdio: stdio.as_ref(),
+            rest: vec![container.as_fd()],
+        };
+        let rest = [container.try_clone().map_err(text)?];
+        let pid = self.place.clone_process(self.context, &request, &rest).map_err(text)?;
+        self.children.push(Child::new(ProcessRef::Exec(exec.id), pid, report, streams));
+        Ok(())
+    }
+
+    /// Nothing of the container stays: processes, cgroup, and after a failed start its documents.
+    fn clean_up(mut self) {
+        self.listener = None;
+        let running: Vec<i32> =
+            self.children.iter().filter(|child| child.ended.is_none()).map(|child| child.pid).collect();
+        self.place.drop_seed();
+        if !running.is_empty() {
+            let _ = self.place.group.kill_all();
+        }
+        for pid in running {
+            let _ = signal::kill(pid, signal::SIGKILL);
+            let _ = sys::process::reap(Some(pid), true);
+        }
+        // The seed, and whoever was reparented to us.
+        while let Ok(Some(_)) = sys::process::reap(None, true) {}
+        let _ = self.place.group.remove();
+        if let Some(directory) = self.exec_dir.as_ref().filter(|_| self.stage == Stage::Failed) {
+            record::remove(directory, names::STATE);
+            record::remove(directory, names::SOCKET);
+        }
+    }
+}
+
+fn errno_of(result: io::Result<()>) -> i32 {
+    match result {
+        Ok(()) => 0,
+        Err(error) => error.raw_os_error().unwrap_or(rustix::io::Errno::IO.raw_os_error()),
+    }
+}
+
+/// Whether the process at the other end of the control socket is on its way out (`PF_EXITING`), or gone.
+///
+/// When hoistd is killed its sockets close one after the other; an attached client's must not be taken for a client
+/// that has ended its input.
+fn daemon_is_dying(control: Option<&OwnedFd>) -> bool {
+    const PF_EXITING: u64 = 0x4;
+    let Some(control) = control else { return true };
+    let Ok(peer) = rustix::net::sockopt::socket_peercred(control) else { return true };
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{}/stat", peer.pid.as_raw_nonzero())) else { return true };
+    // Field 9, the sixth after the command in parentheses.
+    let flags = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_ascii_whitespace().nth(6)?.parse::<u64>().ok());
+    flags.is_none_or(|flags| flags & PF_EXITING != 0)
+}

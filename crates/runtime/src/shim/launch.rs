@@ -1,0 +1,144 @@
+//! From a `Launch` to a container whose first process waits for the word to start.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use shim_api::{Launch, Log, ProcessRef, Role, names};
+use sys::signal::{self, SignalFd};
+
+use super::place::Place;
+use super::process::Child;
+use super::streams::Streams;
+use super::{SEED_STAYS, Shim, Stage};
+use crate::seed::{self, Kind, Request};
+use crate::{Context, init};
+
+/// Joins an error with its causes.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// Makes the container up to its gate. On failure nothing of it is left, and the message says why.
+pub fn launch<'c>(
+    context: &'c Context,
+    parent: &str,
+    document: &OwnedFd,
+    descriptors: Vec<OwnedFd>,
+    prepared: Option<Place>,
+) -> Result<Shim<'c>, String> {
+    let error = |error: std::io::Error| error.to_string();
+    let signals = SignalFd::new(&[
+        signal::SIGCHLD,
+        signal::SIGTERM,
+        signal::SIGINT,
+        signal::SIGHUP,
+        signal::SIGPIPE,
+        signal::SIGQUIT,
+    ])
+    .map_err(error)?;
+    let bytes = sys::memfd::read_all(document, seed::MAX_DOCUMENT).map_err(error)?;
+    let launch: Launch = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+    drop(bytes);
+    let path = match launch.cgroup.starts_with('/') {
+        true => launch.cgroup.clone(),
+        false => format!("{parent}/{}", launch.cgroup),
+    };
+    let mut place = match prepared {
+        Some(mut place) => match place.settle(context, parent, &path) {
+            Ok(()) => place,
+            Err(error) => {
+                place.abandon(None);
+                return Err(chain(&error));
+            }
+        },
+        None => Place::make(context, &path).map_err(|error| chain(&error))?,
+    };
+    let own = init::Namespaces::of(&launch.spec, &launch.descriptors);
+    let terminal = launch.spec.process.as_ref().is_some_and(|process| process.terminal);
+    let begun = (|| {
+        let (streams, stdio) = Streams::new(terminal, launch.stdin, launch.stdin_once)?;
+        let (report, theirs) = sys::socket::seqpacket_pair()?;
+        let request = Request {
+            kind: Kind::Init { pid_namespace: own.pid },
+            report: theirs.as_fd(),
+            document: document.as_fd(),
+            stdio: stdio.as_ref(),
+            rest: descriptors.iter().map(AsFd::as_fd).collect(),
+        };
+        let pid = place.clone_process(context, &request, &descriptors)?;
+        Ok::<_, std::io::Error>((pid, report, streams))
+    })();
+    let (pid, report, streams) = match begun {
+        Ok(begun) => begun,
+        Err(error) => {
+            place.abandon(None);
+            return Err(format!("clone the container's first process: {error}"));
+        }
+    };
+    // From here on init works beside us; it waits at the gate before it runs anything of the user's.
+    match finish(launch, descriptors, &place) {
+        Ok(rest) => Ok(Shim {
+            context,
+            id: rest.launch.id,
+            cgroup: path,
+            place,
+            seed_until: sys::clock::monotonic_ms() + SEED_STAYS,
+            keep_seed: rest.keep_seed,
+            stage: Stage::Created { start: false },
+            control: None,
+            listener: rest.listener,
+            signals,
+            exec_dir: rest.exec_dir,
+            log: rest.log,
+            children: vec![Child::new(ProcessRef::Init, pid, report, streams)],
+            _hold: rest.hold,
+            buffer: vec![0; shim_api::MAX_MESSAGE],
+        }),
+        Err(message) => {
+            place.abandon(Some(pid));
+            Err(message)
+        }
+    }
+}
+
+/// What is made beside init.
+struct Rest {
+    launch: Launch,
+    keep_seed: bool,
+    listener: Option<OwnedFd>,
+    exec_dir: Option<OwnedFd>,
+    log: Option<logs::json_file::Writer>,
+    hold: Vec<OwnedFd>,
+}
+
+fn finish(launch: Launch, descriptors: Vec<OwnedFd>, place: &Place) -> Result<Rest, String> {
+    let resources = launch.spec.linux.resources.clone().unwrap_or_default();
+    place.group.apply(&resources).map_err(|error| chain(&error))?;
+    let keep_seed = resources.pids.is_none_or(|pids| pids.limit.unwrap_or(0) <= 0);
+    let (mut exec_dir, mut log_dir, mut hold) = (None, None, Vec::new());
+    for (role, descriptor) in launch.descriptors.iter().zip(descriptors) {
+        match role {
+            Role::ExecDir => exec_dir = Some(descriptor),
+            Role::LogDir => log_dir = Some(descriptor),
+            Role::Hold => hold.push(descriptor),
+            // Init has its own copies of the rest.
+            _ => {}
+        }
+    }
+    let listener = exec_dir.as_ref().map(|directory| sys::socket::seqpacket_listen(directory, names::SOCKET));
+    let listener = listener.transpose().map_err(|error| format!("listen on {}: {error}", names::SOCKET))?;
+    let log = match (&launch.log, log_dir) {
+        (Some(Log::JsonFile { max_size, max_files }), Some(directory)) => {
+            let writer = logs::json_file::Writer::new(directory, *max_size, *max_files);
+            Some(writer.map_err(|error| chain(&error))?)
+        }
+        _ => None,
+    };
+    Ok(Rest { launch, keep_seed, listener, exec_dir, log, hold })
+}

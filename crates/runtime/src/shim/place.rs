@@ -1,0 +1,108 @@
+//! Where a container's processes are made: its cgroup, and on cgroup v1 the seed in it.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::process::Signal;
+use sys::process::{Clone, Side, namespace};
+
+use crate::seed::{self, Kind, Request, Seed};
+use crate::{Context, Error};
+
+#[derive(Debug)]
+pub struct Place {
+    pub group: cgroup::Cgroup,
+    /// A member to clone from; `None` on cgroup v2, where a clone is born in the cgroup.
+    pub seed: Option<Seed>,
+}
+
+impl Place {
+    /// Makes the cgroup `path`, and a seed that has joined it where one is needed.
+    pub fn make(context: &Context, path: &str) -> Result<Place, Error> {
+        let mut place = Place { group: context.hierarchies.create(path)?, seed: None };
+        match place.ensure_seed(context) {
+            Ok(()) => Ok(place),
+            Err(error) => {
+                place.abandon(None);
+                Err(error)
+            }
+        }
+    }
+
+    /// A seed, where one is needed.
+    pub fn ensure_seed(&mut self, context: &Context) -> Result<(), Error> {
+        if self.seed.is_some() || !self.group.needs_join() {
+            return Ok(());
+        }
+        let seed = Seed::fork(context).map_err(|source| Error::Io { what: "fork the seed", source })?;
+        let joined = self.group.join(seed.pid);
+        self.seed = Some(seed);
+        Ok(joined?)
+    }
+
+    /// Lets the seed go; it ends when its socket closes and is reaped like any child.
+    pub fn drop_seed(&mut self) {
+        self.seed = None;
+    }
+
+    /// Clones a process in the cgroup, as a child of this one; its number.
+    pub fn clone_process(&self, context: &Context, request: &Request<'_>, rest: &[OwnedFd]) -> io::Result<i32> {
+        if let Some(seed) = &self.seed {
+            return seed.clone_process(request);
+        }
+        let mut options = Clone { cgroup: self.group.v2_dir(), ..Clone::default() };
+        match request.kind {
+            Kind::Init { pid_namespace } => options.namespaces = if pid_namespace { namespace::PID } else { 0 },
+            Kind::Exec => {
+                let container = request.rest.first().ok_or(io::ErrorKind::InvalidInput)?;
+                // Concerns only the children that are still to be made, all of which are this container's.
+                sys::process::join_namespaces(context.proof, container, namespace::PID)?;
+            }
+        }
+        match sys::process::clone(context.proof, &options)? {
+            Side::Parent { pid } => Ok(pid),
+            Side::Child => {
+                let is_init = request.kind != Kind::Exec;
+                let own = |descriptor: std::os::fd::BorrowedFd<'_>| descriptor.try_clone_to_owned();
+                match (own(request.report), own(request.document)) {
+                    (Ok(report), Ok(document)) => {
+                        seed::child(context, is_init, &report, &document, request.stdio, rest)
+                    }
+                    _ => sys::process::exit(1),
+                }
+            }
+        }
+    }
+
+    /// Gives a prepared place its container's name: a rename where it stays below its parent, else a move.
+    ///
+    /// Before anything is cloned, since a cgroup that is being renamed cannot be mounted.
+    pub fn settle(&mut self, context: &Context, parent: &str, path: &str) -> Result<(), Error> {
+        match path.rsplit_once('/') {
+            Some((above, name)) if above == parent => self.group.rename(name)?,
+            _ => {
+                let group = context.hierarchies.create(path)?;
+                if let Some(seed) = &self.seed {
+                    group.join(seed.pid)?;
+                }
+                std::mem::replace(&mut self.group, group).remove()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes back what was made, with the process `first` if it was cloned already.
+    pub fn abandon(mut self, first: Option<i32>) {
+        let seed = self.seed.take();
+        for pid in first.into_iter().chain(seed.as_ref().map(|seed| seed.pid)) {
+            let _ = sys::signal::kill(pid, Signal::KILL.as_raw());
+            let _ = sys::process::reap(Some(pid), true);
+        }
+        let _ = self.group.remove();
+    }
+
+    /// The seed's number, which is no process of the container's.
+    pub fn seed_pid(&self) -> Option<i32> {
+        self.seed.as_ref().map(|seed| seed.pid)
+    }
+}

@@ -1,0 +1,40 @@
+//! A process that the shim is the parent of.
+
+use std::os::fd::OwnedFd;
+
+use shim_api::ProcessRef;
+use sys::process::Ended;
+
+use super::streams::Streams;
+
+/// How far a process is.
+#[derive(Debug)]
+pub enum Phase {
+    /// On its way to exec; the socket closes when it gets there.
+    Starting(OwnedFd),
+    Running,
+    /// It failed before the exec and said why.
+    Failed,
+}
+
+#[derive(Debug)]
+pub struct Child {
+    pub process: ProcessRef,
+    pub pid: i32,
+    pub phase: Phase,
+    pub streams: Streams,
+    /// Reaped; its end is still to be told.
+    pub ended: Option<Ended>,
+    /// Its end was told.
+    pub told: bool,
+}
+
+impl Child {
+    pub fn new(process: ProcessRef, pid: i32, report: OwnedFd, streams: Streams) -> Child {
+        Child { process, pid, phase: Phase::Starting(report), streams, ended: None, told: false }
+    }
+
+    pub fn is_init(&self) -> bool {
+        self.process == ProcessRef::Init
+    }
+}
