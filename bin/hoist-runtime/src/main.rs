@@ -5,7 +5,15 @@
 
 use std::process::ExitCode;
 
-const USAGE: &str = "Usage:  hoist-runtime ROLE
+const USAGE: &str = "Usage:  hoist-runtime [--root DIR] COMMAND ID
+
+Commands of an OCI runtime, on a bundle:
+  create [-b DIR] [--pid-file FILE] [--console-socket FILE] ID
+  start ID
+  state ID
+  kill [--all] ID [SIGNAL]
+  delete [--force] ID
+  run [-b DIR] ID
 
 Roles, started by hoistd:
   spawner           fork a shim for every container (socket on standard input)
@@ -14,9 +22,19 @@ Roles, started by hoistd:
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|word| runtime::command::is_command(word)) {
+        return match runtime::command::run(&arguments) {
+            Ok(code) => ExitCode::from(code as u8),
+            Err(error) => {
+                eprintln!("hoist-runtime: {:#}", anyhow::Error::from(error));
+                ExitCode::FAILURE
+            }
+        };
+    }
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match arguments.as_slice() {
         ["spawner"] => runtime::spawner::run().map_err(anyhow::Error::from),
+        ["keeper", socket] => keep(std::path::Path::new(socket)),
         ["-v" | "--version"] => {
             println!("hoist-runtime version {}", env!("CARGO_PKG_VERSION"));
             Ok(())
@@ -37,4 +55,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The keeper's role: listens at the path, then serves until SIGTERM.
+fn keep(path: &std::path::Path) -> anyhow::Result<()> {
+    let _ = rustix::process::setsid();
+    let listener = keeper::listen(path)?;
+    keeper::serve(listener)?;
+    Ok(())
 }

@@ -35,7 +35,8 @@ impl Host {
         for applet in ["sh", "echo", "cat", "true", "sleep", "id", "ls", "grep", "pwd", "kill", "stty", "head"] {
             std::os::unix::fs::symlink("busybox", base.join("root/bin").join(applet)).unwrap();
         }
-        std::fs::write(base.join("root/etc/passwd"), "root:x:0:0::/root:/bin/sh\nwww:x:33:33::/var/www:/bin/sh\n").unwrap();
+        std::fs::write(base.join("root/etc/passwd"), "root:x:0:0::/root:/bin/sh\nwww:x:33:33::/var/www:/bin/sh\n")
+            .unwrap();
         std::fs::write(base.join("root/etc/group"), "root:x:0:\nwww:x:33:\n").unwrap();
         let (ours, theirs) = sys::socket::seqpacket_pair().unwrap();
         let program = sys::memfd::sealed_copy(Path::new(env!("CARGO_BIN_EXE_hoist-runtime"))).unwrap();
@@ -77,7 +78,11 @@ impl Host {
             mounts: vec![
                 mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
                 mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-                mount("/dev/pts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+                mount(
+                    "/dev/pts",
+                    "devpts",
+                    &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+                ),
                 mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
                 mount("/sys/fs/cgroup", "cgroup", &["ro", "nosuid", "noexec", "nodev"]),
                 mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777", "size=67108864"]),
@@ -118,7 +123,12 @@ impl Host {
         let mut found = Vec::new();
         for hierarchy in std::fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
             if let Ok(children) = std::fs::read_dir(hierarchy.path().join(&self.parent[1..])) {
-                found.extend(children.flatten().filter(|c| c.path().is_dir()).map(|c| c.file_name().to_string_lossy().into_owned()));
+                found.extend(
+                    children
+                        .flatten()
+                        .filter(|c| c.path().is_dir())
+                        .map(|c| c.file_name().to_string_lossy().into_owned()),
+                );
             }
         }
         found
@@ -133,7 +143,12 @@ impl Drop for Host {
         let _ = self.spawner.wait();
         // Shims end after they have told of their container's end.
         for _ in 0..2000 {
-            for hierarchy in std::fs::read_dir("/sys/fs/cgroup").unwrap().flatten().map(|h| h.path()).chain([PathBuf::from("/sys/fs/cgroup")]) {
+            for hierarchy in std::fs::read_dir("/sys/fs/cgroup")
+                .unwrap()
+                .flatten()
+                .map(|h| h.path())
+                .chain([PathBuf::from("/sys/fs/cgroup")])
+            {
                 let _ = std::fs::remove_dir(hierarchy.join(&self.parent[1..]).join("shims"));
                 let _ = std::fs::remove_dir(hierarchy.join(&self.parent[1..]));
             }
@@ -259,7 +274,9 @@ fn failures_have_dockers_words_and_leave_nothing() {
         let (container, _) = host.run(&format!("c{number}"), args);
         container.tell(&ToShim::Start, &[]);
         match container.hear() {
-            Some(FromShim::Failed { message: got, exit_code }) => assert_eq!((got.as_str(), exit_code), (*message, *code)),
+            Some(FromShim::Failed { message: got, exit_code }) => {
+                assert_eq!((got.as_str(), exit_code), (*message, *code))
+            }
             other => panic!("{other:?}"),
         }
         assert!(container.hear().is_none());
@@ -270,7 +287,9 @@ fn failures_have_dockers_words_and_leave_nothing() {
     let container = host.create("u", launch);
     container.tell(&ToShim::Start, &[]);
     match container.hear() {
-        Some(FromShim::Failed { message, .. }) => assert_eq!(message, "unable to find user nobody: no matching entries in passwd file"),
+        Some(FromShim::Failed { message, .. }) => {
+            assert_eq!(message, "unable to find user nobody: no matching entries in passwd file")
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -341,7 +360,11 @@ fn exec_signal_and_a_daemon_that_comes_back() {
 #[test]
 fn a_terminal_is_the_containers_own() {
     let Some(host) = Host::new("tty") else { return };
-    let mut spec = host.spec(&["sh", "-c", "stty size; cat /proc/self/stat | head -c 200; ls -l /proc/self/fd/0; read line; echo got $line"]);
+    let mut spec = host.spec(&[
+        "sh",
+        "-c",
+        "stty size; cat /proc/self/stat | head -c 200; ls -l /proc/self/fd/0; read line; echo got $line",
+    ]);
     if let Some(process) = &mut spec.process {
         process.terminal = true;
         process.console_size = Some(oci::runtime::ConsoleSize { height: 30, width: 100 });
@@ -373,5 +396,8 @@ fn starts_are_quick_enough_to_look_at() {
         times.push((begun.elapsed(), started));
     }
     times.sort();
-    eprintln!("median of 30: exit seen after {:?}, started after {:?}; best {:?}", times[15].0, times[15].1, times[0].0);
+    eprintln!(
+        "median of 30: exit seen after {:?}, started after {:?}; best {:?}",
+        times[15].0, times[15].1, times[0].0
+    );
 }

@@ -92,13 +92,41 @@ pub fn check_supported(spec: &Spec) -> Result<(), Error> {
     }
 }
 
+/// Where a process on its way to exec listens and speaks.
+#[derive(Debug)]
+pub enum Gate {
+    /// The shim's end says go.
+    Shim(OwnedFd),
+    /// `create` hears that all is ready; whoever connects to the listener later says go and hears the rest (`start`).
+    Listener { creator: OwnedFd, listener: OwnedFd },
+}
+
+impl Gate {
+    fn socket(&self) -> &OwnedFd {
+        match self {
+            Gate::Shim(socket) | Gate::Listener { creator: socket, .. } => socket,
+        }
+    }
+
+    /// Waits for the word to go on.
+    fn pass(&mut self) -> Result<(), Error> {
+        let failed = Error::step("wait for start");
+        if let Gate::Listener { creator, listener } = self {
+            ToParent::Ready.send(creator).map_err(&failed)?;
+            let starter = sys::socket::accept(listener).map_err(&failed)?;
+            *creator = starter.ok_or_else(|| failed(std::io::ErrorKind::WouldBlock.into()))?;
+        }
+        ToParent::wait_for_go(self.socket()).map_err(&failed)
+    }
+}
+
 /// The first process of a container. `descriptors` are those of [`Launch::descriptors`], in order.
-pub fn run(context: &Context, launch: &Launch, descriptors: &[OwnedFd], stdio: Option<&Stdio>, report: &OwnedFd) -> ! {
-    let error = match run_inner(context, launch, descriptors, stdio, report) {
+pub fn run(context: &Context, launch: &Launch, descriptors: &[OwnedFd], stdio: Option<&Stdio>, mut gate: Gate) -> ! {
+    let error = match run_inner(context, launch, descriptors, stdio, &mut gate) {
         Ok(never) => match never {},
         Err(error) => error,
     };
-    fail(report, &error)
+    fail(gate.socket(), &error)
 }
 
 fn fail(report: &OwnedFd, error: &Error) -> ! {
@@ -111,7 +139,7 @@ fn run_inner(
     launch: &Launch,
     descriptors: &[OwnedFd],
     stdio: Option<&Stdio>,
-    report: &OwnedFd,
+    gate: &mut Gate,
 ) -> Result<std::convert::Infallible, Error> {
     let spec = &launch.spec;
     check_supported(spec)?;
@@ -157,7 +185,9 @@ fn run_inner(
         if let Ok(dev) = devices::directory(&root) {
             terminal::mount_console(&dev, &peer)?;
         }
-        ToParent::Terminal.send_with(report, &[master.as_fd()]).map_err(Error::step("hand over the terminal"))?;
+        ToParent::Terminal
+            .send_with(gate.socket(), &[master.as_fd()])
+            .map_err(Error::step("hand over the terminal"))?;
         Some(peer)
     } else {
         None
@@ -178,13 +208,14 @@ fn run_inner(
             .map_err(Error::step("make the root read-only"))?;
     }
     // Everything that takes long is done; the network may still be on its way.
-    ToParent::wait_for_go(report).map_err(Error::step("wait for start"))?;
+    gate.pass()?;
 
     if launch.init && own.pid {
-        reaper::split(context.proof, report)?;
+        reaper::split(context.proof)?;
     }
-    let filter = context.filter(launch.seccomp, spec.linux.seccomp.as_ref(), process)?;
-    become_program(process, launch.user.as_ref(), terminal.as_ref(), stdio, filter.as_ref())
+    let filter = context.filter(launch.seccomp, spec.linux.seccomp.as_ref(), &launch.seccomp_profile, process)?;
+    let dies_with_parent = matches!(gate, Gate::Shim(_));
+    become_program(process, launch.user.as_ref(), terminal.as_ref(), stdio, filter.as_ref(), dies_with_parent)
 }
 
 /// A process that joins a running container. Its pid namespace was joined by whoever cloned it.
@@ -205,7 +236,7 @@ fn run_exec_inner(
 ) -> Result<std::convert::Infallible, Error> {
     let process = &exec.process;
     detach_from_parent(process)?;
-    let filter = context.filter(exec.seccomp, exec.seccomp_spec.as_ref(), process)?;
+    let filter = context.filter(exec.seccomp, None, &exec.seccomp_profile, process)?;
     let all = namespace::MOUNT | namespace::NETWORK | namespace::IPC | namespace::UTS | namespace::CGROUP;
     sys::process::join_namespaces(context.proof, container, all)
         .map_err(Error::step("join the container's namespaces"))?;
@@ -218,7 +249,7 @@ fn run_exec_inner(
     } else {
         None
     };
-    become_program(process, exec.user.as_ref(), terminal.as_ref(), stdio, filter.as_ref())
+    become_program(process, exec.user.as_ref(), terminal.as_ref(), stdio, filter.as_ref(), true)
 }
 
 /// A session of its own, default signals, and no way for anybody in the container to look into this process before it
@@ -304,6 +335,7 @@ fn become_program(
     terminal: Option<&OwnedFd>,
     stdio: Option<&Stdio>,
     filter: Option<&Filter>,
+    dies_with_parent: bool,
 ) -> Result<std::convert::Infallible, Error> {
     let slash = open_slash()?;
     let root = Root::new(slash.as_fd());
@@ -330,8 +362,10 @@ fn become_program(
     drop(slash);
     privilege::drop_to(&identity, process, filter)?;
     let program = program::find(&process.args, &environment)?;
-    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
-        .map_err(|errno| Error::Step { what: "set the death signal", source: errno.into() })?;
+    if dies_with_parent {
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+            .map_err(|errno| Error::Step { what: "set the death signal", source: errno.into() })?;
+    }
     sys::process::close_on_exec_from(3).map_err(Error::step("close descriptors"))?;
     Err(program.run())
 }

@@ -11,6 +11,8 @@
 //!
 //! It does not decide: names, limits, mounts and networks come as data (`shim_api::Launch`).
 
+pub mod command;
+pub mod hooks;
 pub mod init;
 mod mount_option;
 mod report;
@@ -34,6 +36,7 @@ pub struct Context {
     hierarchies: cgroup::Hierarchies,
     /// Docker's default filter for Docker's default capabilities.
     default_filter: Rc<[Instruction]>,
+    default_flags: sys::seccomp::Flags,
     default_capabilities: CapSet,
 }
 
@@ -78,34 +81,48 @@ impl Context {
             proof,
             hierarchies: cgroup::Hierarchies::detect()?,
             default_filter: seccomp::compile(&profile)?.into(),
+            default_flags: seccomp::flags(&profile)?,
             default_capabilities,
         })
+    }
+
+    /// The host's cgroups.
+    pub fn hierarchies(&self) -> &cgroup::Hierarchies {
+        &self.hierarchies
     }
 
     /// The filter that a process gets, if any.
     fn filter(
         &self,
         choice: shim_api::Seccomp,
-        profile: Option<&oci::runtime::Seccomp>,
+        spec: Option<&oci::runtime::Seccomp>,
+        document: &str,
         process: &Process,
     ) -> Result<Option<init::Filter>, init::Error> {
         let invalid = |error: seccomp::Error| init::Error::Invalid(format!("seccomp: {error}"));
-        let (program, flags) = match (choice, profile) {
-            (shim_api::Seccomp::Unconfined, _) | (shim_api::Seccomp::Spec, None) => return Ok(None),
-            (shim_api::Seccomp::Spec, Some(profile)) => {
-                (seccomp::compile(profile).map_err(invalid)?.into(), seccomp::flags(profile).map_err(invalid)?)
+        let names = process.capabilities.as_ref().map(|sets| sets.bounding.as_slice()).unwrap_or_default();
+        let set = CapSet::from_names(names).unwrap_or_default();
+        let resolved;
+        let profile = match choice {
+            shim_api::Seccomp::Unconfined => return Ok(None),
+            shim_api::Seccomp::Spec => match spec {
+                Some(profile) => profile,
+                None => return Ok(None),
+            },
+            shim_api::Seccomp::Profile => {
+                let host = seccomp::Host::detect().map_err(invalid)?;
+                resolved = seccomp::resolve_docker_profile(document.as_bytes(), set, host).map_err(invalid)?;
+                &resolved
             }
-            (shim_api::Seccomp::Default, _) => {
-                let names = process.capabilities.as_ref().map(|sets| sets.bounding.as_slice()).unwrap_or_default();
-                let set = CapSet::from_names(names).unwrap_or_default();
-                if set == self.default_capabilities {
-                    (self.default_filter.clone(), sys::seccomp::Flags::default())
-                } else {
-                    let profile = seccomp::docker_default(set).map_err(invalid)?;
-                    (seccomp::compile(&profile).map_err(invalid)?.into(), sys::seccomp::Flags::default())
-                }
+            shim_api::Seccomp::Default if set == self.default_capabilities => {
+                return Ok(Some(init::Filter { program: self.default_filter.clone(), flags: self.default_flags }));
+            }
+            shim_api::Seccomp::Default => {
+                resolved = seccomp::docker_default(set).map_err(invalid)?;
+                &resolved
             }
         };
-        Ok(Some(init::Filter { program, flags }))
+        let program = seccomp::compile(profile).map_err(invalid)?.into();
+        Ok(Some(init::Filter { program, flags: seccomp::flags(profile).map_err(invalid)? }))
     }
 }

@@ -11,6 +11,8 @@ const MAX: usize = 4096;
 /// Child → shim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToParent {
+    /// Everything is made; it waits for the word to start.
+    Ready,
     /// The pseudo-terminal's master comes along.
     Terminal,
     Failed {
@@ -28,6 +30,7 @@ impl ToParent {
     /// Sends with descriptors.
     pub fn send_with(&self, socket: &OwnedFd, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         let bytes = match self {
+            ToParent::Ready => vec![b'R'],
             ToParent::Terminal => vec![b'T'],
             ToParent::Failed { message, exit_code } => {
                 let mut bytes = vec![b'F'];
@@ -49,6 +52,7 @@ impl ToParent {
         let (length, descriptors) = sys::socket::receive(socket, &mut buffer)?;
         let message = match &buffer[..length] {
             [] => return Ok(None),
+            [b'R'] => ToParent::Ready,
             [b'T'] => ToParent::Terminal,
             [b'F', a, b, c, d, message @ ..] => ToParent::Failed {
                 message: String::from_utf8_lossy(message).into_owned(),

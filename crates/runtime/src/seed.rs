@@ -4,7 +4,7 @@
 //! advance: it joins when nobody waits, and what it clones is born in the cgroup, as a child of the seed's parent.
 //!
 //! ```text
-//!  shim ──[kind, flags] + descriptors──▶ seed ──clone3(CLONE_PARENT)──▶ child of the shim, in the cgroup
+//!  shim ──[kind, parts] + descriptors──▶ seed ──clone3(CLONE_PARENT)──▶ child of the shim, in the cgroup
 //!       ◀──pid or -errno────────────────
 //! ```
 
@@ -35,6 +35,10 @@ pub enum Kind {
     Exec,
 }
 
+/// Bits of a request's second byte: which optional descriptors come along, in this order.
+const WITH_STDIO: u8 = 1;
+const WITH_V2: u8 = 2;
+
 /// A request with its descriptors, in order.
 #[derive(Debug)]
 pub struct Request<'fd> {
@@ -42,6 +46,8 @@ pub struct Request<'fd> {
     pub report: BorrowedFd<'fd>,
     pub document: BorrowedFd<'fd>,
     pub stdio: Option<&'fd init::Stdio>,
+    /// The cgroup's directory in a v2 hierarchy, in which the process is born beside the v1 ones that the seed is in.
+    pub v2: Option<BorrowedFd<'fd>>,
     pub rest: Vec<BorrowedFd<'fd>>,
 }
 
@@ -71,8 +77,11 @@ impl Seed {
         if let Some(stdio) = request.stdio {
             descriptors.extend(stdio.iter().map(AsFd::as_fd));
         }
+        descriptors.extend(request.v2);
         descriptors.extend(&request.rest);
-        sys::socket::send(&self.socket, &[kind, u8::from(request.stdio.is_some())], &descriptors)?;
+        let parts =
+            if request.stdio.is_some() { WITH_STDIO } else { 0 } | if request.v2.is_some() { WITH_V2 } else { 0 };
+        sys::socket::send(&self.socket, &[kind, parts], &descriptors)?;
         let mut answer = [0; 4];
         match sys::socket::receive(&self.socket, &mut answer)?.0 {
             4 => match i32::from_le_bytes(answer) {
@@ -108,9 +117,10 @@ fn clone_from(context: &Context, header: [u8; 2], descriptors: Vec<OwnedFd>) -> 
     let mut descriptors = descriptors.into_iter();
     let mut next = || descriptors.next().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData));
     let (report, document) = (next()?, next()?);
-    let stdio = if header[1] == 1 { Some([next()?, next()?, next()?]) } else { None };
+    let stdio = if header[1] & WITH_STDIO != 0 { Some([next()?, next()?, next()?]) } else { None };
+    let v2 = if header[1] & WITH_V2 != 0 { Some(next()?) } else { None };
     let rest: Vec<OwnedFd> = descriptors.collect();
-    let mut options = Clone { sibling: true, ..Clone::default() };
+    let mut options = Clone { sibling: true, cgroup: v2.as_ref().map(AsFd::as_fd), ..Clone::default() };
     match header[0] {
         b'I' => options.namespaces = namespace::PID,
         b'i' => {}
@@ -121,7 +131,7 @@ fn clone_from(context: &Context, header: [u8; 2], descriptors: Vec<OwnedFd>) -> 
     }
     match sys::process::clone(context.proof, &options)? {
         Side::Parent { pid } => Ok(pid),
-        Side::Child => child(context, header[0] != b'E', &report, &document, stdio.as_ref(), &rest),
+        Side::Child => child(context, header[0] != b'E', report, &document, stdio.as_ref(), &rest),
     }
 }
 
@@ -129,7 +139,7 @@ fn clone_from(context: &Context, header: [u8; 2], descriptors: Vec<OwnedFd>) -> 
 pub fn child(
     context: &Context,
     is_init: bool,
-    report: &OwnedFd,
+    report: OwnedFd,
     document: &OwnedFd,
     stdio: Option<&init::Stdio>,
     rest: &[OwnedFd],
@@ -138,13 +148,13 @@ pub fn child(
     let bytes = sys::memfd::read_all(document, MAX_DOCUMENT).unwrap_or_default();
     if is_init {
         match serde_json::from_slice(&bytes) {
-            Ok(launch) => init::run(context, &launch, rest, stdio, report),
-            Err(error) => refuse(report, &error),
+            Ok(launch) => init::run(context, &launch, rest, stdio, init::Gate::Shim(report)),
+            Err(error) => refuse(&report, &error),
         }
     } else {
         match (serde_json::from_slice(&bytes), rest.first()) {
-            (Ok(exec), Some(container)) => init::run_exec(context, &exec, container, stdio, report),
-            (Err(error), _) => refuse(report, &error),
+            (Ok(exec), Some(container)) => init::run_exec(context, &exec, container, stdio, &report),
+            (Err(error), _) => refuse(&report, &error),
             (_, None) => sys::process::exit(1),
         }
     }

@@ -200,6 +200,7 @@ impl Shim<'_> {
                     child.streams.set_terminal(master)?;
                 }
             }
+            Ok(Some((ToParent::Ready, _))) => {}
             Ok(Some((ToParent::Failed { message, exit_code }, _))) => {
                 child.phase = Phase::Failed;
                 let failure = match &child.process {
@@ -438,6 +439,7 @@ impl Shim<'_> {
             report: theirs.as_fd(),
             document: document.as_fd(),
             stdio: stdio.as_ref(),
+            v2: self.place.group.v2_dir(),
             rest: vec![container.as_fd()],
         };
         let rest = [container.try_clone().map_err(text)?];

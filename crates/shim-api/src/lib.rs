@@ -80,6 +80,8 @@ pub struct Launch {
     /// `process.user` is unused when [`Launch::user`] is set; `linux.seccomp` counts only for [`Seccomp::Spec`].
     pub spec: oci::runtime::Spec,
     pub seccomp: Seccomp,
+    /// With [`Seccomp::Profile`].
+    pub seccomp_profile: String,
     /// The user in Docker's form (`name`, `uid`, `name:group`, `uid:gid`), looked up in the container's own
     /// `/etc/passwd` and `/etc/group`; empty is root. `None`: `spec.process.user` counts as it is.
     pub user: Option<UserLookup>,
@@ -135,6 +137,8 @@ pub enum Seccomp {
     Unconfined,
     /// `spec.linux.seccomp`.
     Spec,
+    /// The document in [`Launch::seccomp_profile`], in Docker's form or the specification's.
+    Profile,
 }
 
 /// How the shim writes the log.
@@ -186,8 +190,8 @@ pub struct Exec {
     pub process: oci::runtime::Process,
     pub user: Option<UserLookup>,
     pub seccomp: Seccomp,
-    /// With [`Seccomp::Spec`].
-    pub seccomp_spec: Option<oci::runtime::Seccomp>,
+    /// With [`Seccomp::Profile`]. [`Seccomp::Spec`] has no meaning here.
+    pub seccomp_profile: String,
     /// The streams of the attached client, whose socket comes along.
     pub attach: Option<AttachStreams>,
 }
@@ -203,17 +207,42 @@ pub struct AttachStreams {
 /// Shim → hoistd.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum FromShim {
-    Hello { version: u32, state: Option<State>, execs: Vec<ExecState>, exit: Option<Exit> },
+    Hello {
+        version: u32,
+        state: Option<State>,
+        execs: Vec<ExecState>,
+        exit: Option<Exit>,
+    },
     /// The user's process runs.
-    Started { state: State },
+    Started {
+        state: State,
+    },
     /// It could not be started; nothing is left behind. `exit_code` is Docker's: 126, 127 or 128.
-    Failed { message: String, exit_code: i32 },
-    Exited { exit: Exit },
-    ExecStarted { id: String, pid: i32 },
-    ExecFailed { id: String, message: String, exit_code: i32 },
-    ExecExited { id: String, exit_code: i32 },
+    Failed {
+        message: String,
+        exit_code: i32,
+    },
+    Exited {
+        exit: Exit,
+    },
+    ExecStarted {
+        id: String,
+        pid: i32,
+    },
+    ExecFailed {
+        id: String,
+        message: String,
+        exit_code: i32,
+    },
+    ExecExited {
+        id: String,
+        exit_code: i32,
+    },
     /// Answer to a request; `errno` 0 is success.
-    Done { request: u64, errno: i32 },
+    Done {
+        request: u64,
+        errno: i32,
+    },
 }
 
 /// A running container; `state.json`.

@@ -15,7 +15,8 @@ pub fn sealed_copy(path: &Path) -> io::Result<OwnedFd> {
     let mut source = File::open(path)?;
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     // MFD_EXEC is refused by kernels before 6.3 and demanded by the sysctl vm.memfd_noexec=1.
-    let memfd = memfd_create("hoist-runtime", flags | MemfdFlags::EXEC).or_else(|_| memfd_create("hoist-runtime", flags))?;
+    let memfd =
+        memfd_create("hoist-runtime", flags | MemfdFlags::EXEC).or_else(|_| memfd_create("hoist-runtime", flags))?;
     let mut copy = File::from(memfd);
     io::copy(&mut source, &mut copy)?;
     let memfd = OwnedFd::from(copy);

@@ -92,8 +92,7 @@ pub fn clone_path(path: impl rustix::path::Arg, recursive: bool) -> io::Result<O
 
 /// A detached copy of what a descriptor names.
 pub fn clone_descriptor(descriptor: impl AsFd, recursive: bool) -> io::Result<OwnedFd> {
-    let mut flags =
-        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     if recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }

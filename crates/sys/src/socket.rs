@@ -82,6 +82,12 @@ pub fn send(socket: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> 
     }
 }
 
+/// Connects to a stream socket and sends one message with a descriptor (an OCI console socket).
+pub fn send_to_stream(path: &std::path::Path, bytes: &[u8], descriptor: impl AsFd) -> io::Result<()> {
+    let stream = std::os::unix::net::UnixStream::connect(path)?;
+    send(&stream, bytes, &[descriptor.as_fd()])
+}
+
 /// Receives one message into `buffer`; its length, and its descriptors (close-on-exec). Length 0 is the end.
 ///
 /// A message or a list of descriptors that does not fit is `InvalidData`.

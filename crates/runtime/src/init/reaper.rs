@@ -1,7 +1,5 @@
 //! `--init`: process 1 of the container passes signals on to the command and reaps what nobody waits for.
 
-use std::os::fd::OwnedFd;
-
 use sys::process::{Clone, Ended, Side, SingleThreaded};
 use sys::signal::{self, SignalFd};
 
@@ -10,7 +8,7 @@ use super::error::Error;
 /// Clones; the child goes on to become the command, this process becomes the reaper and never returns.
 ///
 /// It runs from the sealed copy of our program, holds no descriptor and ends with the command's status.
-pub fn split(proof: SingleThreaded, _report: &OwnedFd) -> Result<(), Error> {
+pub fn split(proof: SingleThreaded) -> Result<(), Error> {
     let all: Vec<i32> =
         (1..=signal::MAX).filter(|number| !matches!(*number, signal::SIGKILL | signal::SIGSTOP)).collect();
     let signals = SignalFd::new(&all).map_err(Error::step("prepare init"))?;

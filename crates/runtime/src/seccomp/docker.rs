@@ -120,10 +120,10 @@ fn counts(includes: &Filter, excludes: &Filter, capabilities: CapSet, host: Host
     if list(&excludes.arches).iter().any(is_host) || list(&excludes.caps).iter().any(held) {
         return Ok(false);
     }
-    if let Some(kernel) = &excludes.min_kernel {
-        if host.kernel >= parse_kernel(kernel)? {
-            return Ok(false);
-        }
+    if let Some(kernel) = &excludes.min_kernel
+        && host.kernel >= parse_kernel(kernel)?
+    {
+        return Ok(false);
     }
     let arches = list(&includes.arches);
     if !arches.is_empty() && !arches.iter().any(is_host) || !list(&includes.caps).iter().all(held) {

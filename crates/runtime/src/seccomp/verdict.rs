@@ -53,10 +53,8 @@ pub(super) fn read(profile: &Seccomp, native: Arch) -> Result<Vec<Intervals>, Er
     }
     let mut archs = vec![native];
     for name in &profile.architectures {
-        if let Some(arch) = Arch::parse(name)? {
-            if !archs.contains(&arch) {
-                archs.push(arch);
-            }
+        if let Some(arch) = Arch::parse(name)?.filter(|arch| !archs.contains(arch)) {
+            archs.push(arch);
         }
     }
     let mut out: Vec<Intervals> = Vec::new();

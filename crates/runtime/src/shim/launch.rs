@@ -49,7 +49,7 @@ pub fn launch<'c>(
         true => launch.cgroup.clone(),
         false => format!("{parent}/{}", launch.cgroup),
     };
-    let mut place = match prepared {
+    let place = match prepared {
         Some(mut place) => match place.settle(context, parent, &path) {
             Ok(()) => place,
             Err(error) => {
@@ -69,6 +69,7 @@ pub fn launch<'c>(
             report: theirs.as_fd(),
             document: document.as_fd(),
             stdio: stdio.as_ref(),
+            v2: place.group.v2_dir(),
             rest: descriptors.iter().map(AsFd::as_fd).collect(),
         };
         let pid = place.clone_process(context, &request, &descriptors)?;

@@ -35,7 +35,7 @@ impl Place {
             return Ok(());
         }
         let seed = Seed::fork(context).map_err(|source| Error::Io { what: "fork the seed", source })?;
-        let joined = self.group.join(seed.pid);
+        let joined = self.group.join_v1(seed.pid);
         self.seed = Some(seed);
         Ok(joined?)
     }
@@ -50,7 +50,7 @@ impl Place {
         if let Some(seed) = &self.seed {
             return seed.clone_process(request);
         }
-        let mut options = Clone { cgroup: self.group.v2_dir(), ..Clone::default() };
+        let mut options = Clone { cgroup: request.v2, ..Clone::default() };
         match request.kind {
             Kind::Init { pid_namespace } => options.namespaces = if pid_namespace { namespace::PID } else { 0 },
             Kind::Exec => {
@@ -65,9 +65,7 @@ impl Place {
                 let is_init = request.kind != Kind::Exec;
                 let own = |descriptor: std::os::fd::BorrowedFd<'_>| descriptor.try_clone_to_owned();
                 match (own(request.report), own(request.document)) {
-                    (Ok(report), Ok(document)) => {
-                        seed::child(context, is_init, &report, &document, request.stdio, rest)
-                    }
+                    (Ok(report), Ok(document)) => seed::child(context, is_init, report, &document, request.stdio, rest),
                     _ => sys::process::exit(1),
                 }
             }
@@ -83,7 +81,7 @@ impl Place {
             _ => {
                 let group = context.hierarchies.create(path)?;
                 if let Some(seed) = &self.seed {
-                    group.join(seed.pid)?;
+                    group.join_v1(seed.pid)?;
                 }
                 std::mem::replace(&mut self.group, group).remove()?;
             }
