@@ -1,1 +1,69 @@
-fn main() {}
+//! `hoistd`: the daemon. Reads its flags and `daemon.json`, looks whether the machine can carry it, opens the engine, and
+//! serves the Engine API until SIGTERM or SIGINT; containers go on without it.
+
+mod daemon;
+mod file;
+mod flags;
+mod notify;
+mod options;
+mod pidfile;
+mod preflight;
+mod runtime;
+mod settings;
+mod unsupported;
+
+use settings::Settings;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = match std::env::args_os().skip(1).map(std::ffi::OsString::into_string).collect() {
+        Ok(arguments) => arguments,
+        Err(argument) => {
+            eprintln!("hoistd: the argument {argument:?} is not UTF-8");
+            return ExitCode::from(125);
+        }
+    };
+    let given = match flags::parse(&arguments) {
+        Ok(flags::Parsed::Run(given)) => given,
+        Ok(flags::Parsed::Help) => {
+            print!("{}", options::help());
+            return ExitCode::SUCCESS;
+        }
+        Ok(flags::Parsed::Version) => {
+            println!("hoistd version {}, build {}", env!("CARGO_PKG_VERSION"), commit());
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("{error}\nSee 'hoistd --help'.");
+            return ExitCode::from(125);
+        }
+    };
+    match run(given) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("hoistd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(given: flags::Given) -> anyhow::Result<()> {
+    let settings = Settings::read(given)?;
+    if settings.validate {
+        eprintln!("configuration OK");
+        return Ok(());
+    }
+    start_log(settings.log_level);
+    preflight::check()?;
+    daemon::run(settings)
+}
+
+/// To standard error, where a service manager adds the time if it wants to.
+fn start_log(level: tracing::Level) {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level).with_ansi(false).init();
+}
+
+/// What this program was built from.
+fn commit() -> &'static str {
+    option_env!("HOIST_GIT_COMMIT").unwrap_or("unknown")
+}

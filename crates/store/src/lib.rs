@@ -1,1 +1,44 @@
-//! store
+//! What hoist keeps: blobs, layers, images and their names, and the engine's documents.
+//!
+//! ```text
+//!  <data root>/                                one store, one process at a time (lock)
+//!    content/blobs/sha256/<hex>                blobs, as in an OCI layout
+//!    content/ingest/                           blobs being written
+//!    layers/<diffID hex>.erofs                 one EROFS image per layer
+//!    meta.db                                   images, tags, records (SQLite)
+//!    lock
+//! ```
+//!
+//! Promises
+//! - A file under its real name is whole and durable. Whatever is written has a temporary name until it is committed,
+//!   and a crash leaves nothing else; the next [`Store::open`] removes it.
+//! - A layer is made in one pass over its tar, has the same bytes for the same tar, and is mounted once
+//!   ([`Layers::mount`]).
+//! - Changes of images and tags survive a power cut, those of records the death of the process.
+//! - Archives can ask for anything; what they get is an error, or a layer that is contained in itself.
+//!
+//! What it does not do: fetch anything, run anything, or decide when an image may be removed.
+
+mod content;
+mod db;
+mod disk;
+mod erofs;
+mod error;
+mod image;
+mod import;
+mod layer;
+mod lease;
+mod load;
+mod prune;
+mod records;
+mod store;
+
+pub use content::{BlobWriter, Content};
+pub use error::{Error, LayerError, Result};
+pub use image::{ImageRecord, Images};
+pub use layer::{LayerInfo, LayerWriter, Layers, WrittenLayer};
+pub use lease::Lease;
+pub use load::Loaded;
+pub use prune::Pruned;
+pub use records::{Record, Records};
+pub use store::Store;

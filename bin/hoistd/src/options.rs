@@ -1,0 +1,218 @@
+//! All options, as flags and as keys of `daemon.json`: one row each.
+
+use crate::settings::Settings;
+use api::container::Ulimit;
+
+/// How an option is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `--x`, `--x=false`; `true` in the file.
+    Bool,
+    /// `--x N`; a number in the file.
+    Number,
+    /// `--x TEXT`; a string in the file.
+    Text,
+    /// `--x A --x B`; an array of strings in the file.
+    List,
+    /// `--x a=1 --x b=2`; an object of strings in the file.
+    Map,
+    /// `--x nofile=1:2`; an object of `{Name, Soft, Hard}` in the file.
+    Ulimits,
+}
+
+/// One option.
+pub struct Option {
+    /// Without the dashes; empty: only in the file.
+    pub flag: &'static str,
+    pub short: std::option::Option<char>,
+    /// In `daemon.json`; empty: only a flag.
+    pub key: &'static str,
+    pub kind: Kind,
+    pub help: &'static str,
+    /// Takes one value, as text. A list is cleared by its first one.
+    pub set: fn(&mut Settings, &str) -> Result<(), String>,
+}
+
+const fn option(
+    flag: &'static str,
+    key: &'static str,
+    kind: Kind,
+    help: &'static str,
+    set: fn(&mut Settings, &str) -> Result<(), String>,
+) -> Option {
+    Option { flag, short: None, key, kind, help, set }
+}
+
+impl Option {
+    const fn short(mut self, short: char) -> Self {
+        self.short = Some(short);
+        self
+    }
+}
+
+use Kind::{Bool, List, Map, Number, Text, Ulimits};
+
+/// In the order of `--help`.
+#[rustfmt::skip]
+pub static OPTIONS: [Option; 38] = [
+    option("bip", "bip", Text, "Address and subnet of the default bridge, in CIDR notation", |s, v| text(&mut s.engine.bip, v)),
+    option("bridge", "bridge", Text, "Name of the default bridge's link (default \"hoist0\")", |s, v| text(&mut s.engine.bridge, v)).short('b'),
+    option("config-file", "", Text, "Configuration file (default \"/etc/hoist/daemon.json\")", |s, v| { s.config_file = Some(v.into()); Ok(()) }),
+    option("data-root", "data-root", Text, "Directory of images, containers and volumes (default \"/var/lib/hoist\")", |s, v| path(&mut s.engine.data_root, v)),
+    option("debug", "debug", Bool, "Log more", |s, v| boolean(&mut s.debug, v)).short('D'),
+    option("default-shm-size", "default-shm-size", Text, "Size of /dev/shm of containers (default 64MiB)", |s, v| { s.engine.default_shm_size = api::size::parse(v).map_err(|e| e.0)?; Ok(()) }),
+    option("default-ulimit", "default-ulimits", Ulimits, "Limits of containers' processes, such as nofile=1024:2048", ulimit),
+    option("dns", "dns", List, "DNS server of containers", |s, v| { v.parse::<std::net::IpAddr>().map_err(|_| format!("{v} is not an ip address"))?; s.engine.dns.push(v.into()); Ok(()) }),
+    option("dns-opt", "dns-opts", List, "DNS option of containers", |s, v| list(&mut s.engine.dns_options, v)),
+    option("dns-search", "dns-search", List, "DNS search domain of containers", |s, v| list(&mut s.engine.dns_search, v)),
+    option("exec-root", "exec-root", Text, "Directory of what lives as long as the machine runs (default \"/run/hoist\")", |s, v| path(&mut s.engine.exec_root, v)),
+    option("group", "group", Text, "Group of the unix socket (default \"hoist\", else \"docker\")", |s, v| { s.group = Some(v.into()); Ok(()) }).short('G'),
+    option("help", "", Bool, "Print this", |_, _| Ok(())),
+    option("host", "hosts", List, "Address to listen on: unix://, tcp://, fd:// (default \"unix:///run/hoist.sock\")", |s, v| list(&mut s.hosts, v)).short('H'),
+    option("icc", "icc", Bool, "Containers of the default bridge may talk to each other (default true)", |s, v| boolean(&mut s.engine.icc, v)),
+    option("init", "init", Bool, "Run an init in all containers", |s, v| boolean(&mut s.engine.init, v)),
+    option("insecure-registry", "insecure-registries", List, "Registry that may be spoken to over plain HTTP", |s, v| list(&mut s.engine.insecure_registries, v)),
+    option("ip", "ip", Text, "Host address of published ports (default 0.0.0.0)", |s, v| { v.parse::<std::net::IpAddr>().map_err(|_| format!("{v} is not an ip address"))?; text(&mut s.engine.host_address, v) }),
+    option("ip-forward", "ip-forward", Bool, "Switch IP forwarding on (default true)", |s, v| boolean(&mut s.engine.ip_forward, v)),
+    option("ip-masq", "ip-masq", Bool, "Masquerade what leaves the default bridge (default true)", |s, v| boolean(&mut s.engine.ip_masq, v)),
+    option("ip6tables", "ip6tables", Bool, "Always true: hoistd has a table of its own", |_, v| always(true, v, "has an nft table of its own and touches no other")),
+    option("iptables", "iptables", Bool, "Always true: hoistd has a table of its own", |_, v| always(true, v, "has an nft table of its own and touches no other")),
+    option("label", "labels", List, "Label of the daemon, key=value", label),
+    option("live-restore", "live-restore", Bool, "Always true: containers go on without the daemon", |_, v| always(true, v, "leaves containers running when it ends")),
+    option("log-driver", "log-driver", Text, "Where logs go: json-file or none (default \"json-file\")", log_driver),
+    option("log-level", "log-level", Text, "debug, info, warn, error or fatal (default \"info\")", log_level).short('l'),
+    option("log-opt", "log-opts", Map, "Option of the log driver, such as max-size=10m", |s, v| { let (key, value) = pair(v)?; s.engine.log_options.insert(key, value); Ok(()) }),
+    option("max-concurrent-downloads", "max-concurrent-downloads", Number, "Layers that a pull fetches at the same time (default 3)", downloads),
+    option("mtu", "mtu", Number, "MTU of the default bridge (default: the uplink's)", mtu),
+    option("pidfile", "pidfile", Text, "File of the daemon's process id (default \"/run/hoist.pid\")", |s, v| path(&mut s.pidfile, v)).short('p'),
+    option("registry-mirror", "registry-mirrors", List, "Mirror of docker.io", |s, v| list(&mut s.engine.registry_mirrors, v)),
+    option("selinux-enabled", "selinux-enabled", Bool, "Always false: hoistd sets no SELinux labels yet", |_, v| always(false, v, "sets no SELinux labels yet")),
+    option("storage-driver", "storage-driver", Text, "Always erofs", |_, v| one_of(v, &["erofs"])).short('s'),
+    option("userland-proxy", "userland-proxy", Bool, "Always false: the kernel forwards published ports", |_, v| always(false, v, "has no proxy: the kernel forwards published ports")),
+    option("validate", "", Bool, "Check the configuration and end", |s, v| boolean(&mut s.validate, v)),
+    option("version", "", Bool, "Print the version", |_, _| Ok(())).short('v'),
+    option("experimental", "experimental", Bool, "Always false", |_, v| always(false, v, "has no experimental features")),
+    option("rootless", "rootless", Bool, "Always false: hoistd needs root", |_, v| always(false, v, "needs root")),
+];
+
+impl Kind {
+    /// In `--help`.
+    fn word(self) -> &'static str {
+        match self {
+            Bool => "",
+            Number => "int",
+            Text => "string",
+            List => "list",
+            Map => "map",
+            Ulimits => "ulimit",
+        }
+    }
+}
+
+/// What `--help` prints.
+pub fn help() -> String {
+    let mut text = String::from("Usage:  hoistd [OPTIONS]\n\nA container engine that speaks the Docker API.\n\nOptions:\n");
+    let rows: Vec<(String, &str)> = OPTIONS
+        .iter()
+        .map(|option| {
+            let short = option.short.map_or("    ".to_owned(), |short| format!("-{short}, "));
+            (format!("  {short}--{} {}", option.flag, option.kind.word()), option.help)
+        })
+        .collect();
+    let width = rows.iter().map(|(left, _)| left.len()).max().unwrap_or(0);
+    for (left, right) in rows {
+        text.push_str(&format!("{left:width$}   {right}\n"));
+    }
+    text
+}
+
+fn text(place: &mut std::option::Option<String>, value: &str) -> Result<(), String> {
+    *place = Some(value.to_owned()).filter(|value| !value.is_empty());
+    Ok(())
+}
+
+fn path(place: &mut std::path::PathBuf, value: &str) -> Result<(), String> {
+    if !value.starts_with('/') {
+        return Err(format!("{value:?} is not an absolute path"));
+    }
+    *place = api::bind::clean_path(value).into();
+    Ok(())
+}
+
+fn list(place: &mut Vec<String>, value: &str) -> Result<(), String> {
+    place.push(value.to_owned());
+    Ok(())
+}
+
+/// Go's `strconv.ParseBool`.
+fn parse_bool(value: &str) -> Result<bool, String> {
+    match value {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(format!("strconv.ParseBool: parsing {value:?}: invalid syntax")),
+    }
+}
+
+fn boolean(place: &mut bool, value: &str) -> Result<(), String> {
+    *place = parse_bool(value)?;
+    Ok(())
+}
+
+fn always(only: bool, value: &str, why: &str) -> Result<(), String> {
+    if parse_bool(value)? == only { Ok(()) } else { Err(format!("cannot be {}: hoistd {why}", !only)) }
+}
+
+fn one_of(value: &str, known: &[&str]) -> Result<(), String> {
+    if known.contains(&value) { Ok(()) } else { Err(format!("hoistd has no {value:?}, only {}", known.join(", "))) }
+}
+
+fn pair(value: &str) -> Result<(String, String), String> {
+    let (key, value) = value.split_once('=').ok_or_else(|| format!("{value:?} is not of the form key=value"))?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+fn label(settings: &mut Settings, value: &str) -> Result<(), String> {
+    pair(value)?;
+    list(&mut settings.engine.labels, value)
+}
+
+fn ulimit(settings: &mut Settings, value: &str) -> Result<(), String> {
+    let limit = Ulimit::parse(value).map_err(|error| error.0)?;
+    settings.engine.default_ulimits.retain(|other| other.name != limit.name);
+    settings.engine.default_ulimits.push(limit);
+    Ok(())
+}
+
+fn log_driver(settings: &mut Settings, value: &str) -> Result<(), String> {
+    one_of(value, &["json-file", "none"])?;
+    settings.engine.log_driver = value.to_owned();
+    Ok(())
+}
+
+fn log_level(settings: &mut Settings, value: &str) -> Result<(), String> {
+    settings.log_level = match value {
+        "debug" | "trace" => tracing::Level::DEBUG,
+        "info" => tracing::Level::INFO,
+        "warn" | "warning" => tracing::Level::WARN,
+        "error" | "fatal" | "panic" => tracing::Level::ERROR,
+        _ => return Err(format!("invalid logging level: {value}")),
+    };
+    Ok(())
+}
+
+fn downloads(settings: &mut Settings, value: &str) -> Result<(), String> {
+    settings.engine.max_concurrent_downloads = match value.parse() {
+        Ok(number @ 1..=64) => number,
+        _ => return Err(format!("invalid max concurrent downloads: {value} (1 to 64)")),
+    };
+    Ok(())
+}
+
+fn mtu(settings: &mut Settings, value: &str) -> Result<(), String> {
+    settings.engine.mtu = match value.parse() {
+        Ok(0) => None,
+        Ok(number @ 68..=65535) => Some(number),
+        _ => return Err(format!("invalid MTU: {value} (68 to 65535)")),
+    };
+    Ok(())
+}

@@ -1,0 +1,158 @@
+//! What the daemon was told, by flags and by `daemon.json` together.
+
+use crate::file;
+use crate::flags::Given;
+use anyhow::{anyhow, bail};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Where the configuration is when nobody says so.
+const CONFIG_FILE: &str = "/etc/hoist/daemon.json";
+
+/// Where clients find the daemon when nobody says so.
+const HOST: &str = "unix:///run/hoist.sock";
+
+/// All settings.
+#[derive(Debug)]
+pub struct Settings {
+    pub engine: engine::Config,
+    pub hosts: Vec<String>,
+    /// `None`: the default groups.
+    pub group: Option<String>,
+    pub pidfile: PathBuf,
+    pub config_file: Option<PathBuf>,
+    pub log_level: tracing::Level,
+    pub debug: bool,
+    pub validate: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            engine: engine::Config::default(),
+            hosts: Vec::new(),
+            group: None,
+            pidfile: "/run/hoist.pid".into(),
+            config_file: None,
+            log_level: tracing::Level::INFO,
+            debug: false,
+            validate: false,
+        }
+    }
+}
+
+impl Settings {
+    /// Flags and the file; what both say is an error.
+    pub fn read(given: Given) -> anyhow::Result<Self> {
+        let mut settings = Self::default();
+        for (option, value) in &given {
+            (option.set)(&mut settings, value).map_err(|error| {
+                anyhow!("invalid argument {value:?} for \"--{}\" flag: {error}", option.flag)
+            })?;
+        }
+        let asked_for = settings.config_file.is_some();
+        let path = settings.config_file.clone().unwrap_or_else(|| CONFIG_FILE.into());
+        settings.add_file(&path, asked_for, &given).map_err(|error| {
+            anyhow!("unable to configure the daemon with file {}: {error}", path.display())
+        })?;
+        if settings.hosts.is_empty() {
+            settings.hosts.push(HOST.to_owned());
+        }
+        if settings.debug {
+            settings.log_level = tracing::Level::DEBUG;
+        }
+        settings.engine.debug = settings.debug;
+        crate::commit().clone_into(&mut settings.engine.git_commit);
+        if settings.engine.data_root == settings.engine.exec_root {
+            bail!("--data-root and --exec-root are the same directory: {}", settings.engine.data_root.display());
+        }
+        Ok(settings)
+    }
+
+    fn add_file(&mut self, path: &Path, asked_for: bool, given: &Given) -> Result<(), String> {
+        let rows = file::read(path, asked_for)?;
+        let mut from_flags: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (option, value) in given {
+            from_flags.entry(option.flag).or_default().push(value);
+        }
+        let conflicts: Vec<String> = rows
+            .iter()
+            .filter_map(|(option, values)| {
+                let flag = from_flags.get(option.flag)?;
+                Some(format!("{}: (from flag: {}, from file: {})", option.key, flag.join(", "), values.join(", ")))
+            })
+            .collect();
+        if !conflicts.is_empty() {
+            return Err(format!(
+                "the following directives are specified both as a flag and in the configuration file: {}",
+                conflicts.join(", ")
+            ));
+        }
+        for (option, values) in rows {
+            for value in values {
+                (option.set)(self, &value).map_err(|error| format!("the key {:?}: {error}", option.key))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flags::{Parsed, parse};
+
+    /// Settings of a command line and a file.
+    fn settings(line: &str, file: &str) -> Result<Settings, String> {
+        let directory = std::env::temp_dir().join(format!("hoistd-settings-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let name = format!("{:x}.json", line.len() * 1000 + file.len());
+        let path = directory.join(name);
+        std::fs::write(&path, file).unwrap();
+        let arguments: Vec<String> =
+            line.split_whitespace().map(str::to_owned).chain([format!("--config-file={}", path.display())]).collect();
+        let Parsed::Run(given) = parse(&arguments)? else { panic!("nothing to run") };
+        let read = Settings::read(given).map_err(|error| format!("{error:#}").replace(&path.display().to_string(), "FILE"));
+        std::fs::remove_file(&path).unwrap();
+        read
+    }
+
+    #[test]
+    fn flags_and_file() {
+        let read = settings(
+            "-H unix:///a.sock --data-root /x//y/ --mtu 1400 --label a=b --log-opt max-size=1m",
+            r#"{"exec-root":"/run/z","dns":["1.1.1.1"],"log-level":"warn","live-restore":true,"userland-proxy":false,"icc":false,"default-ulimits":{"nofile":{"Hard":20,"Soft":10}}}"#,
+        )
+        .unwrap();
+        assert_eq!(read.hosts, ["unix:///a.sock"]);
+        assert_eq!((read.engine.data_root, read.engine.exec_root), ("/x/y".into(), "/run/z".into()));
+        assert_eq!((read.engine.mtu, read.engine.icc), (Some(1400), false));
+        assert_eq!((read.engine.dns, read.engine.labels), (vec!["1.1.1.1".to_owned()], vec!["a=b".to_owned()]));
+        assert_eq!(read.engine.log_options["max-size"], "1m");
+        assert_eq!(read.log_level, tracing::Level::WARN);
+        assert_eq!((read.engine.default_ulimits[0].soft, read.engine.default_ulimits[0].hard), (10, 20));
+        let default = settings("", "").unwrap();
+        assert_eq!(default.hosts, [HOST]);
+        assert_eq!(default.pidfile, Path::new("/run/hoist.pid"));
+    }
+
+    #[test]
+    fn refusals_name_the_culprit() {
+        for (line, file, text) in [
+            ("--log-level debug", r#"{"log-level":"info"}"#, "unable to configure the daemon with file FILE: the following directives are specified both as a flag and in the configuration file: log-level: (from flag: debug, from file: info)"),
+            ("", r#"{"colour":1}"#, "unable to configure the daemon with file FILE: the following directives don't match any configuration option: colour"),
+            ("", r#"{"live-restore":false}"#, "unable to configure the daemon with file FILE: the key \"live-restore\": cannot be false: hoistd leaves containers running when it ends"),
+            ("--userland-proxy", "", "invalid argument \"true\" for \"--userland-proxy\" flag: cannot be true: hoistd has no proxy: the kernel forwards published ports"),
+            ("--iptables=false", "", "invalid argument \"false\" for \"--iptables\" flag: cannot be false: hoistd has an nft table of its own and touches no other"),
+            ("--data-root x", "", "invalid argument \"x\" for \"--data-root\" flag: \"x\" is not an absolute path"),
+            ("--log-driver syslog", "", "invalid argument \"syslog\" for \"--log-driver\" flag: hoistd has no \"syslog\", only json-file, none"),
+            ("--log-level loud", "", "invalid argument \"loud\" for \"--log-level\" flag: invalid logging level: loud"),
+            ("--icc=maybe", "", "invalid argument \"maybe\" for \"--icc\" flag: strconv.ParseBool: parsing \"maybe\": invalid syntax"),
+            ("--mtu 1", "", "invalid argument \"1\" for \"--mtu\" flag: invalid MTU: 1 (68 to 65535)"),
+            ("--default-ulimit x=1", "", "invalid argument \"x=1\" for \"--default-ulimit\" flag: invalid ulimit type: x"),
+            ("--data-root /a --exec-root /a", "", "--data-root and --exec-root are the same directory: /a"),
+        ] {
+            assert_eq!(settings(line, file).unwrap_err(), text, "{line} {file}");
+        }
+    }
+}

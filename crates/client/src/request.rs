@@ -1,0 +1,379 @@
+//! Sending requests.
+
+use std::io::{self, Read, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::connection::{Connection, Socket};
+use crate::response::{self, Head};
+use crate::{API_VERSION, Error, Hijacked, Host, Response, Result, query_escape};
+
+/// What follows the head of a request.
+pub enum Body<'a> {
+    /// Nothing.
+    Empty,
+    /// A JSON document.
+    Json(Vec<u8>),
+    /// Bytes of unknown length with their media type, sent chunked.
+    Stream(&'static str, &'a mut dyn Read),
+}
+
+/// One request; the path has no version in front.
+pub struct Request<'a> {
+    method: &'static str,
+    path: String,
+    query: Vec<(&'static str, String)>,
+    headers: Vec<(&'static str, String)>,
+    body: Body<'a>,
+    versioned: bool,
+}
+
+impl<'a> Request<'a> {
+    /// A request without body.
+    pub fn new(method: &'static str, path: impl Into<String>) -> Request<'a> {
+        Request {
+            method,
+            path: path.into(),
+            query: Vec::new(),
+            headers: Vec::new(),
+            body: Body::Empty,
+            versioned: true,
+        }
+    }
+    /// GET.
+    pub fn get(path: impl Into<String>) -> Request<'a> {
+        Request::new("GET", path)
+    }
+    /// POST.
+    pub fn post(path: impl Into<String>) -> Request<'a> {
+        Request::new("POST", path)
+    }
+    /// DELETE.
+    pub fn delete(path: impl Into<String>) -> Request<'a> {
+        Request::new("DELETE", path)
+    }
+    /// Adds a query parameter.
+    #[must_use]
+    pub fn query(mut self, key: &'static str, value: impl Into<String>) -> Request<'a> {
+        self.query.push((key, value.into()));
+        self
+    }
+    /// Adds a query parameter when there is a value.
+    #[must_use]
+    pub fn query_some(self, key: &'static str, value: Option<impl Into<String>>) -> Request<'a> {
+        match value {
+            Some(value) => self.query(key, value),
+            None => self,
+        }
+    }
+    /// Adds `key=1` when `on`.
+    #[must_use]
+    pub fn query_if(self, key: &'static str, on: bool) -> Request<'a> {
+        if on { self.query(key, "1") } else { self }
+    }
+    /// Adds a header; names as on the wire.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Request<'a> {
+        self.headers.push((name, value.into()));
+        self
+    }
+    /// Sends a JSON document.
+    #[must_use]
+    pub fn json(mut self, value: &impl serde::Serialize) -> Request<'a> {
+        // Serialising maps with string keys and plain structs into memory has no way to fail.
+        self.body = Body::Json(serde_json::to_vec(value).unwrap_or_default());
+        self
+    }
+    /// Streams a body.
+    #[must_use]
+    pub fn stream(mut self, media_type: &'static str, from: &'a mut dyn Read) -> Request<'a> {
+        self.body = Body::Stream(media_type, from);
+        self
+    }
+    /// Leaves the API version out of the path.
+    #[must_use]
+    pub fn unversioned(mut self) -> Request<'a> {
+        self.versioned = false;
+        self
+    }
+
+    fn target(&self, version: &str) -> String {
+        let mut target = String::with_capacity(self.path.len() + 64);
+        if self.versioned {
+            target.push_str("/v");
+            target.push_str(version);
+        }
+        target.push_str(&self.path);
+        let mut pairs: Vec<&(&str, String)> = self.query.iter().collect();
+        pairs.sort_by_key(|pair| pair.0);
+        for (i, (key, value)) in pairs.into_iter().enumerate() {
+            target.push(if i == 0 { '?' } else { '&' });
+            target.push_str(&query_escape(key));
+            target.push('=');
+            target.push_str(&query_escape(value));
+        }
+        target
+    }
+}
+
+/// Idle connection shared by a client and its running responses.
+#[derive(Debug, Default)]
+pub(crate) struct Idle(Mutex<Option<Connection>>);
+
+impl Idle {
+    pub(crate) fn put(&self, connection: Connection) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
+    }
+    fn take(&self) -> Option<Connection> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// A client of one daemon; shared freely between threads.
+#[derive(Debug)]
+pub struct Client {
+    host: Host,
+    user_agent: String,
+    version: Mutex<String>,
+    fixed_version: bool,
+    idle: Arc<Idle>,
+}
+
+impl Client {
+    /// A client for `host`; nothing is connected yet. `version` pins the API version (`DOCKER_API_VERSION`).
+    pub fn new(host: Host, user_agent: impl Into<String>, version: Option<&str>) -> Client {
+        Client {
+            host,
+            user_agent: user_agent.into(),
+            version: Mutex::new(version.unwrap_or(API_VERSION).to_owned()),
+            fixed_version: version.is_some(),
+            idle: Arc::new(Idle::default()),
+        }
+    }
+
+    /// The daemon's address.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// API version in use.
+    pub fn version(&self) -> String {
+        self.version.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sends a request; an error status becomes [`Error::Daemon`].
+    pub fn send(&self, mut request: Request<'_>) -> Result<Response> {
+        if matches!(request.body, Body::Stream(..)) && !self.fixed_version {
+            // A stream can't be repeated with another version: ask first.
+            let ping = self.send(Request::get("/_ping").unversioned())?;
+            if let Some(offered) = ping.header("api-version") {
+                self.lower(offered);
+            }
+            ping.discard()?;
+        }
+        let (connection, head) = self.exchange(&mut request, None)?;
+        if head.status < 400 {
+            return Ok(Response::new(connection, head, request.method == "HEAD", Arc::clone(&self.idle)));
+        }
+        let error = self.failure(connection, head, request.method == "HEAD");
+        if self.adapt(&error) && !matches!(request.body, Body::Stream(..)) {
+            let (connection, head) = self.exchange(&mut request, None)?;
+            if head.status < 400 {
+                return Ok(Response::new(connection, head, request.method == "HEAD", Arc::clone(&self.idle)));
+            }
+            return Err(self.failure(connection, head, request.method == "HEAD"));
+        }
+        Err(error)
+    }
+
+    /// Sends a request that turns the connection into a raw stream.
+    pub fn hijack(&self, mut request: Request<'_>) -> Result<Hijacked> {
+        for attempt in 0..2 {
+            let (connection, head) = self.exchange(&mut request, Some("tcp"))?;
+            if head.status == 101 || head.status == 200 {
+                return Ok(Hijacked::new(connection, &head));
+            }
+            let error = self.failure(connection, head, false);
+            if attempt == 1 || !self.adapt(&error) {
+                return Err(error);
+            }
+        }
+        Err(Error::Malformed("no upgrade".to_owned()))
+    }
+
+    fn failure(&self, connection: Connection, head: Head, headless: bool) -> Error {
+        let status = head.status;
+        let response = Response::new(connection, head, headless, Arc::clone(&self.idle));
+        match response.bytes(1 << 20) {
+            Ok(body) => Error::Daemon { status, message: response::error_message(status, &body) },
+            Err(error) => error,
+        }
+    }
+
+    /// Lowers the version when the daemon calls ours too new; true when something changed.
+    fn adapt(&self, error: &Error) -> bool {
+        let Error::Daemon { status: 400, message } = error else { return false };
+        if self.fixed_version || !message.contains("is too new") {
+            return false;
+        }
+        let Some((_, offered)) = message.rsplit_once("version is ") else { return false };
+        self.lower(offered.trim())
+    }
+
+    fn lower(&self, offered: &str) -> bool {
+        let number = |v: &str| -> Option<(u32, u32)> {
+            let (major, minor) = v.split_once('.')?;
+            Some((major.parse().ok()?, minor.parse().ok()?))
+        };
+        let mut version = self.version.lock().unwrap_or_else(PoisonError::into_inner);
+        match (number(offered), number(&version)) {
+            (Some(new), Some(old)) if new < old => {
+                *version = format!("{}.{}", new.0, new.1);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn exchange(&self, request: &mut Request<'_>, upgrade: Option<&str>) -> Result<(Connection, Head)> {
+        let target = request.target(&self.version());
+        let streaming = matches!(request.body, Body::Stream(..));
+        if !streaming && upgrade.is_none() {
+            if let Some(mut connection) = self.idle.take() {
+                // The daemon may have closed an idle connection: nothing was answered, so a fresh one is tried.
+                if let Ok(head) = self.attempt(&mut connection, request, &target, upgrade) {
+                    return Ok((connection, head));
+                }
+            }
+        }
+        let socket = Socket::connect(&self.host).map_err(|source| self.connect_error(request.method, &target, source))?;
+        let mut connection = Connection::new(socket);
+        let head = self.attempt(&mut connection, request, &target, upgrade).map_err(|failure| match failure {
+            Failure::Body(source) => Error::RequestBody(source),
+            Failure::Malformed(text) => Error::Malformed(text),
+            Failure::Socket(source) => {
+                Error::Transport { method: go_method(request.method), url: self.url(&target), source }
+            }
+        })?;
+        Ok((connection, head))
+    }
+
+    fn attempt(
+        &self,
+        connection: &mut Connection,
+        request: &mut Request<'_>,
+        target: &str,
+        upgrade: Option<&str>,
+    ) -> Result<Head, Failure> {
+        let mut message = Vec::with_capacity(1024);
+        self.write_head(&mut message, request, target, upgrade);
+        let written = match &mut request.body {
+            Body::Empty => connection.socket.write_all(&message),
+            Body::Json(json) => {
+                message.extend_from_slice(json);
+                connection.socket.write_all(&message)
+            }
+            Body::Stream(_, from) => {
+                connection.socket.write_all(&message).map_err(Failure::Socket)?;
+                send_chunks(&mut connection.socket, from)?
+            }
+        };
+        match (written, response::read_head(connection)) {
+            (_, Ok(head)) => Ok(head),
+            (Err(source), Err(_)) => Err(Failure::Socket(source)),
+            (Ok(()), Err(failure)) => Err(failure),
+        }
+    }
+
+    fn write_head(&self, out: &mut Vec<u8>, request: &Request<'_>, target: &str, upgrade: Option<&str>) {
+        let mut head = String::with_capacity(256);
+        let authority = match &self.host {
+            Host::Unix(_) => "api.moby.localhost",
+            Host::Tcp(address) => address,
+        };
+        for piece in [request.method, " ", target, " HTTP/1.1\r\nHost: ", authority, "\r\nUser-Agent: ", &self.user_agent] {
+            head.push_str(piece);
+        }
+        for (name, value) in &request.headers {
+            for piece in ["\r\n", name, ": ", value] {
+                head.push_str(piece);
+            }
+        }
+        if let Some(protocol) = upgrade {
+            head.push_str("\r\nConnection: Upgrade\r\nUpgrade: ");
+            head.push_str(protocol);
+        }
+        match &request.body {
+            Body::Empty if upgrade.is_some() => head.push_str("\r\nContent-Type: text/plain\r\nContent-Length: 0"),
+            Body::Empty if request.method == "POST" => head.push_str("\r\nContent-Length: 0"),
+            Body::Empty => {}
+            Body::Json(json) => {
+                head.push_str(&format!("\r\nContent-Type: application/json\r\nContent-Length: {}", json.len()));
+            }
+            Body::Stream(media_type, _) => {
+                head.push_str("\r\nContent-Type: ");
+                head.push_str(media_type);
+                head.push_str("\r\nTransfer-Encoding: chunked");
+            }
+        }
+        head.push_str("\r\n\r\n");
+        out.extend_from_slice(head.as_bytes());
+    }
+
+    fn url(&self, target: &str) -> String {
+        match &self.host {
+            Host::Unix(path) => format!("http://{}{target}", query_escape(&path.to_string_lossy())),
+            Host::Tcp(address) => format!("http://{address}{target}"),
+        }
+    }
+
+    fn connect_error(&self, method: &str, target: &str, source: io::Error) -> Error {
+        match (&self.host, source.kind()) {
+            (Host::Unix(path), io::ErrorKind::PermissionDenied) => Error::PermissionDenied {
+                host: self.host.to_string(),
+                method: go_method(method),
+                url: self.url(target),
+                path: path.display().to_string(),
+            },
+            _ => Error::Unreachable { host: self.host.to_string(), source },
+        }
+    }
+}
+
+/// Go prints `Get "http://…"` in its transport errors.
+fn go_method(method: &str) -> String {
+    let mut text = method.to_ascii_lowercase();
+    if let Some(first) = text.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    text
+}
+
+/// Why one attempt failed.
+pub(crate) enum Failure {
+    Socket(io::Error),
+    Body(io::Error),
+    Malformed(String),
+}
+
+/// Sends all of `from`; an early answer of the daemon (it closed its side) is not an error here.
+fn send_chunks(socket: &mut Socket, from: &mut dyn Read) -> Result<io::Result<()>, Failure> {
+    let mut buffer = vec![0u8; 64 * 1024];
+    loop {
+        let count = match from.read(&mut buffer) {
+            Ok(count) => count,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(Failure::Body(e)),
+        };
+        let sent = (|| {
+            if count == 0 {
+                return socket.write_all(b"0\r\n\r\n");
+            }
+            socket.write_all(format!("{count:x}\r\n").as_bytes())?;
+            socket.write_all(&buffer[..count])?;
+            socket.write_all(b"\r\n")
+        })();
+        if count == 0 || sent.is_err() {
+            return Ok(sent);
+        }
+    }
+}

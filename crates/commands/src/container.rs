@@ -1,0 +1,30 @@
+//! Commands about containers: one file per verb.
+
+pub(crate) mod attach;
+pub(crate) mod create;
+pub(crate) mod exec;
+pub(crate) mod inspect;
+pub(crate) mod kill;
+pub(crate) mod list;
+pub(crate) mod logs;
+pub(crate) mod pause;
+pub(crate) mod port;
+pub(crate) mod prune;
+pub(crate) mod remove;
+pub(crate) mod rename;
+pub(crate) mod resize;
+pub(crate) mod restart;
+pub(crate) mod run;
+pub(crate) mod start;
+pub(crate) mod state;
+pub(crate) mod stop;
+pub(crate) mod top;
+pub(crate) mod unpause;
+pub(crate) mod wait;
+
+use client::path_escape;
+
+/// Path of a container's route: `/containers/NAME` and `tail`.
+pub(crate) fn route(name: &str, tail: &str) -> String {
+    format!("/containers/{}{tail}", path_escape(name))
+}

@@ -1,0 +1,287 @@
+//! `ps`.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use client::Request;
+use oci::Reference;
+use serde::Deserialize;
+
+use crate::cli::{Args, Command, Flag, Kind, Parsed, flag};
+use crate::context::Context;
+use crate::failure::Outcome;
+use crate::format::{self, Listing, list};
+use crate::human::{self, ellipsis, quote, short_id};
+use crate::options::filters;
+use crate::template::{Row, Value};
+
+//@COMMAND {"cmd":"docker ps"}
+
+/// Titles of the columns.
+pub(crate) const LISTING: Listing = Listing {
+    headers: &[
+        ("ID", "CONTAINER ID"),
+        ("Names", "NAMES"),
+        ("Image", "IMAGE"),
+        ("Command", "COMMAND"),
+        ("CreatedAt", "CREATED AT"),
+        ("RunningFor", "CREATED"),
+        ("Platform", "PLATFORM"),
+        ("Ports", "PORTS"),
+        ("State", "STATE"),
+        ("Status", "STATUS"),
+        ("Size", "SIZE"),
+        ("Labels", "LABELS"),
+        ("Mounts", "MOUNTS"),
+        ("LocalVolumes", "LOCAL VOLUMES"),
+        ("Networks", "NETWORKS"),
+    ],
+};
+
+/// One container of the list answer.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct Summary {
+    id: String,
+    names: Option<Vec<String>>,
+    image: String,
+    #[serde(rename = "ImageID")]
+    image_id: String,
+    command: String,
+    created: i64,
+    ports: Option<Vec<Port>>,
+    pub(crate) size_rw: i64,
+    pub(crate) size_root_fs: i64,
+    labels: Option<BTreeMap<String, String>>,
+    pub(crate) state: String,
+    status: String,
+    network_settings: Option<Networks>,
+    mounts: Option<Vec<Mount>>,
+    image_manifest_descriptor: Option<Descriptor>,
+}
+
+#[derive(Debug, Default, Deserialize, Clone)]
+#[serde(default)]
+pub(crate) struct Port {
+    #[serde(rename = "IP")]
+    ip: String,
+    #[serde(rename = "PrivatePort")]
+    private: u16,
+    #[serde(rename = "PublicPort")]
+    public: u16,
+    #[serde(rename = "Type")]
+    kind: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Networks {
+    networks: Option<BTreeMap<String, serde::de::IgnoredAny>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Mount {
+    name: String,
+    source: String,
+    driver: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Descriptor {
+    platform: Option<oci::Platform>,
+}
+
+/// A container as a row.
+pub(crate) struct Line {
+    pub(crate) container: Summary,
+    pub(crate) trunc: bool,
+    pub(crate) now: f64,
+}
+
+impl Line {
+    fn image(&self) -> String {
+        let c = &self.container;
+        if c.image.is_empty() {
+            return "<no image>".to_owned();
+        }
+        if !self.trunc {
+            return c.image.clone();
+        }
+        if short_id(&c.image_id) == short_id(&c.image) {
+            return short_id(&c.image_id).to_owned();
+        }
+        match Reference::parse(&c.image) {
+            Ok(mut reference) => {
+                reference.digest = None;
+                reference.familiar()
+            }
+            Err(_) => c.image.clone(),
+        }
+    }
+
+    fn names(&self) -> String {
+        let names: Vec<&str> =
+            self.container.names.iter().flatten().map(|n| n.strip_prefix('/').unwrap_or(n)).collect();
+        match names.iter().find(|n| !n.contains('/')) {
+            Some(first) if self.trunc => (*first).to_owned(),
+            _ => names.join(","),
+        }
+    }
+
+    fn size(&self) -> String {
+        let own = human::size(self.container.size_rw as f64, 3);
+        if self.container.size_root_fs > 0 {
+            format!("{own} (virtual {})", human::size(self.container.size_root_fs as f64, 3))
+        } else {
+            own
+        }
+    }
+}
+
+impl Row for Line {
+    fn column(&self, name: &str) -> Option<Value> {
+        let c = &self.container;
+        let trunc = |text: &str, width: usize| if self.trunc { ellipsis(text, width) } else { text.to_owned() };
+        Some(Value::text(match name {
+            "ID" => if self.trunc { short_id(&c.id) } else { &c.id }.to_owned(),
+            "Names" => self.names(),
+            "Image" => self.image(),
+            "Command" => quote(&trunc(&c.command, 20)),
+            "CreatedAt" => human::local_time(c.created),
+            "RunningFor" => human::duration(self.now - c.created as f64) + " ago",
+            "Ports" => ports(c.ports.clone().unwrap_or_default()),
+            "State" => c.state.clone(),
+            "Status" => c.status.clone(),
+            "Size" => self.size(),
+            "Labels" => {
+                let pairs: Vec<String> = c.labels.iter().flatten().map(|(k, v)| format!("{k}={v}")).collect();
+                pairs.join(",")
+            }
+            "Mounts" => {
+                let names = c.mounts.iter().flatten().map(|m| if m.name.is_empty() { &m.source } else { &m.name });
+                names.map(|n| trunc(n, 15)).collect::<Vec<_>>().join(",")
+            }
+            "LocalVolumes" => c.mounts.iter().flatten().filter(|m| m.driver == "local").count().to_string(),
+            "Networks" => {
+                let networks = c.network_settings.as_ref().and_then(|s| s.networks.as_ref());
+                networks.map(|n| n.keys().cloned().collect::<Vec<_>>().join(",")).unwrap_or_default()
+            }
+            "Platform" => match c.image_manifest_descriptor.as_ref().and_then(|d| d.platform.as_ref()) {
+                Some(platform) => platform.to_string(),
+                None => return Some(Value::Nil),
+            },
+            _ => return None,
+        }))
+    }
+
+    fn call(&self, name: &str, argument: &str) -> Option<Value> {
+        let labels = self.container.labels.as_ref();
+        (name == "Label")
+            .then(|| Value::text(labels.and_then(|l| l.get(argument)).map(String::as_str).unwrap_or_default()))
+    }
+
+    fn columns(&self) -> &[&'static str] {
+        &[
+            "Command", "CreatedAt", "ID", "Image", "Labels", "LocalVolumes", "Mounts", "Names", "Networks",
+            "Platform", "Ports", "RunningFor", "Size", "State", "Status",
+        ]
+    }
+
+    fn type_name(&self) -> &'static str {
+        "*formatter.ContainerContext"
+    }
+}
+
+/// `0.0.0.0:8000->80/tcp, 443/tcp`: neighbouring ports joined to ranges.
+pub(crate) fn ports(mut list: Vec<Port>) -> String {
+    let join = |ip: &str, port: &str| if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") };
+    list.sort_by(|a, b| {
+        (a.private, &a.ip, a.public, &a.kind).cmp(&(b.private, &b.ip, b.public, &b.kind))
+    });
+    // A group per address and protocol, in the order of their first port.
+    let mut groups: Vec<(String, String, u16, u16)> = Vec::new();
+    let (mut out, mut mapped) = (Vec::new(), Vec::new());
+    let shown = |(ip, kind, first, last): &(String, String, u16, u16)| {
+        let range = if first == last { first.to_string() } else { format!("{first}-{last}") };
+        if ip.is_empty() { format!("{range}/{kind}") } else { format!("{}->{range}/{kind}", join(ip, &range)) }
+    };
+    for port in list {
+        if !port.ip.is_empty() && port.public != port.private {
+            mapped.push(format!("{}->{}/{}", join(&port.ip, &port.public.to_string()), port.private, port.kind));
+            continue;
+        }
+        match groups.iter_mut().find(|g| g.0 == port.ip && g.1 == port.kind) {
+            None => groups.push((port.ip, port.kind, port.private, port.private)),
+            Some(group) if group.3.checked_add(1) == Some(port.private) => group.3 = port.private,
+            Some(group) => {
+                out.push(shown(group));
+                (group.2, group.3) = (port.private, port.private);
+            }
+        }
+    }
+    out.extend(groups.iter().map(shown));
+    out.extend(mapped);
+    out.join(", ")
+}
+
+fn run(context: &Context, parsed: &Parsed) -> Outcome {
+    let quiet = parsed.bool("quiet");
+    let configured = if quiet { "" } else { context.config().ps_format.as_str() };
+    let chosen = list::choose(parsed.str("format"), configured, quiet);
+    let mut size = parsed.bool("size");
+    let text = match chosen {
+        "table" if quiet => "{{.ID}}".to_owned(),
+        "table" => {
+            let extra = if size { "\\t{{.Size}}" } else { "" };
+            format!("table {{{{.ID}}}}\\t{{{{.Image}}}}\\t{{{{.Command}}}}\\t{{{{.RunningFor}}}}\\t{{{{.Status}}}}\\t{{{{.Ports}}}}\\t{{{{.Names}}}}{extra}")
+        }
+        "raw" if quiet => "container_id: {{.ID}}".to_owned(),
+        "raw" => {
+            let extra = if size { "size: {{.Size}}\\n" } else { "" };
+            format!("{RAW}{extra}")
+        }
+        _ if quiet => "{{.ID}}".to_owned(),
+        custom => custom.to_owned(),
+    };
+    if !parsed.changed("size") && !quiet && !parsed.str("format").is_empty() {
+        size = list::parse(&text)?.mentions("Size");
+    }
+    let last = parsed.int("last");
+    let limit = if parsed.bool("latest") && last == -1 { 1 } else { last };
+    let request = Request::get("/containers/json")
+        .query_if("all", parsed.bool("all"))
+        .query_some("limit", Some(limit.to_string()).filter(|_| limit > 0))
+        .query_if("size", size)
+        .query_some("filters", filters::encode(parsed.list("filter")));
+    let containers: Vec<Summary> = context.client()?.send(request)?.json()?;
+    let trunc = !parsed.bool("no-trunc");
+    let now = human::now();
+    let rows = containers.into_iter().map(|container| Rc::new(Line { container, trunc, now }) as Rc<dyn Row>);
+    format::write(&LISTING, &text, rows)
+}
+
+const RAW: &str = "container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\nstate: {{- pad .State 1 0}}\nstatus: {{- pad .Status 1 0}}\nnames: {{.Names}}\nlabels: {{- pad .Labels 1 0}}\nports: {{- pad .Ports 1 0}}\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn port(ip: &str, public: u16, private: u16, kind: &str) -> Port {
+        Port { ip: ip.to_owned(), private, public, kind: kind.to_owned() }
+    }
+
+    #[test]
+    fn port_lists() {
+        for (list, expect) in [
+            (vec![], ""),
+            (vec![port("", 0, 80, "tcp")], "80/tcp"),
+            (vec![port("0.0.0.0", 8000, 80, "tcp"), port("::", 8000, 80, "tcp")], "0.0.0.0:8000->80/tcp, [::]:8000->80/tcp"),
+            (vec![port("0.0.0.0", 81, 81, "tcp"), port("0.0.0.0", 80, 80, "tcp"), port("0.0.0.0", 82, 82, "tcp")], "0.0.0.0:80-82->80-82/tcp"),
+            (vec![port("", 0, 80, "tcp"), port("", 0, 443, "tcp"), port("", 0, 444, "tcp"), port("", 0, 53, "udp")], "80/tcp, 443-444/tcp, 53/udp"),
+        ] {
+            assert_eq!(ports(list), expect);
+        }
+    }
+}

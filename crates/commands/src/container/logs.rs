@@ -1,0 +1,59 @@
+//! `logs`.
+
+use std::io::{Read, Write};
+
+use client::Request;
+
+use super::{route, state};
+use crate::cli::{Args, Command, Flag, Kind, Parsed, flag};
+use crate::context::Context;
+use crate::failure::{Failure, Outcome};
+use crate::human::parse_timestamp;
+use crate::terminal::{demux, session};
+
+//@COMMAND {"cmd":"docker logs"}
+
+fn time(parsed: &Parsed, name: &'static str) -> Outcome<Option<String>> {
+    parsed
+        .text(name)
+        .map(parse_timestamp)
+        .transpose()
+        .map_err(|bad| Failure::new(format!("invalid value for \"{name}\": failed to parse value as time or duration: {}", crate::human::quote(&bad))))
+}
+
+fn run(context: &Context, parsed: &Parsed) -> Outcome {
+    let container = state::get(context, &parsed.args[0])?;
+    let request = Request::get(route(&container.id, "/logs"))
+        .query("stdout", "1")
+        .query("stderr", "1")
+        .query_some("since", time(parsed, "since")?)
+        .query_some("until", time(parsed, "until")?)
+        .query_if("timestamps", parsed.bool("timestamps"))
+        .query_if("details", parsed.bool("details"))
+        .query_if("follow", parsed.bool("follow"))
+        .query("tail", parsed.str("tail"));
+    let mut response = context.client()?.send(request)?;
+    let mut out = session::raw_output(std::io::stdout())?;
+    let copied = if container.config.tty {
+        copy(&mut response, &mut out)
+    } else {
+        let mut err = session::raw_output(std::io::stderr())?;
+        demux::copy(&mut response, &mut out, &mut err)
+    };
+    copied.map_err(|e| match e.kind() {
+        std::io::ErrorKind::BrokenPipe => Failure::silent(141),
+        _ => Failure::new(e.to_string()),
+    })
+}
+
+fn copy(from: &mut impl Read, out: &mut impl Write) -> std::io::Result<()> {
+    let mut buffer = vec![0u8; 64 * 1024];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => out.write_all(&buffer[..count])?,
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! `start`.
+
+use super::run::{Foreground, detach_keys, start};
+use super::state;
+use crate::cli::{Args, Command, Flag, Kind, Parsed, flag};
+use crate::context::Context;
+use crate::each;
+use crate::failure::{Failure, Outcome};
+use crate::terminal::session::Streams;
+
+//@COMMAND {"cmd":"docker start"}
+
+fn run(context: &Context, parsed: &Parsed) -> Outcome {
+    if parsed.changed("checkpoint") || parsed.changed("checkpoint-dir") {
+        return Err(Failure::new(format!("{}: '--checkpoint' is not supported yet", context.program)));
+    }
+    if parsed.bool("attach") || parsed.bool("interactive") {
+        return foreground(context, parsed);
+    }
+    let mut failed = Vec::new();
+    for name in &parsed.args {
+        match start(context, name) {
+            Ok(()) => crate::out::line(name)?,
+            Err(failure) => {
+                crate::out::warn(&failure.text);
+                failed.push(name.as_str());
+            }
+        }
+    }
+    each::join(if failed.is_empty() {
+        Vec::new()
+    } else {
+        vec![format!("failed to start containers: {}", failed.join(", "))]
+    })
+}
+
+fn foreground(context: &Context, parsed: &Parsed) -> Outcome {
+    let [name] = parsed.args.as_slice() else {
+        return Err(Failure::new("you cannot start and attach multiple containers at once"));
+    };
+    let container = state::get(context, name)?;
+    let tty = container.config.tty;
+    let foreground = Foreground {
+        id: &container.id,
+        keys: detach_keys(context, parsed)?,
+        streams: Streams {
+            stdin: parsed.bool("interactive") && container.config.open_stdin,
+            stdout: true,
+            stderr: true,
+            tty,
+        },
+        forward: !tty,
+        auto_remove: false,
+        announce_size: false,
+    };
+    match foreground.start(context, |failure| failure)? {
+        Some(0) | None => Ok(()),
+        Some(code) => Err(Failure::silent(code)),
+    }
+}

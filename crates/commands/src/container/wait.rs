@@ -1,0 +1,57 @@
+//! `wait`, and the wait that `run`, `start` and `attach` register.
+
+use client::{Request, Response};
+use serde::Deserialize;
+
+use crate::cli::{Args, Command, Parsed};
+use crate::context::Context;
+use crate::each;
+use crate::failure::{Failure, Outcome};
+
+//@COMMAND {"cmd":"docker wait"}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Status {
+    status_code: i64,
+    #[serde(default)]
+    error: Option<StatusError>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct StatusError {
+    #[serde(default)]
+    message: String,
+}
+
+/// A wait that the daemon has taken note of.
+pub(crate) struct Waiting(Response);
+
+/// Registers a wait; returns when the daemon has it.
+pub(crate) fn register(context: &Context, name: &str, condition: Option<&str>) -> Outcome<Waiting> {
+    let request = Request::post(super::route(name, "/wait")).query_some("condition", condition);
+    Ok(Waiting(context.client()?.send(request)?))
+}
+
+impl Waiting {
+    /// The exit status, once the condition holds.
+    pub(crate) fn status(self) -> Outcome<i32> {
+        let status: Status = self.0.json()?;
+        if let Some(error) = status.error.filter(|e| !e.message.is_empty()) {
+            return Err(Failure::new(error.message));
+        }
+        Ok(i32::try_from(status.status_code).unwrap_or(1))
+    }
+}
+
+fn run(context: &Context, parsed: &Parsed) -> Outcome {
+    let mut errors = Vec::new();
+    for name in &parsed.args {
+        match register(context, name, None).and_then(Waiting::status) {
+            Ok(code) => crate::out::line(&code.to_string())?,
+            Err(failure) => errors.push(failure.text),
+        }
+    }
+    each::join(errors)
+}

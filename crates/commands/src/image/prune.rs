@@ -1,0 +1,48 @@
+//! `image prune`.
+
+use client::Request;
+use serde::Deserialize;
+
+use super::remove::Deleted;
+use crate::cli::{Args, Command, Flag, Kind, Parsed, flag};
+use crate::context::Context;
+use crate::failure::{Failure, Outcome};
+use crate::human;
+use crate::options::filters;
+use crate::terminal::prompt;
+
+//@COMMAND {"cmd":"docker image prune"}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Report {
+    images_deleted: Option<Vec<Deleted>>,
+    #[serde(default)]
+    space_reclaimed: u64,
+}
+
+const ALL: &str = "WARNING! This will remove all images without at least one container associated to them.\nAre you sure you want to continue?";
+const DANGLING: &str = "WARNING! This will remove all dangling images.\nAre you sure you want to continue?";
+
+fn run(context: &Context, parsed: &Parsed) -> Outcome {
+    let all = parsed.bool("all");
+    if !parsed.bool("force") && !prompt::confirm(if all { ALL } else { DANGLING })? {
+        return Err(Failure::new("image prune has been cancelled"));
+    }
+    let dangling = if all { "dangling=false" } else { "dangling=true" };
+    let filters = filters::encode(parsed.list("filter").into_iter().chain([dangling]));
+    let request = Request::post("/images/prune").query_some("filters", filters);
+    let report: Report = context.client()?.send(request)?.json()?;
+    let deleted = report.images_deleted.unwrap_or_default();
+    let mut text = String::new();
+    if !deleted.is_empty() {
+        text.push_str("Deleted Images:\n");
+        for item in &deleted {
+            text.push_str(&item.shown().replacen("Untagged", "untagged", 1).replacen("Deleted", "deleted", 1));
+            text.push('\n');
+        }
+        text.push('\n');
+    }
+    text.push_str(&format!("Total reclaimed space: {}\n", human::size(report.space_reclaimed as f64, 4)));
+    crate::out::text(&text)
+}

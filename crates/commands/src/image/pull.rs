@@ -1,0 +1,63 @@
+//! `pull`, also for `run` and `create`.
+
+use client::Request;
+use oci::Reference;
+
+use crate::cli::{Args, Command, Flag, Kind, Parsed, flag};
+use crate::context::Context;
+use crate::failure::{Failure, Outcome};
+use crate::terminal::progress;
+
+//@COMMAND {"cmd":"docker pull"}
+
+fn run(context: &Context, parsed: &Parsed) -> Outcome {
+    let quiet = parsed.bool("quiet");
+    let all = parsed.bool("all-tags");
+    let mut reference = Reference::parse(&parsed.args[0]).map_err(|e| Failure::new(e.to_string()))?;
+    let bare = reference.tag.is_none() && reference.digest.is_none();
+    if all && !bare {
+        return Err(Failure::new("tag can't be used with --all-tags/-a"));
+    }
+    if !all && bare {
+        reference = reference.with_default_tag();
+        if !quiet {
+            crate::out::line(&format!("Using default tag: {}", reference.tag_or_latest()))?;
+        }
+    }
+    let platform = context.platform(parsed.str("platform"));
+    let response = context.client()?.send(request(context, &reference, platform.as_deref())?)?;
+    if quiet { progress::silently(response) } else { progress::on_stdout(response) }?;
+    crate::out::line(&full_text(&reference))
+}
+
+/// The reference with its domain: `docker.io/library/httpd:latest`.
+fn full_text(reference: &Reference) -> String {
+    let mut text = reference.name();
+    if let Some(tag) = &reference.tag {
+        text.push(':');
+        text.push_str(tag);
+    }
+    if let Some(digest) = &reference.digest {
+        text.push('@');
+        text.push_str(&digest.to_string());
+    }
+    text
+}
+
+fn request<'a>(context: &Context, reference: &Reference, platform: Option<&str>) -> Outcome<Request<'a>> {
+    let tag = match (&reference.digest, &reference.tag) {
+        (Some(digest), _) => Some(digest.to_string()),
+        (None, tag) => tag.clone(),
+    };
+    Ok(Request::post("/images/create")
+        .query("fromImage", reference.name())
+        .query_some("tag", tag)
+        .query_some("platform", platform)
+        .header("X-Registry-Auth", context.config().registry_auth(&reference.domain)?))
+}
+
+/// Pulls for `run` and `create`: progress goes to stderr, stdout belongs to the container.
+pub(crate) fn for_create(context: &Context, reference: &Reference, platform: Option<&str>, quiet: bool) -> Outcome {
+    let response = context.client()?.send(request(context, reference, platform)?)?;
+    if quiet { progress::silently(response) } else { progress::on_stderr(response) }
+}

@@ -1,0 +1,34 @@
+//! `tag`.
+
+use client::Request;
+use oci::Reference;
+
+use super::route;
+use crate::cli::{Args, Command, Parsed};
+use crate::context::Context;
+use crate::failure::{Failure, Outcome};
+
+//@COMMAND {"cmd":"docker tag"}
+
+fn run(context: &Context, parsed: &Parsed) -> Outcome {
+    let (source, target) = (&parsed.args[0], &parsed.args[1]);
+    let named = |text: &str| {
+        Reference::parse(text).map_err(|e| {
+            Failure::new(format!("Error parsing reference: {} is not a valid repository/tag: {e}", crate::human::quote(text)))
+        })
+    };
+    if let Err(failure) = named(source) {
+        // A full id is a source as well.
+        if !(source.len() == 64 && source.bytes().all(|b| b.is_ascii_hexdigit())) {
+            return Err(failure);
+        }
+    }
+    let target = named(target)?.with_default_tag();
+    if target.digest.is_some() {
+        return Err(Failure::new("refusing to create a tag with a digest reference"));
+    }
+    let request = Request::post(route(source, "/tag"))
+        .query("repo", target.name())
+        .query("tag", target.tag_or_latest());
+    Ok(context.client()?.send(request)?.discard()?)
+}

@@ -1,0 +1,4 @@
+//! Commands about networks: one file per verb.
+
+pub(crate) mod inspect;
+pub(crate) mod list;

@@ -1,0 +1,274 @@
+//! The story of a pull: resolve, look what is missing, fetch it, commit.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use oci::{Descriptor, Digest, ImageConfig, Manifest, Platform, Reference};
+use store::{ImageRecord, Store};
+
+use crate::auth::AuthConfig;
+use crate::blob::BlobReader;
+use crate::endpoint::Endpoint;
+use crate::layer::{Context, Job, fetch};
+use crate::manifest::{Document, Resolved, read_config, resolve};
+use crate::progress::{Progress, Sink};
+use crate::registry::Registry;
+use crate::session::Session;
+use crate::{Error, Result};
+
+/// How soon a cancelled pull lets go of its connections.
+const CANCEL_POLL: Duration = Duration::from_millis(50);
+
+/// What a pull brought.
+#[derive(Debug, Clone)]
+pub struct Pulled {
+    /// Digest of the configuration: the image id.
+    pub id: Digest,
+    /// Digest of what the reference names at the registry (an index or a manifest): the repo digest.
+    pub digest: Digest,
+    /// The image's manifest.
+    pub manifest: Manifest,
+    /// Digest of the image's manifest.
+    pub manifest_digest: Digest,
+    /// The image's configuration.
+    pub config: ImageConfig,
+    /// The reference pointed to this image already.
+    pub up_to_date: bool,
+}
+
+/// Pulls `reference` for `platform` into the store and tags it.
+///
+/// `progress` is called from several threads, one call at a time for one layer. Once `cancel` is true the pull ends soon with
+/// [`Error::Cancelled`]; whatever goes wrong, no image and no tag appears and temporary files are gone.
+pub fn pull(
+    registry: &Registry,
+    store: &Store,
+    reference: &Reference,
+    platform: &Platform,
+    auth: Option<AuthConfig>,
+    progress: &(dyn Fn(Progress) + Sync),
+    cancel: &AtomicBool,
+) -> Result<Pulled> {
+    let reference = reference.with_default_tag();
+    let session = Session::new(registry, &reference, auth, cancel);
+    let pull = Pull { session: &session, store, platform, progress };
+    match watched(&session, || pull.run()) {
+        Err(_) if session.is_cancelled() => Err(Error::Cancelled),
+        result => result,
+    }
+}
+
+/// Runs `work` while a thread watches for cancellation.
+fn watched<T>(session: &Session<'_>, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    /// Ends the watch even if `work` panics.
+    struct Over<'a>(&'a AtomicBool, thread::Thread);
+    impl Drop for Over<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Release);
+            self.1.unpark();
+        }
+    }
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let watch = || {
+            while !over.load(Ordering::Acquire) {
+                if session.is_cancelled() {
+                    session.stop();
+                    return;
+                }
+                thread::park_timeout(CANCEL_POLL);
+            }
+        };
+        let watcher =
+            thread::Builder::new().name("pull-cancel".into()).spawn_scoped(scope, watch).map_err(Error::Thread)?;
+        let _over = Over(&over, watcher.thread().clone());
+        work()
+    })
+}
+
+struct Pull<'a> {
+    session: &'a Session<'a>,
+    store: &'a Store,
+    platform: &'a Platform,
+    progress: Sink<'a>,
+}
+
+impl Pull<'_> {
+    fn run(&self) -> Result<Pulled> {
+        let reference = self.session.reference;
+        let endpoints = self.session.registry.endpoints(reference);
+        let (resolved, endpoints) = self.resolve(&endpoints)?;
+        let title = match reference.digest {
+            Some(digest) => digest.to_string(),
+            None => reference.tag_or_latest().to_owned(),
+        };
+        (self.progress)(Progress::new(Some(title), format!("Pulling from {}", reference.path)));
+
+        // When it ends, the store removes what was written and is in no image.
+        let _lease = self.store.lease();
+        let (config, raw_config) = self.config(endpoints, &resolved.manifest)?;
+        self.layers(endpoints, &resolved.manifest, &config.rootfs.diff_ids)?;
+        let up_to_date = self.commit(&resolved, &config, raw_config)?;
+
+        let digest = resolved.digest();
+        let verb = if up_to_date { "Image is up to date" } else { "Downloaded newer image" };
+        (self.progress)(Progress::new(None, format!("Digest: {digest}")));
+        (self.progress)(Progress::new(None, format!("Status: {verb} for {}", reference.familiar())));
+        Ok(Pulled {
+            id: resolved.manifest.config.digest,
+            digest,
+            manifest_digest: resolved.document.descriptor.digest,
+            manifest: resolved.manifest,
+            config,
+            up_to_date,
+        })
+    }
+
+    /// The first endpoint that knows the image, and those after it.
+    fn resolve<'e>(&self, endpoints: &'e [Endpoint]) -> Result<(Resolved, &'e [Endpoint])> {
+        let mut rest = endpoints;
+        loop {
+            let Some((endpoint, next)) = rest.split_first() else { return Err(Error::Cancelled) };
+            match resolve(self.session, endpoint, self.platform) {
+                Ok(resolved) => return Ok((resolved, rest)),
+                Err(Error::Cancelled) => return Err(Error::Cancelled),
+                Err(error) if next.is_empty() => return Err(error),
+                Err(error) => {
+                    tracing::warn!(mirror = endpoint.authority, reason = %error, "mirror failed, trying the next one");
+                    rest = next;
+                }
+            }
+        }
+    }
+
+    fn config(&self, endpoints: &[Endpoint], manifest: &Manifest) -> Result<(ImageConfig, Vec<u8>)> {
+        let descriptor = &manifest.config;
+        let stored = self.store.content().has(&descriptor.digest);
+        let bytes = if stored {
+            self.store.content().read(&descriptor.digest, crate::manifest::CONFIG_LIMIT)?
+        } else {
+            BlobReader::new(self.session, endpoints, descriptor, "image config", &|_| {}).read_all()?
+        };
+        let actual = Digest::of(&bytes);
+        if actual != descriptor.digest {
+            return Err(Error::DigestMismatch { what: "image config", expected: descriptor.digest, actual });
+        }
+        let config = read_config(&bytes, manifest)?;
+        Ok((config, bytes))
+    }
+
+    /// Fetches the layers that the store lacks, a few at a time.
+    fn layers(&self, endpoints: &[Endpoint], manifest: &Manifest, diff_ids: &[Digest]) -> Result<()> {
+        let context = Context { session: self.session, store: self.store, endpoints, progress: self.progress };
+        let mut jobs: Vec<Job<'_>> = Vec::new();
+        for (descriptor, diff_id) in manifest.layers.iter().zip(diff_ids) {
+            let id = Some(descriptor.digest.short());
+            let exists = self.store.layers().has(diff_id) || jobs.iter().any(|job| job.diff_id == *diff_id);
+            if exists {
+                (self.progress)(Progress::new(id, "Already exists"));
+            } else {
+                (self.progress)(Progress::new(id, "Pulling fs layer"));
+                jobs.push(Job { descriptor, diff_id: *diff_id });
+            }
+        }
+        let workers = self.session.registry.config.max_concurrent_downloads.max(1).min(jobs.len());
+        for job in jobs.iter().skip(workers) {
+            (self.progress)(Progress::new(Some(job.descriptor.digest.short()), "Waiting"));
+        }
+
+        let next = AtomicUsize::new(0);
+        let first_error: Mutex<Option<Error>> = Mutex::new(None);
+        let work = || {
+            while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if let Err(error) = fetch(context, *job) {
+                    // The first error is the reason; those after it are its echo.
+                    first_error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                    next.store(jobs.len(), Ordering::Relaxed);
+                    self.session.stop();
+                    return;
+                }
+            }
+        };
+        let started: std::io::Result<()> = thread::scope(|scope| {
+            for number in 1..workers {
+                let name = format!("pull-layer-{number}");
+                if let Err(error) = thread::Builder::new().name(name).spawn_scoped(scope, work) {
+                    next.store(jobs.len(), Ordering::Relaxed);
+                    return Err(error);
+                }
+            }
+            work();
+            Ok(())
+        });
+        started.map_err(Error::Thread)?;
+        match first_error.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(error),
+            None => self.session.check(),
+        }
+    }
+
+    /// Blobs, then the image, then the tag. True when the tag was there and pointed to this image.
+    fn commit(&self, resolved: &Resolved, config: &ImageConfig, raw_config: Vec<u8>) -> Result<bool> {
+        let reference = self.session.reference;
+        let id = resolved.manifest.config.digest;
+        let mut blobs: Vec<Descriptor> = Vec::new();
+        for document in resolved.index.iter().chain([&resolved.document]) {
+            self.put(document)?;
+            blobs.push(document.descriptor.clone());
+        }
+        self.put(&Document { descriptor: resolved.manifest.config.clone(), bytes: raw_config.clone() })?;
+        blobs.push(resolved.manifest.config.clone());
+        // A layer that was there already may be known by another compressed form; its blob is not here then.
+        for layer in &resolved.manifest.layers {
+            if self.store.content().has(&layer.digest) && !blobs.iter().any(|blob| blob.digest == layer.digest) {
+                blobs.push(layer.clone());
+            }
+        }
+
+        let images = self.store.images();
+        let known = images.get(&id).ok();
+        // What another manifest of the same image brought stays part of it.
+        for blob in known.iter().flat_map(|record| &record.blobs) {
+            if !blobs.iter().any(|other| other.digest == blob.digest) {
+                blobs.push(blob.clone());
+            }
+        }
+        let mut size = 0;
+        for diff_id in &config.rootfs.diff_ids {
+            size += self.store.layers().size(diff_id)?;
+        }
+        let before = images.resolve(&reference.familiar()).ok().map(|record| record.id);
+        let record = ImageRecord {
+            id,
+            config: config.clone(),
+            raw_config,
+            layers: config.rootfs.diff_ids.clone(),
+            manifest: Some(resolved.document.descriptor.digest),
+            blobs,
+            created: config.created.clone().unwrap_or_default(),
+            size,
+            repo_digests: vec![format!("{}@{}", reference.name(), resolved.digest())],
+        };
+        // The digest is a name of its own; a tag beside it is only for people.
+        match reference.digest {
+            None => images.create_tagged(&record, std::slice::from_ref(reference))?,
+            Some(_) => images.create(&record)?,
+        }
+        Ok(before == Some(id))
+    }
+
+    fn put(&self, document: &Document) -> Result<()> {
+        use std::io::Write as _;
+        let digest = document.descriptor.digest;
+        let content = self.store.content();
+        if content.has(&digest) {
+            return Ok(());
+        }
+        let mut blob = content.writer()?;
+        blob.write_all(&document.bytes).map_err(|source| Error::Blob { op: "write", digest, source })?;
+        blob.commit(&digest)?;
+        Ok(())
+    }
+}

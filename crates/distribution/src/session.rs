@@ -1,0 +1,445 @@
+//! One pull's conversation with its registries: credentials, redirects, second attempts, and the way to stop it.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use oci::Reference;
+use serde::Deserialize;
+use ureq::Body;
+use ureq::http::{Response, StatusCode};
+
+use crate::auth::AuthConfig;
+use crate::endpoint::{Endpoint, SchemeRule};
+use crate::error::printable;
+use crate::registry::Registry;
+use crate::transport::{Fault, FaultKind, Method, Transport};
+use crate::url::{Scheme, Url};
+use crate::{Error, Result, challenge, token};
+
+/// Longest chain of redirects, as Go's client.
+const REDIRECTS: usize = 10;
+/// Largest error document that is read, in bytes.
+const ERROR_LIMIT: u64 = 64 << 10;
+/// Longest wait that a server may ask for with `Retry-After`.
+const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(10);
+
+/// One request, credentials decided.
+#[derive(Clone)]
+pub(crate) struct Ask {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    /// Sent to this origin only.
+    pub(crate) authorization: Option<String>,
+    /// Form content.
+    pub(crate) body: Option<String>,
+    /// The host may be spoken to without verified TLS.
+    pub(crate) insecure: bool,
+}
+
+/// An answer and where it came from after redirects.
+pub(crate) type Answer = Response<Body>;
+
+pub(crate) struct Session<'r> {
+    pub(crate) registry: &'r Registry,
+    pub(crate) reference: &'r Reference,
+    pub(crate) auth: Option<AuthConfig>,
+    transport: Transport,
+    /// `Authorization` values that were accepted, by `host[:port]`.
+    authorizations: Mutex<HashMap<String, String>>,
+    cancel: &'r AtomicBool,
+    stopped: Mutex<bool>,
+    stop: Condvar,
+}
+
+impl<'r> Session<'r> {
+    pub(crate) fn new(
+        registry: &'r Registry,
+        reference: &'r Reference,
+        auth: Option<AuthConfig>,
+        cancel: &'r AtomicBool,
+    ) -> Session<'r> {
+        Session {
+            registry,
+            reference,
+            auth: auth.filter(|auth| !auth.is_empty()),
+            transport: Transport::new(registry.config.clone()),
+            authorizations: Mutex::default(),
+            cancel,
+            stopped: Mutex::new(false),
+            stop: Condvar::new(),
+        }
+    }
+
+    /// Did the caller ask to stop?
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancel.load(Ordering::Relaxed)
+    }
+
+    /// Ends all transfers of this pull, from any thread.
+    pub(crate) fn stop(&self) {
+        *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.stop.notify_all();
+        self.transport.shut_down();
+    }
+
+    /// `Err(Cancelled)` once stopped or cancelled.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.is_cancelled() || *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Err(Error::Cancelled);
+        }
+        Ok(())
+    }
+
+    /// Waits, unless stopped.
+    pub(crate) fn pause(&self, time: Duration) -> Result<()> {
+        let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.stop.wait_timeout_while(stopped, time, |stopped| !*stopped));
+        self.check()
+    }
+
+    /// The wait before attempt number `attempt` (1 is the first repetition).
+    pub(crate) fn backoff(&self, attempt: u32) -> Duration {
+        self.registry.config.backoff.saturating_mul(1 << attempt.saturating_sub(1).min(6))
+    }
+
+    /// GET under an endpoint, with credentials when it asks for them. The answer is a success (2xx).
+    pub(crate) fn get(&self, endpoint: &Endpoint, path: &str, headers: &[(&'static str, String)]) -> Result<Answer> {
+        let mut challenged = false;
+        loop {
+            let authorization =
+                self.authorizations.lock().unwrap_or_else(PoisonError::into_inner).get(&endpoint.authority).cloned();
+            let (answer, url) = self.get_by_scheme(endpoint, path, headers, authorization.clone())?;
+            if answer.status() == StatusCode::UNAUTHORIZED && !challenged {
+                challenged = true;
+                let header = join_challenges(&answer);
+                let words = read_error(answer);
+                let value = token::authorization(
+                    self,
+                    endpoint,
+                    &url,
+                    &challenge::parse(&header),
+                    authorization.as_deref(),
+                    &words,
+                )?;
+                let mut known = self.authorizations.lock().unwrap_or_else(PoisonError::into_inner);
+                known.insert(endpoint.authority.clone(), value);
+                continue;
+            }
+            if answer.status().is_success() {
+                return Ok(answer);
+            }
+            return Err(self.translate(Method::Get, &url, answer));
+        }
+    }
+
+    /// The scheme in use for an endpoint.
+    pub(crate) fn scheme(&self, endpoint: &Endpoint) -> Scheme {
+        match endpoint.rule {
+            SchemeRule::Fixed(scheme) => scheme,
+            SchemeRule::HttpsThenHttp => self.registry.known_scheme(&endpoint.authority).unwrap_or(Scheme::Https),
+        }
+    }
+
+    /// HTTPS or HTTP, whichever the endpoint's rule and experience say.
+    fn get_by_scheme(
+        &self,
+        endpoint: &Endpoint,
+        path: &str,
+        headers: &[(&'static str, String)],
+        authorization: Option<String>,
+    ) -> Result<(Answer, Url)> {
+        let attempts = self.registry.config.max_download_attempts;
+        let ask = |scheme: Scheme| Ask {
+            method: Method::Get,
+            url: endpoint.url(scheme, path),
+            headers: headers.to_vec(),
+            // Plain HTTP carries credentials only where the administrator said that this is fine.
+            authorization: authorization.clone().filter(|_| scheme == Scheme::Https || endpoint.insecure),
+            body: None,
+            insecure: endpoint.insecure,
+        };
+        let run = |scheme: Scheme, attempts: u32| -> Result<Result<Answer, Failure>> {
+            self.exchange(&ask(scheme), attempts)
+        };
+        let finish = |scheme: Scheme, result: Result<Answer, Failure>| match result {
+            Ok(answer) => Ok((answer, endpoint.url(scheme, path))),
+            Err(failure) => Err(failure.into_error(self)),
+        };
+        let scheme = match endpoint.rule {
+            SchemeRule::Fixed(scheme) => return finish(scheme, run(scheme, attempts)?),
+            SchemeRule::HttpsThenHttp => self.registry.known_scheme(&endpoint.authority),
+        };
+        if let Some(scheme) = scheme {
+            let result = run(scheme, attempts)?;
+            if result.is_err() {
+                self.registry.learn_scheme(&endpoint.authority, None);
+            }
+            return finish(scheme, result);
+        }
+        match run(Scheme::Https, 1)? {
+            Err(failure) if failure.fault.kind.suggests_plain_http() => {
+                tracing::debug!(host = endpoint.authority, reason = failure.fault.text, "no TLS, trying plain HTTP");
+                let result = run(Scheme::Http, attempts)?;
+                if result.is_ok() {
+                    self.registry.learn_scheme(&endpoint.authority, Some(Scheme::Http));
+                }
+                finish(Scheme::Http, result)
+            }
+            result => {
+                if result.is_ok() {
+                    self.registry.learn_scheme(&endpoint.authority, Some(Scheme::Https));
+                }
+                finish(Scheme::Https, result)
+            }
+        }
+    }
+
+    /// Asks, follows redirects, and asks again after a passing failure, at most `attempts` times in all. The answer may
+    /// have any status but a redirect.
+    pub(crate) fn exchange(&self, ask: &Ask, attempts: u32) -> Result<Result<Answer, Failure>> {
+        let mut attempt = 0;
+        loop {
+            self.check()?;
+            attempt += 1;
+            let result = self.follow(ask)?;
+            let wait = match &result {
+                Ok(answer) if is_passing(answer.status()) => retry_after(answer),
+                Err(failure) if failure.fault.kind.is_passing() => None,
+                _ => return Ok(result),
+            };
+            if attempt >= attempts {
+                return Ok(result);
+            }
+            tracing::debug!(url = %without_query(&ask.url), attempt, "asking again");
+            self.pause(wait.unwrap_or_default().min(RETRY_AFTER_LIMIT).max(self.backoff(attempt)))?;
+        }
+    }
+
+    fn follow(&self, ask: &Ask) -> Result<Result<Answer, Failure>> {
+        let mut url = ask.url.clone();
+        let mut authorization = ask.authorization.clone();
+        let mut insecure = ask.insecure;
+        for _ in 0..=REDIRECTS {
+            let mut headers = ask.headers.clone();
+            if let Some(value) = &authorization {
+                headers.push(("Authorization", value.clone()));
+            }
+            let answer = match self.transport.exchange(ask.method, &url, &headers, ask.body.as_deref(), !insecure)? {
+                Ok(answer) => answer,
+                Err(fault) => {
+                    self.check()?;
+                    return Ok(Err(Failure { method: ask.method, url, fault }));
+                }
+            };
+            if !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+                return Ok(Ok(answer));
+            }
+            let refuse =
+                |detail: String| Err(Error::Protocol { method: ask.method.title(), url: without_query(&url), detail });
+            if ask.method != Method::Get {
+                return refuse("refused a redirect of a request with credentials".into());
+            }
+            let location = answer.headers().get("Location").and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let Some(next) = url.join(location) else {
+                return refuse(format!("redirect to an address that is not used: {:?}", printable(location)));
+            };
+            if url.scheme == Scheme::Https && next.scheme == Scheme::Http && !ask.insecure {
+                return refuse(format!("refused a redirect from https to http: {}", without_query(&next)));
+            }
+            if !next.same_origin(&url) {
+                authorization = None;
+                insecure = self.registry.is_insecure(&next.authority);
+            }
+            url = next;
+        }
+        Err(Error::Protocol {
+            method: ask.method.title(),
+            url: without_query(&ask.url),
+            detail: format!("stopped after {REDIRECTS} redirects"),
+        })
+    }
+
+    /// The error that a status and a registry's words stand for.
+    pub(crate) fn translate(&self, method: Method, url: &Url, answer: Answer) -> Error {
+        let status = answer.status();
+        let scope = insufficient_scope(&answer);
+        let words = read_error(answer);
+        let reference = Box::new(self.reference.clone());
+        let detail = words.text();
+        match (words.code.as_str(), status.as_u16()) {
+            ("TOOMANYREQUESTS", _) | (_, 429) => Error::TooManyRequests {
+                detail: if words.message.is_empty() { "too many requests".into() } else { words.message },
+            },
+            (_, 401) if scope.is_some() => Error::Denied { reference, detail: scope.unwrap_or_default() },
+            ("DENIED", _) | (_, 403) => {
+                let detail = if words.code == "DENIED" || !detail.is_empty() {
+                    detail
+                } else {
+                    "denied: requested access to the resource is denied".into()
+                };
+                Error::Denied { reference, detail }
+            }
+            ("NAME_UNKNOWN", _) => Error::RepositoryNotFound { reference, detail },
+            ("UNAUTHORIZED", _) | (_, 401) => {
+                let detail = if detail.is_empty() { "unauthorized: authentication required".into() } else { detail };
+                // Once a token was given and still is not enough, the user lacks the right, or the repository.
+                let authorized = self
+                    .authorizations
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .get(&url.authority)
+                    .is_some_and(|value| value.starts_with("Bearer "));
+                if authorized {
+                    Error::Denied { reference, detail }
+                } else {
+                    Error::Unauthorized { method: method.title(), url: without_query(url), detail }
+                }
+            }
+            ("MANIFEST_UNKNOWN" | "NOT_FOUND", _) | (_, 404) if url.path.contains("/manifests/") => {
+                let detail = if detail.is_empty() { "manifest unknown: manifest unknown".into() } else { detail };
+                Error::NotFound { reference, detail }
+            }
+            _ => Error::Status { method: method.title(), url: without_query(url), status: status.to_string(), detail },
+        }
+    }
+}
+
+/// No answer to a request.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure {
+    method: Method,
+    url: Url,
+    pub(crate) fault: Fault,
+}
+
+impl Failure {
+    pub(crate) fn into_error(self, session: &Session<'_>) -> Error {
+        if self.fault.kind == FaultKind::Stopped || session.is_cancelled() {
+            return Error::Cancelled;
+        }
+        // Docker asks the base address first, so that is what people find in their searches.
+        let url = match self.url.path.find("/v2/") {
+            Some(at) => Url { path: self.url.path[..at + 4].to_owned(), ..self.url }.to_string(),
+            None => without_query(&self.url),
+        };
+        Error::Unreachable { method: self.method.title(), url, reason: self.fault.text }
+    }
+}
+
+/// An address without its query, which may carry a signature.
+pub(crate) fn without_query(url: &Url) -> String {
+    let path = url.path.split('?').next().unwrap_or_default().to_owned();
+    Url { path, ..url.clone() }.to_string()
+}
+
+fn is_passing(status: StatusCode) -> bool {
+    status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::REQUEST_TIMEOUT || status.is_server_error()
+}
+
+fn retry_after(answer: &Answer) -> Option<Duration> {
+    answer.headers().get("Retry-After")?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+}
+
+fn join_challenges(answer: &Answer) -> String {
+    let values = answer.headers().get_all("WWW-Authenticate");
+    values.iter().filter_map(|value| value.to_str().ok()).collect::<Vec<_>>().join(", ")
+}
+
+/// The token is good, but not for this (RFC 6750 section 3.1).
+fn insufficient_scope(answer: &Answer) -> Option<String> {
+    let challenges = challenge::parse(&join_challenges(answer));
+    let refusal = challenges.iter().find(|challenge| challenge.get("error") == Some("insufficient_scope"))?;
+    let description = refusal.get("error_description").map(printable).filter(|text| !text.is_empty());
+    Some(format!("denied: {}", description.as_deref().unwrap_or("requested access to the resource is denied")))
+}
+
+/// What a registry or token server says about an error.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Words {
+    /// `MANIFEST_UNKNOWN`, …; perhaps empty.
+    pub(crate) code: String,
+    /// For people; perhaps empty.
+    pub(crate) message: String,
+}
+
+impl Words {
+    /// As Docker writes it: `manifest unknown: the words`.
+    pub(crate) fn text(&self) -> String {
+        let code = self.code.replace('_', " ").to_lowercase();
+        match (code.is_empty(), self.message.is_empty()) {
+            (true, _) => self.message.clone(),
+            (false, true) => format!("{code}: {code}"),
+            (false, false) => format!("{code}: {}", self.message),
+        }
+    }
+}
+
+/// Reads an error document (`{"errors":[{code,message}]}`, or the token servers' `{"details"|"message"|"error"}`).
+pub(crate) fn read_error(answer: Answer) -> Words {
+    let mut bytes = Vec::new();
+    if answer.into_body().into_reader().take(ERROR_LIMIT).read_to_end(&mut bytes).is_err() {
+        return Words::default();
+    }
+    parse_error(&bytes)
+}
+
+fn parse_error(bytes: &[u8]) -> Words {
+    #[derive(Deserialize, Default)]
+    #[serde(default)]
+    struct Entry {
+        code: serde_json::Value,
+        message: serde_json::Value,
+    }
+    #[derive(Deserialize, Default)]
+    #[serde(default)]
+    struct Document {
+        errors: Option<Vec<Entry>>,
+        details: serde_json::Value,
+        message: serde_json::Value,
+        error_description: serde_json::Value,
+        error: serde_json::Value,
+    }
+    let text = |value: &serde_json::Value| value.as_str().map(printable).unwrap_or_default();
+    let Ok(document) = serde_json::from_slice::<Document>(bytes) else { return Words::default() };
+    if let Some(first) = document.errors.iter().flatten().next() {
+        return Words { code: text(&first.code), message: text(&first.message) };
+    }
+    let message = [&document.details, &document.message, &document.error_description, &document.error]
+        .into_iter()
+        .map(text)
+        .find(|message| !message.is_empty())
+        .unwrap_or_default();
+    Words { code: String::new(), message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_documents() {
+        for (json, text) in [
+            (
+                r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown","detail":{}}]}"#,
+                "manifest unknown: manifest unknown",
+            ),
+            (
+                r#"{"errors":[{"code":"DENIED","message":"requested access to the resource is denied"}]}"#,
+                "denied: requested access to the resource is denied",
+            ),
+            (r#"{"errors":[{"code":"DENIED"}]}"#, "denied: denied"),
+            (r#"{"details":"incorrect username or password"}"#, "incorrect username or password"),
+            (r#"{"errors":null,"error":"x\u001by"}"#, "x y"),
+            (r#"{"errors":[{"code":404,"message":["x"]}]}"#, ""),
+            ("<html>", ""),
+            ("[]", ""),
+            ("", ""),
+        ] {
+            assert_eq!(parse_error(json.as_bytes()).text(), text, "{json}");
+        }
+    }
+}

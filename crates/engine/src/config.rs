@@ -1,0 +1,136 @@
+//! What an engine is opened with.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Data root that needs no suffix in the names of bridge, nft table and cgroup.
+pub const DEFAULT_DATA_ROOT: &str = "/var/lib/hoist";
+
+/// Settings of one daemon. [`Config::default`] is what `hoistd` without flags uses.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Images, containers, volumes, the database.
+    pub data_root: PathBuf,
+    /// What lives as long as the machine runs. Mode 0700.
+    pub exec_root: PathBuf,
+    /// The program `hoist-runtime`.
+    pub runtime: PathBuf,
+    /// Shims kept ready where joining a cgroup is slow.
+    pub parked_shims: usize,
+    /// Address and subnet of the default bridge, `172.17.0.1/16`; `None`: the first subnet that the host does not route.
+    pub bip: Option<String>,
+    /// `None`: the uplink's.
+    pub mtu: Option<u32>,
+    /// Name of the default bridge's link; `None`: `hoist0`, with a suffix of the data root.
+    pub bridge: Option<String>,
+    /// Containers of the default bridge may talk to each other.
+    pub icc: bool,
+    pub ip_masq: bool,
+    pub ip_forward: bool,
+    /// Host address of ports that are published without one.
+    pub host_address: Option<String>,
+    pub registry_mirrors: Vec<String>,
+    /// Registries that may be spoken to over plain HTTP or with an unknown certificate: names or CIDR blocks.
+    pub insecure_registries: Vec<String>,
+    /// Downloads of layers at the same time, for one pull.
+    pub max_concurrent_downloads: usize,
+    pub dns: Vec<String>,
+    pub dns_options: Vec<String>,
+    pub dns_search: Vec<String>,
+    /// `json-file` or `none`; empty is `json-file`.
+    pub log_driver: String,
+    pub log_options: BTreeMap<String, String>,
+    /// Bytes; 0 is Docker's default.
+    pub default_shm_size: i64,
+    pub default_ulimits: Vec<api::container::Ulimit>,
+    /// `--init` for all containers.
+    pub init: bool,
+    /// `key=value` of this daemon.
+    pub labels: Vec<String>,
+    pub debug: bool,
+    pub version: String,
+    pub git_commit: String,
+    pub build_time: String,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            data_root: DEFAULT_DATA_ROOT.into(),
+            exec_root: "/run/hoist".into(),
+            runtime: "hoist-runtime".into(),
+            parked_shims: 4,
+            bip: None,
+            mtu: None,
+            bridge: None,
+            icc: true,
+            ip_masq: true,
+            ip_forward: true,
+            host_address: None,
+            registry_mirrors: Vec::new(),
+            insecure_registries: Vec::new(),
+            max_concurrent_downloads: 3,
+            dns: Vec::new(),
+            dns_options: Vec::new(),
+            dns_search: Vec::new(),
+            log_driver: String::new(),
+            log_options: BTreeMap::new(),
+            default_shm_size: 0,
+            default_ulimits: Vec::new(),
+            init: false,
+            labels: Vec::new(),
+            debug: false,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            git_commit: String::new(),
+            build_time: String::new(),
+        }
+    }
+}
+
+impl Config {
+    /// What tells this daemon's bridge, nft table and cgroup from another's: empty for the default data root, else 6
+    /// hexadecimal digits made from its path.
+    pub fn suffix(&self) -> String {
+        let path = self.data_root.to_string_lossy();
+        if path == DEFAULT_DATA_ROOT { String::new() } else { oci::Digest::of(path.as_bytes()).hex()[..6].to_owned() }
+    }
+
+    /// Parent of the containers' cgroups.
+    pub fn cgroup_parent(&self) -> String {
+        match self.suffix() {
+            suffix if suffix.is_empty() => "/hoist".to_owned(),
+            suffix => format!("/hoist-{suffix}"),
+        }
+    }
+
+    /// The default bridge's link.
+    pub fn bridge_name(&self) -> String {
+        self.bridge.clone().unwrap_or_else(|| match self.suffix() {
+            suffix if suffix.is_empty() => "hoist0".to_owned(),
+            suffix => format!("hoist-{suffix}"),
+        })
+    }
+
+    /// The nft table.
+    pub fn table_name(&self) -> String {
+        match self.suffix() {
+            suffix if suffix.is_empty() => "hoist".to_owned(),
+            suffix => format!("hoist-{suffix}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_daemons_apart() {
+        let default = Config::default();
+        assert_eq!((default.bridge_name().as_str(), default.cgroup_parent().as_str()), ("hoist0", "/hoist"));
+        let other = Config { data_root: "/srv/two".into(), ..Config::default() };
+        assert_eq!(other.suffix().len(), 6);
+        assert_eq!(other.bridge_name(), format!("hoist-{}", other.suffix()));
+        assert!(other.bridge_name().len() <= 15);
+    }
+}

@@ -1,0 +1,460 @@
+//! Whether what is asked for makes sense and can be done here. Pure; Docker's words where it has some.
+
+use std::collections::BTreeSet;
+
+use api::container::{
+    CgroupnsMode, Config, HostConfig, IpcMode, MIN_MEMORY, NetworkMode, PidMode, PortKey, RestartRule, UtsMode,
+};
+
+use super::security;
+use crate::host::HostFacts;
+use crate::{Error, Kind, Result};
+
+/// Checks the whole request, and fills in what follows from it (swap from memory). Returns warnings for the client.
+pub(crate) fn check(config: &Config, host: &mut HostConfig, facts: &HostFacts) -> Result<Vec<String>> {
+    let mut warnings = Vec::new();
+    config_itself(config)?;
+    unsupported(host)?;
+    modes(config, host)?;
+    memory(host, facts, &mut warnings)?;
+    cpu(host, facts)?;
+    security::capabilities(&host.cap_add, &host.cap_drop, host.privileged, facts.capabilities)?;
+    security::security_options(&host.security_opt)?;
+    for ulimit in &host.ulimits {
+        ulimit.rlimit_name()?;
+        if ulimit.hard != -1 && (ulimit.soft > ulimit.hard || ulimit.soft == -1) {
+            return Err(Error::invalid(format!(
+                "ulimit soft limit must be less than or equal to hard limit: {} > {}",
+                ulimit.soft, ulimit.hard
+            )));
+        }
+    }
+    let rule = host.restart_policy.rule()?;
+    if host.auto_remove && rule != RestartRule::No {
+        return Err(Error::invalid("can't create 'AutoRemove' container with restart policy"));
+    }
+    for (port, bindings) in &host.port_bindings {
+        PortKey::parse_range(port)?;
+        for binding in bindings {
+            binding.host_ports()?;
+            if !binding.host_ip.is_empty() && binding.host_ip.parse::<std::net::IpAddr>().is_err() {
+                return Err(Error::invalid(format!("invalid IP address: {}", binding.host_ip)));
+            }
+        }
+    }
+    if NetworkMode::parse(&host.network_mode) == NetworkMode::Host && !host.port_bindings.is_empty() {
+        warnings.push("Published ports are discarded when using host network mode".to_owned());
+    }
+    for extra in &host.extra_hosts {
+        if !extra.contains(':') {
+            return Err(Error::invalid(format!("bad format for add-host: \"{extra}\"")));
+        }
+    }
+    for device in &host.devices {
+        let permissions = &device.cgroup_permissions;
+        if !permissions.is_empty() && !permissions.bytes().all(|byte| matches!(byte, b'r' | b'w' | b'm')) {
+            return Err(Error::invalid(format!("invalid device mode: {permissions}")));
+        }
+    }
+    for name in host.sysctls.keys() {
+        sysctl(name, host)?;
+    }
+    if host.shm_size < 0 {
+        return Err(Error::invalid("SHM size can not be less than 0"));
+    }
+    if !(-1000..=1000).contains(&host.oom_score_adj) {
+        return Err(Error::invalid(format!(
+            "Invalid value {}, range for oom score adj is [-1000, 1000]",
+            host.oom_score_adj
+        )));
+    }
+    log_config(host)?;
+    if !host.runtime.is_empty() && !matches!(host.runtime.as_str(), "runc" | "hoist-runtime") {
+        return Err(Error::invalid(format!("unknown or invalid runtime name: {}", host.runtime)));
+    }
+    Ok(warnings)
+}
+
+fn config_itself(config: &Config) -> Result<()> {
+    if !config.working_dir.is_empty() && !config.working_dir.starts_with('/') {
+        return Err(Error::invalid(format!(
+            "the working directory '{}' is invalid, it needs to be an absolute path",
+            config.working_dir
+        )));
+    }
+    for variable in &config.env {
+        if variable.is_empty() || variable.starts_with('=') {
+            return Err(Error::invalid(format!("invalid environment variable: {variable}")));
+        }
+    }
+    let text = config.env.iter().chain(config.cmd.iter()).chain(config.entrypoint.iter());
+    if text.into_iter().any(|text| text.contains('\0')) {
+        return Err(Error::invalid("invalid command or environment: it contains a NUL byte"));
+    }
+    if config.hostname.len() > 63 || config.hostname.contains('\0') || config.hostname.contains('\n') {
+        return Err(Error::invalid(format!("invalid hostname format: {}", config.hostname)));
+    }
+    if config.domainname.contains('\0') || config.domainname.contains('\n') {
+        return Err(Error::invalid(format!("invalid domainname format: {}", config.domainname)));
+    }
+    if !config.stop_signal.is_empty() {
+        api::signal::parse(&config.stop_signal)?;
+    }
+    for port in config.exposed_ports.keys() {
+        PortKey::parse_range(port)?;
+    }
+    if let Some(probe) = &config.healthcheck {
+        if [probe.interval, probe.timeout, probe.start_period, probe.start_interval].iter().any(|time| *time < 0) {
+            return Err(Error::invalid("Interval in Healthcheck cannot be less than 1ms"));
+        }
+        if probe.retries < 0 {
+            return Err(Error::invalid("Retries in Healthcheck cannot be negative"));
+        }
+    }
+    Ok(())
+}
+
+/// Fields that mean something to Docker and nothing to us yet: refused by name when they are set.
+fn unsupported(host: &HostConfig) -> Result<()> {
+    let set = [
+        ("VolumeDriver", !matches!(host.volume_driver.as_str(), "" | "local")),
+        ("VolumesFrom", !host.volumes_from.is_empty()),
+        ("Cgroup", !host.cgroup.is_empty()),
+        ("Links", !host.links.is_empty()),
+        ("StorageOpt", !host.storage_opt.is_empty()),
+        ("UsernsMode", !matches!(host.userns_mode.as_str(), "" | "host")),
+        ("BlkioWeight", host.blkio_weight != 0),
+        ("BlkioWeightDevice", !host.blkio_weight_device.is_empty()),
+        ("BlkioDeviceReadBps", !host.blkio_device_read_bps.is_empty()),
+        ("BlkioDeviceWriteBps", !host.blkio_device_write_bps.is_empty()),
+        ("BlkioDeviceReadIOps", !host.blkio_device_read_iops.is_empty()),
+        ("BlkioDeviceWriteIOps", !host.blkio_device_write_iops.is_empty()),
+        ("CpuRealtimePeriod", host.cpu_realtime_period != 0),
+        ("CpuRealtimeRuntime", host.cpu_realtime_runtime != 0),
+        ("MemorySwappiness", !matches!(host.memory_swappiness, None | Some(-1))),
+        ("OomKillDisable", host.oom_kill_disable == Some(true)),
+    ];
+    if let Some((name, _)) = set.iter().find(|(_, set)| *set) {
+        return Err(Error::invalid(format!("hoist does not support HostConfig.{name} yet")));
+    }
+    if !matches!(host.isolation.as_str(), "" | "default") {
+        return Err(Error::invalid(format!("invalid isolation '{}': linux only supports 'default'", host.isolation)));
+    }
+    if let Some(request) = host.device_requests.iter().next() {
+        let capabilities: Vec<String> =
+            request.capabilities.iter().map(|all| format!("[{}]", all.join(" "))).collect();
+        return Err(Error::invalid(format!(
+            "could not select device driver \"{}\" with capabilities: [{}]",
+            request.driver,
+            capabilities.join(" ")
+        )));
+    }
+    for rule in &host.device_cgroup_rules {
+        device_rule(rule)?;
+    }
+    Ok(())
+}
+
+fn modes(config: &Config, host: &HostConfig) -> Result<()> {
+    let not_yet = |field: &str| Err(Error::invalid(format!("hoist does not support HostConfig.{field} yet")));
+    if matches!(IpcMode::parse(&host.ipc_mode)?, IpcMode::Container(_)) {
+        return not_yet("IpcMode \"container:\"");
+    }
+    if matches!(PidMode::parse(&host.pid_mode)?, PidMode::Container(_)) {
+        return not_yet("PidMode \"container:\"");
+    }
+    let uts = UtsMode::parse(&host.uts_mode)?;
+    if uts == UtsMode::Host && !config.hostname.is_empty() {
+        return Err(Error::invalid("conflicting options: hostname and the UTS mode"));
+    }
+    CgroupnsMode::parse(&host.cgroupns_mode)?;
+    match NetworkMode::parse(&host.network_mode) {
+        NetworkMode::Container(id) => {
+            let conflict = |what: &str| {
+                Err(Error::invalid(format!("conflicting options: {what} and the container type network mode")))
+            };
+            if id.is_empty() {
+                return Err(Error::invalid("invalid container format container:<name|id>"));
+            }
+            if !config.hostname.is_empty() {
+                return conflict("hostname");
+            }
+            if !host.dns.is_empty() {
+                return conflict("dns");
+            }
+            if !host.extra_hosts.is_empty() {
+                return conflict("custom host-to-IP mapping");
+            }
+            if !host.port_bindings.is_empty() || host.publish_all_ports {
+                return conflict("port publishing");
+            }
+            if !config.exposed_ports.is_empty() {
+                return conflict("port exposing");
+            }
+        }
+        NetworkMode::Named(name) => {
+            return Err(Error::not_found(format!("network {name} not found")));
+        }
+        NetworkMode::Bridge | NetworkMode::Host | NetworkMode::None => {}
+    }
+    Ok(())
+}
+
+fn memory(host: &mut HostConfig, facts: &HostFacts, warnings: &mut Vec<String>) -> Result<()> {
+    if host.memory < 0 || (host.memory > 0 && host.memory < MIN_MEMORY) {
+        return Err(Error::invalid("Minimum memory limit allowed is 6MB"));
+    }
+    if host.memory == 0 && host.memory_swap > 0 {
+        return Err(Error::invalid("You should always set the Memory limit when using Memoryswap limit, see usage"));
+    }
+    if host.memory > 0 && host.memory_swap > 0 && host.memory_swap < host.memory {
+        return Err(Error::invalid("Minimum memoryswap limit should be larger than memory limit, see usage"));
+    }
+    if host.memory_reservation > 0 && host.memory > 0 && host.memory < host.memory_reservation {
+        return Err(Error::invalid("Minimum memory limit can not be less than memory reservation limit, see usage"));
+    }
+    if host.memory_reservation < 0 || (host.memory_reservation > 0 && host.memory_reservation < MIN_MEMORY) {
+        return Err(Error::invalid("Minimum memory reservation allowed is 6MB"));
+    }
+    if host.memory > 0 && host.memory_swap == 0 {
+        host.memory_swap = host.memory * 2;
+    }
+    if host.memory > 0 && !facts.swap_limit {
+        if host.memory_swap != -1 {
+            warnings.push(
+                "Your kernel does not support swap limit capabilities or the cgroup is not mounted. Memory limited without swap."
+                    .to_owned(),
+            );
+        }
+        host.memory_swap = -1;
+    }
+    if matches!(host.pids_limit, Some(limit) if limit < -1) {
+        return Err(Error::invalid("invalid PidsLimit: it is -1, 0 or a number of processes"));
+    }
+    Ok(())
+}
+
+fn cpu(host: &HostConfig, facts: &HostFacts) -> Result<()> {
+    if host.nano_cpus > 0 && host.cpu_period != 0 {
+        return Err(Error::invalid("Conflicting options: Nano CPUs and CPU Period cannot both be set"));
+    }
+    if host.nano_cpus > 0 && host.cpu_quota != 0 {
+        return Err(Error::invalid("Conflicting options: Nano CPUs and CPU Quota cannot both be set"));
+    }
+    let count = i64::try_from(facts.cpus.len()).unwrap_or(1).max(1);
+    // Less than 0.01 CPU is a quota below what the kernel takes.
+    if host.nano_cpus < 0 || host.nano_cpus > count * 1_000_000_000 || (1..10_000_000).contains(&host.nano_cpus) {
+        return Err(Error::invalid(format!(
+            "range of CPUs is from 0.01 to {count}.00, as there are only {count} CPUs available"
+        )));
+    }
+    if host.cpu_shares < 0 {
+        return Err(Error::invalid(format!("invalid CPU shares ({}): value must be a positive integer", host.cpu_shares)));
+    }
+    if host.cpu_period != 0 && !(1_000..=1_000_000).contains(&host.cpu_period) {
+        return Err(Error::invalid("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)"));
+    }
+    if host.cpu_quota > 0 && host.cpu_quota < 1_000 {
+        return Err(Error::invalid("CPU cfs quota can not be less than 1ms (i.e. 1000)"));
+    }
+    for (list, available, what) in
+        [(&host.cpuset_cpus, &facts.cpus, "CPUs"), (&host.cpuset_mems, &facts.memory_nodes, "memory nodes")]
+    {
+        let Some(wanted) = parse_list(list) else {
+            return Err(Error::invalid(format!("Invalid value {list} for cpuset {}", if what == "CPUs" { "cpus" } else { "mems" })));
+        };
+        if !wanted.is_subset(available) {
+            return Err(Error::invalid(format!(
+                "Requested {what} are not available - requested {list}, available: {}",
+                format_list(available)
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// `0-2,5` as numbers; `None` when it is no list.
+pub(crate) fn parse_list(text: &str) -> Option<BTreeSet<u32>> {
+    let mut numbers = BTreeSet::new();
+    for part in text.trim().split(',').filter(|part| !part.is_empty()) {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
+        if first > last || last > 8192 {
+            return None;
+        }
+        numbers.extend(first..=last);
+    }
+    Some(numbers)
+}
+
+fn format_list(numbers: &BTreeSet<u32>) -> String {
+    let mut ranges: Vec<(u32, u32)> = Vec::new();
+    for number in numbers {
+        match ranges.last_mut() {
+            Some((_, last)) if *last + 1 == *number => *last = *number,
+            _ => ranges.push((*number, *number)),
+        }
+    }
+    let text = |(first, last): &(u32, u32)| {
+        if first == last { first.to_string() } else { format!("{first}-{last}") }
+    };
+    ranges.iter().map(text).collect::<Vec<_>>().join(",")
+}
+
+/// Only what is the container's own may be set.
+fn sysctl(name: &str, host: &HostConfig) -> Result<()> {
+    let dotted = name.replace('/', ".");
+    let network_is_own =
+        matches!(NetworkMode::parse(&host.network_mode), NetworkMode::Bridge | NetworkMode::None | NetworkMode::Named(_));
+    let ipc_is_own = !matches!(IpcMode::parse(&host.ipc_mode)?, IpcMode::Host | IpcMode::Container(_));
+    const IPC: [&str; 8] = [
+        "kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax",
+        "kernel.shmmni", "kernel.shm_rmid_forced",
+    ];
+    let is_ipc = IPC.contains(&dotted.as_str()) || dotted.starts_with("fs.mqueue.");
+    if dotted.contains("..") || dotted.contains('\0') {
+        return Err(Error::invalid(format!("sysctl '{name}' is not whitelisted")));
+    }
+    if (is_ipc && ipc_is_own) || (dotted.starts_with("net.") && network_is_own) {
+        return Ok(());
+    }
+    if dotted.starts_with("net.") {
+        return Err(Error::invalid(format!("sysctl '{name}' not allowed in host network namespace")));
+    }
+    Err(Error::invalid(format!("sysctl '{name}' is not whitelisted")))
+}
+
+/// `c 10:229 rwm`.
+pub(crate) fn device_rule(text: &str) -> Result<oci::runtime::DeviceRule> {
+    let invalid = || Error::invalid(format!("invalid device cgroup rule format: '{text}'"));
+    let mut parts = text.split(' ');
+    let (Some(kind), Some(numbers), Some(access), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+        return Err(invalid());
+    };
+    let (major, minor) = numbers.split_once(':').ok_or_else(invalid)?;
+    let number = |text: &str| -> Result<Option<i64>> {
+        if text == "*" { Ok(None) } else { text.parse::<u32>().map(|n| Some(i64::from(n))).map_err(|_| invalid()) }
+    };
+    let access_ok = (1..=3).contains(&access.len()) && access.bytes().all(|byte| matches!(byte, b'r' | b'w' | b'm'));
+    if !matches!(kind, "a" | "b" | "c") || !access_ok {
+        return Err(invalid());
+    }
+    Ok(oci::runtime::DeviceRule {
+        allow: true,
+        kind: kind.to_owned(),
+        major: number(major)?,
+        minor: number(minor)?,
+        access: access.to_owned(),
+    })
+}
+
+/// How the log is kept: size of a file in bytes (0: no limit) and number of files. `None`: no log.
+pub(crate) fn log_config(host: &HostConfig) -> Result<Option<(u64, u32)>> {
+    let (mut size, mut files) = (DEFAULT_LOG_SIZE, DEFAULT_LOG_FILES);
+    match host.log_config.kind.as_str() {
+        "none" => return Ok(None),
+        "" | "json-file" | "local" => {}
+        other => {
+            return Err(Error::new(
+                Kind::NotImplemented,
+                format!("logger: no log driver named '{other}' is registered"),
+            ));
+        }
+    }
+    for (name, value) in &host.log_config.config {
+        match name.as_str() {
+            "max-size" if value == "-1" => size = 0,
+            "max-size" => {
+                size = api::size::parse(value).ok().and_then(|size| u64::try_from(size).ok()).filter(|size| *size > 0)
+                    .ok_or_else(|| Error::invalid(format!("invalid value for max-size: {value}")))?;
+            }
+            "max-file" => {
+                files = value.parse::<u32>().ok().filter(|count| (1..=1000).contains(count))
+                    .ok_or_else(|| Error::invalid(format!("invalid value for max-file: {value}")))?;
+            }
+            "mode" if value == "blocking" => {}
+            _ => return Err(Error::invalid(format!("hoist does not support the log option '{name}' yet"))),
+        }
+    }
+    Ok(Some((size, files)))
+}
+
+/// Logs are bounded unless the user says otherwise: a container that talks without end does not fill the disk.
+pub(crate) const DEFAULT_LOG_SIZE: u64 = 100 * 1024 * 1024;
+pub(crate) const DEFAULT_LOG_FILES: u32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_host(host: &str, expected: Result<&[&str], &str>) {
+        let facts = HostFacts { cpus: (0..4).collect(), memory_nodes: [0].into(), swap_limit: true, ..Default::default() };
+        let mut parsed: HostConfig = serde_json::from_str(host).unwrap();
+        match (check(&Config::default(), &mut parsed, &facts), expected) {
+            (Ok(warnings), Ok(expected)) => assert_eq!(warnings, expected, "{host}"),
+            (outcome, expected) => {
+                assert_eq!(outcome.map_err(|error| error.message).unwrap_err(), expected.unwrap_err(), "{host}")
+            }
+        }
+    }
+
+    #[test]
+    fn docker_s_words() {
+        for (host, message) in [
+            (r#"{"Memory":1000}"#, "Minimum memory limit allowed is 6MB"),
+            (r#"{"MemorySwap":1000}"#, "You should always set the Memory limit when using Memoryswap limit, see usage"),
+            (
+                r#"{"Memory":10000000,"MemorySwap":9000000}"#,
+                "Minimum memoryswap limit should be larger than memory limit, see usage",
+            ),
+            (r#"{"NanoCpus":1,"CpuPeriod":5}"#, "Conflicting options: Nano CPUs and CPU Period cannot both be set"),
+            (r#"{"NanoCpus":5000000000}"#, "range of CPUs is from 0.01 to 4.00, as there are only 4 CPUs available"),
+            (r#"{"CpusetCpus":"99"}"#, "Requested CPUs are not available - requested 99, available: 0-3"),
+            (r#"{"CapAdd":["x"]}"#, "invalid CapAdd: unknown capability: \"CAP_X\""),
+            (r#"{"IpcMode":"x"}"#, "invalid IPC mode: x"),
+            (
+                r#"{"AutoRemove":true,"RestartPolicy":{"Name":"always"}}"#,
+                "can't create 'AutoRemove' container with restart policy",
+            ),
+            (r#"{"NetworkMode":"mine"}"#, "network mine not found"),
+            (
+                r#"{"NetworkMode":"container:x","PublishAllPorts":true}"#,
+                "conflicting options: port publishing and the container type network mode",
+            ),
+            (r#"{"VolumesFrom":["x"]}"#, "hoist does not support HostConfig.VolumesFrom yet"),
+            (
+                r#"{"DeviceRequests":[{"Capabilities":[["gpu"]]}]}"#,
+                "could not select device driver \"\" with capabilities: [[gpu]]",
+            ),
+            (r#"{"Runtime":"kata"}"#, "unknown or invalid runtime name: kata"),
+            (r#"{"Sysctls":{"kernel.panic":"1"}}"#, "sysctl 'kernel.panic' is not whitelisted"),
+            (r#"{"LogConfig":{"Type":"syslog"}}"#, "logger: no log driver named 'syslog' is registered"),
+            (r#"{"PortBindings":{"x":[]}}"#, "invalid port specification: \"x\""),
+        ] {
+            check_host(host, Err(message));
+        }
+    }
+
+    #[test]
+    fn what_passes() {
+        check_host("{}", Ok(&[]));
+        check_host(r#"{"Sysctls":{"net.ipv4.ip_forward":"1"},"CpusetCpus":"0,2-3"}"#, Ok(&[]));
+        check_host(
+            r#"{"NetworkMode":"host","PortBindings":{"80/tcp":[{"HostPort":"8080"}]}}"#,
+            Ok(&["Published ports are discarded when using host network mode"]),
+        );
+        assert_eq!(format_list(&[0, 1, 2, 5, 7, 8].into()), "0-2,5,7-8");
+        assert_eq!(device_rule("c 10:* rw").unwrap().minor, None);
+    }
+
+    #[test]
+    fn swap_follows_memory() {
+        let facts = |swap_limit| HostFacts { swap_limit, ..Default::default() };
+        let mut host: HostConfig = serde_json::from_str(r#"{"Memory":10000000}"#).unwrap();
+        let mut other = host.clone();
+        assert!(check(&Config::default(), &mut host, &facts(true)).unwrap().is_empty());
+        assert_eq!(host.memory_swap, 20_000_000);
+        assert_eq!(check(&Config::default(), &mut other, &facts(false)).unwrap().len(), 1);
+        assert_eq!(other.memory_swap, -1);
+    }
+}

@@ -1,0 +1,217 @@
+//! `POST /containers/create`: from a request to a record. Nothing runs and nothing is mounted.
+
+use std::path::Path;
+
+use api::container::{CreateRequest, CreateResponse, HostConfig, NetworkMode};
+use api::network::EndpointSettings;
+use store::ImageRecord;
+
+use super::mounts::{Kind as MountKind, Mount};
+use super::{Container, Record, check, directory, merge, mounts, names, networking, persist, publish};
+use crate::id::ContainerId;
+use crate::{Engine, Error, Kind, Result, image, volume};
+
+/// Makes a container. Without a name it gets one.
+pub fn create(
+    engine: &Engine,
+    name: Option<&str>,
+    platform: Option<&str>,
+    request: &CreateRequest,
+) -> Result<CreateResponse> {
+    // Look.
+    let id = ContainerId::random();
+    let names = names::candidates(engine, name, id.short())?;
+    // Layers of the image stay until the record that uses them is there.
+    let _lease = engine.store.lease();
+    let image = image::resolve(engine, &request.config.image)?;
+    let mut warnings = check_platform(&image, &request.config.image, platform)?;
+    let config = merge::merge(request.config.clone(), &image.config.config)?;
+    let mut host_config = with_defaults(engine, request.host_config.clone());
+    warnings.extend(check::check(&config, &mut host_config, &engine.host)?);
+    check_joined_network(engine, &host_config)?;
+    let mounts = mounts::plan(&config, &host_config)?;
+    check_bind_sources(&mounts)?;
+    let mut record = Record {
+        id: id.clone(),
+        name: names[0].clone(),
+        created: logs::time::now_ns(),
+        image: image.id,
+        layers: image.layers.clone(),
+        os: "linux".to_owned(),
+        config,
+        host_config,
+        endpoint_request: endpoint_request(request)?,
+        mounts,
+        state: Default::default(),
+        endpoint: None,
+    };
+    networking::endpoint_config(&record)?;
+
+    // Guards: what follows is undone unless the record is written.
+    let mut guard = Guard { engine, id: &id, volumes: Vec::new(), done: false };
+    directory::make(engine, &id)?;
+    make_volumes(engine, &mut record, &mut guard)?;
+
+    // Commit.
+    insert(engine, &mut record, names)?;
+    guard.done = true;
+    drop(guard);
+    engine.containers.insert(Container::new(record.clone()));
+    publish(engine, &record, "create", &[]);
+    Ok(CreateResponse { id: id.as_str().to_owned(), warnings: warnings.into() })
+}
+
+/// Undoes the directory and the volumes that were made for a container that did not come about.
+struct Guard<'a> {
+    engine: &'a Engine,
+    id: &'a ContainerId,
+    volumes: Vec<String>,
+    done: bool,
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        for name in &self.volumes {
+            volume::remove_unused(self.engine, name);
+        }
+        if let Err(error) = directory::remove(self.engine, self.id) {
+            tracing::warn!(container = self.id.short(), %error, "the files of a failed create are still there");
+        }
+    }
+}
+
+/// Writes the record under the first name that is free.
+fn insert(engine: &Engine, record: &mut Record, names: Vec<String>) -> Result<()> {
+    let last = names.len() - 1;
+    for (at, name) in names.into_iter().enumerate() {
+        record.name = name;
+        match persist::insert(engine, record) {
+            Err(error) if error.kind == Kind::Conflict && at < last => {}
+            outcome => return outcome,
+        }
+    }
+    Ok(())
+}
+
+/// The daemon's defaults where the request says nothing.
+fn with_defaults(engine: &Engine, mut host: HostConfig) -> HostConfig {
+    let config = &engine.config;
+    if host.network_mode.is_empty() || host.network_mode == "default" {
+        host.network_mode = "bridge".to_owned();
+    }
+    if host.log_config.kind.is_empty() {
+        host.log_config.kind =
+            if config.log_driver.is_empty() { "json-file".to_owned() } else { config.log_driver.clone() };
+        if host.log_config.config.is_empty() {
+            host.log_config.config = config.log_options.clone().into();
+        }
+    }
+    if host.shm_size == 0 {
+        host.shm_size =
+            if config.default_shm_size > 0 { config.default_shm_size } else { api::container::DEFAULT_SHM_SIZE };
+    }
+    if host.ipc_mode.is_empty() {
+        host.ipc_mode = "private".to_owned();
+    }
+    if host.cgroupns_mode.is_empty() {
+        host.cgroupns_mode = "private".to_owned();
+    }
+    if host.runtime.is_empty() {
+        host.runtime = "hoist-runtime".to_owned();
+    }
+    if host.restart_policy.name.is_empty() {
+        host.restart_policy.name = "no".to_owned();
+    }
+    for limit in &config.default_ulimits {
+        if !host.ulimits.iter().any(|given| given.name == limit.name) {
+            host.ulimits.push(limit.clone());
+        }
+    }
+    host
+}
+
+/// The image fits the platform that was asked for; without one, an image of another architecture earns a warning.
+fn check_platform(image: &ImageRecord, reference: &str, platform: Option<&str>) -> Result<Vec<String>> {
+    let has = image.config.platform();
+    if let Some(text) = platform.filter(|text| !text.is_empty()) {
+        let wanted = oci::Platform::parse(text).map_err(|error| Error::invalid(error.to_string()))?;
+        if wanted.accepts(&has) {
+            return Ok(Vec::new());
+        }
+        return Err(Error::not_found(format!(
+            "image with reference {reference} was found but does not provide the specified platform ({text})"
+        )));
+    }
+    let host = oci::Platform::host();
+    if has.architecture.is_empty() || host.accepts(&has) {
+        return Ok(Vec::new());
+    }
+    Ok(vec![format!(
+        "The requested image's platform ({has}) does not match the detected host platform ({host}) and no specific \
+         platform was requested"
+    )])
+}
+
+fn check_joined_network(engine: &Engine, host: &HostConfig) -> Result<()> {
+    if let NetworkMode::Container(other) = NetworkMode::parse(&host.network_mode) {
+        engine.containers.find(&other)?;
+    }
+    Ok(())
+}
+
+/// Sources that `--mount` names must be there; those of `-v` are made at the start.
+fn check_bind_sources(mounts: &[Mount]) -> Result<()> {
+    let strict = mounts.iter().find(|mount| {
+        mount.kind == MountKind::Bind && !mount.make_source && !Path::new(&mount.source).exists()
+    });
+    match strict {
+        Some(mount) => Err(Error::invalid(format!(
+            "invalid mount config for type \"bind\": bind source path does not exist: {}",
+            mount.source
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// The settings for the one network that a container can be in. The docker client calls it `default` or by its name.
+fn endpoint_request(request: &CreateRequest) -> Result<EndpointSettings> {
+    let mut given = request.networking_config.endpoints_config.iter();
+    let (Some((name, settings)), None) = (given.next(), given.next()) else {
+        return match request.networking_config.endpoints_config.len() {
+            0 => Ok(EndpointSettings::default()),
+            _ => Err(Error::not_implemented("more than one network per container")),
+        };
+    };
+    let address = settings.ipam_config.as_ref().is_some_and(|ipam| {
+        !ipam.ipv4_address.is_empty() || !ipam.ipv6_address.is_empty() || !ipam.link_local_ips.is_empty()
+    });
+    if address && matches!(name.as_str(), "default" | "bridge") {
+        return Err(Error::invalid(format!(
+            "invalid config for network {name}: invalid endpoint settings:\nuser specified IP address is supported on \
+             user defined networks only"
+        )));
+    }
+    if !settings.links.is_empty() || !settings.aliases.is_empty() {
+        return Err(Error::not_implemented("links and aliases on the default bridge"));
+    }
+    Ok(settings.clone())
+}
+
+/// Makes the volumes that are not there, and fills new ones with what the image has at their place.
+fn make_volumes(engine: &Engine, record: &mut Record, guard: &mut Guard<'_>) -> Result<()> {
+    let layers = record.layers.clone();
+    for mount in record.mounts.iter_mut().filter(|mount| mount.kind == MountKind::Volume) {
+        let (data, name, made) = volume::ensure(engine, mount)?;
+        if made {
+            guard.volumes.push(name.clone());
+        }
+        (mount.source, mount.volume) = (data, name);
+        if !mount.no_copy && mount.subpath.is_empty() {
+            volume::copy_up(engine, &layers, mount)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! A container's directories: `containers/<id>` below the data root, and the same below the exec root.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use shim_api::names;
+
+use crate::id::ContainerId;
+use crate::{Engine, Error, Result};
+
+/// Holds the overlay's two directories.
+pub(super) const WRITABLE: &str = "overlay";
+
+/// Files that are mounted over those in `/etc`.
+pub(super) const RESOLV_CONF: &str = "resolv.conf";
+pub(super) const HOSTS: &str = "hosts";
+pub(super) const HOSTNAME: &str = "hostname";
+
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
+    move |error| Error::system(format!("prepare {}", path.display()), error)
+}
+
+/// Makes the durable directory with everything that a start needs in it.
+pub(super) fn make(engine: &Engine, id: &ContainerId) -> Result<()> {
+    let directory = engine.container_dir(id);
+    let make = |path: &Path, mode: u32| DirBuilder::new().mode(mode).create(path).map_err(failed(path));
+    make(&directory, 0o710)?;
+    let overlay = directory.join(WRITABLE);
+    make(&overlay, 0o700)?;
+    make(&overlay.join("upper"), 0o755)?;
+    make(&overlay.join("work"), 0o700)?;
+    for name in [RESOLV_CONF, HOSTS, HOSTNAME] {
+        write(&directory, name, "")?;
+    }
+    Ok(())
+}
+
+/// Writes one of the files in place: it may be mounted in a container, which sees the inode.
+pub(super) fn write(directory: &Path, name: &str, text: &str) -> Result<()> {
+    let path = directory.join(name);
+    let write = || -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o644).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32);
+        options.open(&path)?.write_all(text.as_bytes())
+    };
+    write().map_err(failed(&path))
+}
+
+/// Makes the exec directory for a run, empty.
+pub(super) fn make_exec(engine: &Engine, id: &ContainerId) -> Result<OwnedFd> {
+    let path = engine.exec_dir(id);
+    match DirBuilder::new().mode(0o700).create(&path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            remove_exec(engine, id);
+            DirBuilder::new().mode(0o700).create(&path).map_err(failed(&path))?;
+        }
+        other => other.map_err(failed(&path))?,
+    }
+    open(&path)
+}
+
+/// Removes what a run left in its exec directory.
+pub(super) fn remove_exec(engine: &Engine, id: &ContainerId) {
+    let path = engine.exec_dir(id);
+    for name in [names::STATE, names::EXIT, names::SOCKET] {
+        let _ = fs::remove_file(path.join(name));
+    }
+    if let Err(error) = fs::remove_dir(&path)
+        && error.kind() != io::ErrorKind::NotFound
+        && let Err(error) = fs::remove_dir_all(&path)
+    {
+        tracing::warn!(container = id.short(), %error, "the exec directory was not removed");
+    }
+}
+
+/// A directory as a descriptor.
+pub(super) fn open(path: &Path) -> Result<OwnedFd> {
+    let flags = (rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::NOFOLLOW).bits() as i32;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed(path))?;
+    Ok(file.into())
+}
+
+/// Takes the durable directory away at once (renamed out of sight), and removes it after the answer.
+pub(super) fn remove(engine: &Engine, id: &ContainerId) -> io::Result<()> {
+    let directory = engine.container_dir(id);
+    let trash = engine.trash_dir().join(format!("container-{id}"));
+    match fs::rename(&directory, &trash) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    engine.workers.submit(move |_| {
+        if let Err(error) = fs::remove_dir_all(&trash) {
+            tracing::warn!(%error, path = %trash.display(), "a removed container's files are still there");
+        }
+    });
+    Ok(())
+}
+
+/// Reads a document of the shim.
+pub(super) fn read_exec<T: serde::de::DeserializeOwned>(engine: &Engine, id: &ContainerId, name: &str) -> Option<T> {
+    let file = File::open(engine.exec_dir(id).join(name)).ok()?;
+    let bytes = sys::memfd::read_all(&file, shim_api::MAX_MESSAGE as u64).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}

@@ -1,0 +1,167 @@
+//! `GET /containers/{id}/json`, and the parts of it that lists show too.
+
+use api::container::{
+    GraphDriver, Inspect, MountPoint, NetworkMode, NetworkSettings, PortBinding, PortKey, PortMap, State as StateDocument,
+};
+use api::network::EndpointSettings;
+
+use super::directory::{HOSTNAME, HOSTS, RESOLV_CONF};
+use super::mounts::{Kind as MountKind, Mount};
+use super::{Phase, Record, list, spec};
+use crate::{Engine, Result, time};
+
+/// Everything about a container. `size`: with the bytes of its own files and of the image's.
+pub fn inspect(engine: &Engine, id: &str, size: bool) -> Result<Inspect> {
+    let container = engine.containers.find(id)?;
+    let record = container.snapshot();
+    let directory = engine.container_dir(&record.id);
+    let file = |name: &str| directory.join(name).to_string_lossy().into_owned();
+    let has_log = matches!(super::check::log_config(&record.host_config), Ok(Some(_)));
+    let args = record.args();
+    let mut config = record.config.clone();
+    config.hostname = spec::hostname(&record, &engine.host);
+    Ok(Inspect {
+        id: record.id.as_str().to_owned(),
+        created: time::rfc3339(record.created),
+        path: args.first().cloned().unwrap_or_default(),
+        args: args.get(1..).unwrap_or_default().to_vec().into(),
+        state: state(&record),
+        image: record.image.to_string(),
+        resolv_conf_path: file(RESOLV_CONF),
+        hostname_path: file(HOSTNAME),
+        hosts_path: file(HOSTS),
+        log_path: if has_log { file(logs::FILE_NAME) } else { String::new() },
+        name: format!("/{}", record.name),
+        restart_count: i64::from(record.state.restart_count),
+        driver: crate::system::STORAGE_DRIVER.to_owned(),
+        platform: record.os.clone(),
+        mount_label: String::new(),
+        process_label: String::new(),
+        app_armor_profile: String::new(),
+        exec_ids: time::list_or_null(engine.execs.living(&record.id)),
+        host_config: record.host_config.clone(),
+        graph_driver: GraphDriver { data: api::Map::default(), name: crate::system::STORAGE_DRIVER.to_owned() },
+        size_rw: size.then(|| bytes(list::size_rw(engine, &record))),
+        size_root_fs: size.then(|| bytes(list::size_root_fs(engine, &record))),
+        mounts: mounts(&record).into(),
+        config,
+        network_settings: network_settings(engine, &record),
+    })
+}
+
+fn bytes(size: u64) -> i64 {
+    i64::try_from(size).unwrap_or(i64::MAX)
+}
+
+fn state(record: &Record) -> StateDocument {
+    let state = &record.state;
+    let phase = state.phase;
+    StateDocument {
+        status: phase.as_str().to_owned(),
+        running: phase.is_alive() || phase == Phase::Restarting,
+        paused: phase == Phase::Paused,
+        restarting: phase == Phase::Restarting,
+        oom_killed: state.oom_killed,
+        dead: phase == Phase::Dead,
+        pid: i64::from(state.pid),
+        exit_code: i64::from(state.exit_code),
+        error: state.error.clone(),
+        started_at: time::rfc3339(state.started_at),
+        finished_at: time::rfc3339(state.finished_at),
+        health: None,
+    }
+}
+
+/// The mounts as documents show them; a tmpfs of `--tmpfs` is only in the host configuration, as with Docker.
+pub(super) fn mounts(record: &Record) -> Vec<MountPoint> {
+    let shown = record.mounts.iter().filter(|mount| {
+        mount.kind != MountKind::Tmpfs || !record.host_config.tmpfs.keys().any(|path| api::bind::clean_path(path) == mount.destination)
+    });
+    shown.map(mount_point).collect()
+}
+
+fn mount_point(mount: &Mount) -> MountPoint {
+    let bind = mount.kind == MountKind::Bind;
+    let volume = mount.kind == MountKind::Volume;
+    let propagation = match (&mount.propagation, bind) {
+        (given, _) if !given.is_empty() => given.clone(),
+        (_, true) => "rprivate".to_owned(),
+        (_, false) => String::new(),
+    };
+    MountPoint {
+        kind: mount.kind.as_str().to_owned(),
+        name: mount.volume.clone(),
+        source: mount.source.clone(),
+        destination: mount.destination.clone(),
+        driver: if volume { "local".to_owned() } else { String::new() },
+        mode: if volume && mount.mode.is_empty() { "z".to_owned() } else { mount.mode.clone() },
+        rw: !mount.read_only,
+        propagation,
+    }
+}
+
+/// Name of the network in documents.
+fn network_name(record: &Record) -> Option<&'static str> {
+    match NetworkMode::parse(&record.host_config.network_mode) {
+        NetworkMode::Bridge => Some("bridge"),
+        NetworkMode::Host => Some("host"),
+        NetworkMode::None => Some("none"),
+        NetworkMode::Container(_) | NetworkMode::Named(_) => None,
+    }
+}
+
+/// The container's networks; addresses only while it lives.
+pub(super) fn networks(engine: &Engine, record: &Record) -> api::Map<EndpointSettings> {
+    let Some(name) = network_name(record) else { return api::Map::new() };
+    let mut settings = record.endpoint_request.clone();
+    let network = engine.networks.records().into_iter().find(|network| network.name == name);
+    settings.network_id = network.map(|network| network.id).unwrap_or_default();
+    if record.state.phase == Phase::Created {
+        settings.network_id = String::new();
+    }
+    if let Some(endpoint) = record.endpoint.as_ref().filter(|_| record.state.phase.is_alive()) {
+        settings.endpoint_id.clone_from(&endpoint.id);
+        settings.network_id.clone_from(&endpoint.network_id);
+        settings.gateway = endpoint.gateway.to_string();
+        settings.ip_address = endpoint.address.to_string();
+        settings.ip_prefix_len = i64::from(endpoint.prefix);
+        settings.mac_address = endpoint.mac.to_string();
+    }
+    [(name, settings)].into_iter().collect()
+}
+
+/// Published ports by container port; `null` for those that are only exposed.
+fn port_map(record: &Record) -> PortMap {
+    let mut ports = PortMap::new();
+    let Some(endpoint) = record.endpoint.as_ref().filter(|_| record.state.phase.is_alive()) else { return ports };
+    for text in record.config.exposed_ports.keys() {
+        for key in PortKey::parse_range(text).unwrap_or_default() {
+            ports.entry(key.to_string()).or_default();
+        }
+    }
+    for port in &endpoint.ports {
+        let key = format!("{}/{}", port.container_port, port.protocol);
+        let binding =
+            PortBinding { host_ip: port.host_address.to_string(), host_port: port.host_port.to_string() };
+        ports.entry(key).or_default().push(binding);
+    }
+    ports
+}
+
+fn network_settings(engine: &Engine, record: &Record) -> NetworkSettings {
+    let alive = record.state.phase.is_alive();
+    let endpoint = record.endpoint.as_ref().filter(|_| alive);
+    let mut settings = NetworkSettings { ports: port_map(record), networks: networks(engine, record), ..Default::default() };
+    if alive && network_name(record).is_some() {
+        settings.sandbox_id = record.id.as_str().to_owned();
+        settings.sandbox_key = format!("/proc/{}/ns/net", record.state.pid);
+    }
+    if let Some(endpoint) = endpoint {
+        settings.endpoint_id.clone_from(&endpoint.id);
+        settings.gateway = endpoint.gateway.to_string();
+        settings.ip_address = endpoint.address.to_string();
+        settings.ip_prefix_len = i64::from(endpoint.prefix);
+        settings.mac_address = endpoint.mac.to_string();
+    }
+    settings
+}

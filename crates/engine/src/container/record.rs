@@ -1,0 +1,61 @@
+//! What is remembered of a container: one JSON document in the database, and a copy in its directory to rebuild from.
+
+use api::container::{Config, HostConfig};
+use api::network::EndpointSettings;
+use serde::{Deserialize, Serialize};
+
+use super::mounts::Mount;
+use super::state::State;
+use crate::id::ContainerId;
+
+/// Kind of these documents in the database.
+pub(crate) const KIND: &str = "container";
+
+/// Name of the copy in `containers/<id>/`.
+pub(crate) const COPY: &str = "config.json";
+
+/// A container, as durable as it gets. What lives only while its process lives is in [`super::Container`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub id: ContainerId,
+    /// Without the leading `/`.
+    pub name: String,
+    /// Nanoseconds since the epoch.
+    pub created: u64,
+    /// The image's id.
+    pub image: oci::Digest,
+    /// Diff ids of its layers, the lowest first: the root file system needs no other record.
+    pub layers: Vec<oci::Digest>,
+    /// `linux`.
+    pub os: String,
+    /// Merged with the image's.
+    pub config: Config,
+    pub host_config: HostConfig,
+    /// What was asked of the network.
+    #[serde(default)]
+    pub endpoint_request: EndpointSettings,
+    #[serde(default)]
+    pub mounts: Vec<Mount>,
+    #[serde(default)]
+    pub state: State,
+    /// The last endpoint; it is in use while the container is alive.
+    #[serde(default)]
+    pub endpoint: Option<network::EndpointRecord>,
+}
+
+impl Record {
+    /// The program and its arguments.
+    pub fn args(&self) -> Vec<String> {
+        self.config.entrypoint.iter().chain(self.config.cmd.iter()).cloned().collect()
+    }
+
+    /// Whether the container is removed when it ends.
+    pub fn auto_remove(&self) -> bool {
+        self.host_config.auto_remove
+    }
+
+    /// The signal that asks the container to end.
+    pub fn stop_signal(&self) -> i32 {
+        api::signal::parse(&self.config.stop_signal).unwrap_or(sys::signal::SIGTERM)
+    }
+}

@@ -1,0 +1,307 @@
+//! `POST /containers/{id}/start`: the way from a record to a running process.
+//!
+//! ```text
+//!  look   phase · layers · devices · plan                        nothing has changed
+//!  ask    exec directory, namespace, ToSpawner::Create ──▶ shim mounts, clones …
+//!  beside it: endpoint, /etc/hosts, one transaction
+//!  commit ToShim::Start ──▶ exec ──▶ Started                     then the event
+//! ```
+//! Whatever fails before `Started` is taken back: closing the control socket makes the shim undo its part.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use oci::runtime::Device;
+use shim_api::{FromShim, Launch, Log, Role, State as ShimState, ToShim, UserLookup};
+
+use super::mounts::Kind as MountKind;
+use super::networking::{self, Namespace};
+use super::state::Change;
+use super::{Container, Phase, Record, attach, check, directory, lock, persist, publish, remove, spec};
+use crate::host;
+use crate::shim::Run;
+use crate::{Engine, Error, Kind, Result};
+
+/// Mounting and cloning take milliseconds; a disk that sleeps takes seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long the shim of the run before may take to end.
+const PREVIOUS: Duration = Duration::from_secs(5);
+
+/// Starts a container.
+pub fn start(engine: &Engine, id: &str) -> Result<()> {
+    let container = engine.containers.find(id)?;
+    let _operation = container.operate();
+    container.update(|record| record.state.restart_count = 0);
+    start_operating(engine, &container)
+}
+
+/// [`start`] by someone who holds the operation lock.
+pub(super) fn start_operating(engine: &Engine, container: &Arc<Container>) -> Result<()> {
+    container.settled();
+    let record = match container.apply(Change::Start) {
+        Ok(record) => record,
+        Err(refused) => {
+            return Err(match refused.phase {
+                Phase::Paused => Error::conflict("cannot start a paused container, try unpause instead"),
+                Phase::Removing | Phase::Dead => {
+                    Error::conflict("container is marked for removal and cannot be started")
+                }
+                _ => Error::not_modified(),
+            });
+        }
+    };
+    match Start::run(engine, container, &record) {
+        Ok(()) => Ok(()),
+        Err(failure) => {
+            let text = failure.error.full_text();
+            let failed = Change::StartFailed { code: failure.exit_code, error: text };
+            let record = container.apply(failed).unwrap_or_else(|_| container.snapshot());
+            attach::dismiss(container);
+            publish(engine, &record, "die", &[("exitCode", failure.exit_code.to_string()), ("execDuration", "0".to_owned())]);
+            if record.auto_remove() {
+                remove::remove_ended(engine, container, true);
+            } else {
+                persist::save_later(engine, container);
+            }
+            Err(failure.error)
+        }
+    }
+}
+
+/// Why a start failed, with the exit code that the container gets for it.
+struct Failure {
+    error: Error,
+    exit_code: i32,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure { error, exit_code: 128 }
+    }
+}
+
+/// What a start has taken so far; dropping it gives it back.
+struct Start<'a> {
+    engine: &'a Engine,
+    container: &'a Arc<Container>,
+    endpoint: Option<network::EndpointRecord>,
+    exec_dir: bool,
+    committed: bool,
+}
+
+impl Drop for Start<'_> {
+    fn drop(&mut self) {
+        if self.committed {
+            return;
+        }
+        *lock(&self.container.run) = None;
+        if let Some(endpoint) = &self.endpoint {
+            networking::detach(self.engine, endpoint);
+            networking::publish(self.engine, "disconnect", endpoint);
+            self.container.update(|record| record.endpoint = None);
+        }
+        if self.exec_dir {
+            directory::remove_exec(self.engine, &self.container.id);
+        }
+    }
+}
+
+impl Start<'_> {
+    fn run(engine: &Engine, container: &Arc<Container>, record: &Arc<Record>) -> Result<(), Failure> {
+        // Look.
+        prepare_sources(record)?;
+        let layers = layers(engine, record)?;
+        let devices = devices(record)?;
+        let planned = spec::plan(spec::Input {
+            record,
+            facts: &engine.host,
+            directory: &engine.container_dir(&record.id),
+            devices,
+        })?;
+        let log = check::log_config(&record.host_config)?;
+        let config = networking::wants_endpoint(record).then(|| networking::endpoint_config(record)).transpose()?;
+        if let Some(previous) = container.run() {
+            previous.wait_closed(PREVIOUS);
+        }
+
+        // Ask.
+        let mut start = Start { engine, container, endpoint: None, exec_dir: false, committed: false };
+        let exec_dir = directory::make_exec(engine, &record.id)?;
+        start.exec_dir = true;
+        let namespace = networking::namespace(engine, record)?;
+        networking::write_files(engine, record)?;
+        let own = engine.container_dir(&record.id);
+        let writable = directory::open(&own.join(directory::WRITABLE))?;
+        let log_dir = log.map(|_| directory::open(&own)).transpose()?;
+        let mut given: Vec<(Role, BorrowedFd<'_>)> = vec![(Role::ExecDir, exec_dir.as_fd())];
+        given.extend(layers.iter().map(|layer| (Role::Layer, layer.as_fd())));
+        given.push((Role::Writable, writable.as_fd()));
+        given.extend(log_dir.as_ref().map(|directory| (Role::LogDir, directory.as_fd())));
+        given.extend(namespace.descriptor().map(|descriptor| (Role::NetNs, descriptor)));
+        // Reserved ports go to the shim with the request, so they are reserved first; else both happen at once.
+        let mut holds: Vec<OwnedFd> = Vec::new();
+        if let (Some(config), Namespace::Own(sandbox)) = (&config, &namespace)
+            && !config.ports.is_empty()
+        {
+            holds = start.connect(record, sandbox, config)?;
+        }
+        given.extend(holds.iter().map(|hold| (Role::Hold, hold.as_fd())));
+        let (ours, theirs) = sys::socket::seqpacket_pair().map_err(|error| Error::system("make a control socket", error))?;
+        let run = engine.shims.link(record.id.clone(), ours)?;
+        let launch = launch(engine, record, planned, log, given.iter().map(|(role, _)| *role).collect());
+        let descriptors: Vec<BorrowedFd<'_>> = given.into_iter().map(|(_, descriptor)| descriptor).collect();
+        engine.shims.spawner.create(&engine.shims, &launch, theirs.as_fd(), &descriptors)?;
+        drop(theirs);
+
+        // Beside it.
+        if let (Some(config), Namespace::Own(sandbox), None) = (&config, &namespace, &start.endpoint) {
+            start.connect(record, sandbox, config)?;
+        }
+        if let Some(endpoint) = &start.endpoint {
+            networking::write_hosts(engine, record, Some(endpoint))?;
+            container.update(|record| record.endpoint = Some(endpoint.clone()));
+            persist::save(engine, container)?;
+        }
+        attach::hand_over(container, &run)?;
+
+        // Commit.
+        run.send(&ToShim::Start, &[])?;
+        let state = started(&run)?;
+        start.committed = true;
+        commit(engine, container, &run, &state);
+        Ok(())
+    }
+
+    fn connect(
+        &mut self,
+        record: &Record,
+        sandbox: &network::Sandbox,
+        config: &network::EndpointConfig,
+    ) -> Result<Vec<OwnedFd>> {
+        let endpoint = networking::attach(self.engine, record, sandbox, config)?;
+        self.endpoint = Some(endpoint.record);
+        Ok(endpoint.holds)
+    }
+}
+
+/// The container runs: says so, and has the thread listen to its shim.
+fn commit(engine: &Engine, container: &Arc<Container>, run: &Arc<Run>, state: &ShimState) {
+    let started = Change::Started { pid: state.pid, at: state.started_at };
+    let record = container.apply(started).unwrap_or_else(|_| container.snapshot());
+    publish(engine, &record, "start", &[]);
+    persist::save_later(engine, container);
+    if let Err(error) = engine.shims.listen(run) {
+        tracing::error!(container = container.id.short(), error = error.full_text(), "its end will not be noticed");
+    }
+}
+
+/// Waits for the shim's word.
+fn started(run: &Run) -> Result<ShimState, Failure> {
+    let mut buffer = vec![0; shim_api::MAX_MESSAGE];
+    loop {
+        match run.receive(&mut buffer, PATIENCE)? {
+            Some(FromShim::Started { state }) => return Ok(state),
+            Some(FromShim::Failed { message, exit_code }) => {
+                let kind = if exit_code == 128 { Kind::System } else { Kind::InvalidParameter };
+                let text = format!(
+                    "failed to create task for container: failed to create shim task: OCI runtime create failed: unable \
+                     to start container process: error during container init: {message}"
+                );
+                return Err(Failure { error: Error::new(kind, text), exit_code });
+            }
+            Some(_) => {}
+            None => {
+                let text = "failed to create task for container: the container's shim ended unexpectedly";
+                return Err(Error::new(Kind::System, text).into());
+            }
+        }
+    }
+}
+
+/// The detached mounts, the topmost first.
+fn layers(engine: &Engine, record: &Record) -> Result<Vec<OwnedFd>> {
+    let layers = engine.store.layers();
+    let mount = |layer| layers.mount(layer).map_err(|error| Error::system("mount the image's layers", error));
+    record.layers.iter().rev().map(mount).collect()
+}
+
+/// The host's side of bind mounts is there, or is made where `-v` asks for it.
+fn prepare_sources(record: &Record) -> Result<()> {
+    for mount in record.mounts.iter().filter(|mount| mount.kind == MountKind::Bind) {
+        let source = Path::new(&mount.source);
+        if source.exists() {
+            continue;
+        }
+        if !mount.make_source {
+            return Err(Error::invalid(format!(
+                "invalid mount config for type \"bind\": bind source path does not exist: {}",
+                mount.source
+            )));
+        }
+        std::fs::create_dir_all(source)
+            .map_err(|error| Error::system(format!("error while creating mount source path '{}'", mount.source), error))?;
+    }
+    Ok(())
+}
+
+/// `--device`, or the host's devices for a privileged container.
+fn devices(record: &Record) -> Result<Vec<Device>> {
+    let mut found = if record.host_config.privileged { host::devices() } else { Vec::new() };
+    for wanted in &record.host_config.devices {
+        let inside = if wanted.path_in_container.is_empty() { &wanted.path_on_host } else { &wanted.path_in_container };
+        let path = Path::new(&wanted.path_on_host);
+        let missing = |source: std::io::Error| {
+            let reason = if source.kind() == std::io::ErrorKind::NotFound { "no such file or directory" } else { "cannot be read" };
+            Error::new(
+                Kind::System,
+                format!("error gathering device information while adding custom device \"{}\": {reason}", wanted.path_on_host),
+            )
+        };
+        match host::device(path, inside).map_err(missing)? {
+            Some(device) => {
+                found.retain(|other| other.path != device.path);
+                found.push(device);
+            }
+            None => {
+                return Err(Error::new(
+                    Kind::System,
+                    format!(
+                        "error gathering device information while adding custom device \"{}\": not a device node",
+                        wanted.path_on_host
+                    ),
+                ));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn launch(
+    engine: &Engine,
+    record: &Record,
+    planned: spec::Planned,
+    log: Option<(u64, u32)>,
+    descriptors: Vec<Role>,
+) -> Launch {
+    let parent = record.host_config.cgroup_parent.trim_matches('/');
+    Launch {
+        version: shim_api::VERSION,
+        id: record.id.as_str().to_owned(),
+        descriptors,
+        spec: planned.spec,
+        seccomp: planned.seccomp,
+        user: Some(UserLookup {
+            user: record.config.user.clone(),
+            groups: record.host_config.group_add.to_vec(),
+        }),
+        cgroup: if parent.is_empty() { record.id.as_str().to_owned() } else { format!("/{parent}/{}", record.id) },
+        stdin: record.config.open_stdin,
+        stdin_once: record.config.stdin_once,
+        log: log.map(|(max_size, max_files)| Log::JsonFile { max_size, max_files }),
+        ephemeral: record.auto_remove(),
+        init: record.host_config.init.unwrap_or(engine.config.init),
+    }
+}

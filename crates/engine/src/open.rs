@@ -1,0 +1,173 @@
+//! The bundle of services, and how it comes up.
+
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use crate::config::Config;
+use crate::container::{self, Containers, Execs, Record};
+use crate::events::Bus;
+use crate::host::HostFacts;
+use crate::id::ContainerId;
+use crate::shim::{self, Shims, Spawner};
+use crate::workers::Workers;
+use crate::{Error, Kind, Result};
+
+/// One daemon's services. It has no behaviour of its own: verbs take it and decide.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) config: Config,
+    pub(crate) host: HostFacts,
+    /// The machine's identity in `info`.
+    pub(crate) machine_id: String,
+    pub(crate) store: store::Store,
+    pub(crate) networks: ::network::Networks,
+    pub(crate) volumes: ::volume::Volumes,
+    pub(crate) registry: distribution::Registry,
+    pub(crate) cgroups: Option<cgroup::Hierarchies>,
+    pub(crate) containers: Containers,
+    pub(crate) execs: Execs,
+    pub(crate) events: Bus,
+    pub(crate) workers: Workers,
+    /// Held by the one prune that runs.
+    pub(crate) pruning: Mutex<()>,
+    /// Held while images are deleted, so that a name means one image from the check to the end.
+    pub(crate) deleting: Mutex<()>,
+    pub(crate) shims: Shims,
+}
+
+impl Engine {
+    /// Opens the data root and exec root, starts what has to run, and takes up the containers that ran without us.
+    ///
+    /// # Errors
+    /// The text says what is missing and what to do where the machine lacks something.
+    pub fn open(config: Config) -> Result<Arc<Engine>> {
+        let config = absolute(config)?;
+        directory(&config.data_root, 0o711)?;
+        directory(&config.exec_root, 0o700)?;
+        for name in ["containers", "volumes", "trash"] {
+            directory(&config.data_root.join(name), 0o711)?;
+        }
+        directory(&config.exec_root.join("containers"), 0o700)?;
+        let host = HostFacts::gather();
+        check_host(&host)?;
+        let spawner = Spawner::new(&config.runtime, config.cgroup_parent(), config.parked_shims)?;
+        let keeper = shim::ensure_keeper(&config.exec_root, &spawner)?;
+        let store = store::Store::open(&config.data_root, Some(keeper))
+            .map_err(|error| Error::system(format!("open the data root {}", config.data_root.display()), error))?;
+        let networks = crate::network::open(&config, &store)?;
+        let volumes = ::volume::Volumes::open(&config.data_root.join("volumes"))
+            .map_err(|error| Error::system("open the volumes", error))?;
+        let registry = crate::image::registry(&config)?;
+        let shims = Shims::new(spawner)?;
+        shims.spawner.ensure(&shims)?;
+        let engine = Arc::new(Engine {
+            machine_id: machine_id(&store)?,
+            cgroups: cgroup::Hierarchies::detect().inspect_err(|error| tracing::warn!(%error, "no cgroups")).ok(),
+            config,
+            host,
+            store,
+            networks,
+            volumes,
+            registry,
+            containers: Containers::default(),
+            execs: Execs::default(),
+            events: Bus::default(),
+            workers: Workers::new(),
+            pruning: Mutex::new(()),
+            deleting: Mutex::new(()),
+            shims,
+        });
+        engine.workers.start(&engine).map_err(|error| Error::system("start the workers", error))?;
+        shim::start_thread(&engine).map_err(|error| Error::system("start the shims' thread", error))?;
+        container::restore(&engine)?;
+        crate::volume::adopt(&engine)?;
+        Ok(engine)
+    }
+
+    /// What it was opened with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(crate) fn containers_dir(&self) -> PathBuf {
+        self.config.data_root.join("containers")
+    }
+
+    pub(crate) fn container_dir(&self, id: &ContainerId) -> PathBuf {
+        self.containers_dir().join(id.as_str())
+    }
+
+    /// Where directories wait for their removal.
+    pub(crate) fn trash_dir(&self) -> PathBuf {
+        self.config.data_root.join("trash")
+    }
+
+    pub(crate) fn exec_containers_dir(&self) -> PathBuf {
+        self.config.exec_root.join("containers")
+    }
+
+    pub(crate) fn exec_dir(&self, id: &ContainerId) -> PathBuf {
+        self.exec_containers_dir().join(id.as_str())
+    }
+
+    /// A container's cgroup, below the root of each hierarchy.
+    pub(crate) fn container_cgroup(&self, record: &Record) -> String {
+        match record.host_config.cgroup_parent.trim_matches('/') {
+            "" => format!("{}/{}", self.config.cgroup_parent(), record.id),
+            parent => format!("/{parent}/{}", record.id),
+        }
+    }
+}
+
+fn absolute(mut config: Config) -> Result<Config> {
+    for path in [&mut config.data_root, &mut config.exec_root] {
+        *path = std::path::absolute(&*path).map_err(|error| Error::system("find the current directory", error))?;
+        if path.to_str().is_none() {
+            return Err(Error::invalid(format!("the path {} is not UTF-8", path.display())));
+        }
+    }
+    Ok(config)
+}
+
+fn directory(path: &Path, mode: u32) -> Result<()> {
+    let failed = |error| Error::system(format!("make the directory {}", path.display()), error);
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(failed)?;
+    }
+    match DirBuilder::new().mode(mode).create(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        outcome => outcome.map_err(failed),
+    }
+}
+
+/// What cannot be done without, named before anything is touched.
+fn check_host(host: &HostFacts) -> Result<()> {
+    let lacks = |text: String| Err(Error::new(Kind::System, text));
+    if !rustix::process::geteuid().is_root() {
+        return lacks("hoistd must run as root: it makes namespaces, mounts and network interfaces".to_owned());
+    }
+    // fsopen, open_tree and move_mount are from 5.2, mount_setattr from 5.12.
+    if host.kernel < (5, 12) {
+        return lacks(format!("the kernel {} is too old: 5.12 or newer is needed", host.kernel_release));
+    }
+    let filesystems = fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    if !filesystems.split_whitespace().any(|name| name == "overlay") {
+        return lacks("the kernel has no overlay file system: load the module with `modprobe overlay`".to_owned());
+    }
+    Ok(())
+}
+
+/// A random identity, made once per data root.
+fn machine_id(store: &store::Store) -> Result<String> {
+    let failed = |error| Error::system("read the daemon's identity", error);
+    if let Some(record) = store.records().get("daemon", "identity").map_err(failed)? {
+        return Ok(record.json);
+    }
+    let hex = crate::id::random_hex(16);
+    let part = |range: std::ops::Range<usize>| &hex[range];
+    let id = format!("{}-{}-{}-{}-{}", part(0..8), part(8..12), part(12..16), part(16..20), part(20..32));
+    store.records().put("daemon", "identity", None, &id).map_err(failed)?;
+    Ok(id)
+}

@@ -1,0 +1,205 @@
+//! `/containers`.
+
+use crate::call::Call;
+use crate::detach::DetachKeys;
+use crate::reply::{self, OnDrop, Outcome, Reply, Source, created, no_content, ok};
+use crate::route::Handler::{Task, Work};
+use crate::route::{Route, route};
+use crate::stream::{self, lasting};
+use crate::takeover::{Takeover, media_type};
+use crate::version::Version;
+use engine::container::{self, AttachOptions, Condition, ListOptions, LogsOptions};
+use engine::Error;
+use hyper::Method;
+use tokio::sync::mpsc;
+
+pub(crate) static ROUTES: [Route; 19] = [
+    route(Method::GET, "/containers/json", Work(list)),
+    route(Method::POST, "/containers/create", Work(create)),
+    route(Method::POST, "/containers/prune", Work(prune)).since(Version(1, 25)),
+    route(Method::GET, "/containers/{id}/json", Work(inspect)),
+    route(Method::POST, "/containers/{id}/start", Work(start)),
+    route(Method::POST, "/containers/{id}/stop", Work(stop)),
+    route(Method::POST, "/containers/{id}/kill", Work(kill)),
+    route(Method::POST, "/containers/{id}/restart", Work(restart)),
+    route(Method::POST, "/containers/{id}/wait", Task(wait)),
+    route(Method::POST, "/containers/{id}/attach", Task(attach)),
+    route(Method::GET, "/containers/{id}/logs", Task(logs)),
+    route(Method::POST, "/containers/{id}/resize", Work(resize)),
+    route(Method::POST, "/containers/{id}/rename", Work(rename)),
+    route(Method::POST, "/containers/{id}/pause", Work(pause)),
+    route(Method::POST, "/containers/{id}/unpause", Work(unpause)),
+    route(Method::GET, "/containers/{id}/top", Work(top)),
+    route(Method::POST, "/containers/{id}/update", Work(update)),
+    route(Method::POST, "/containers/{id}/exec", Work(exec_create)),
+    route(Method::DELETE, "/containers/{id}", Work(remove)),
+];
+
+fn list(call: &Call) -> Outcome {
+    let query = &call.query;
+    let options = ListOptions {
+        all: query.flag("all"),
+        // Negative: no limit.
+        limit: usize::try_from(query.number("limit")?.unwrap_or(0)).unwrap_or(0),
+        size: query.flag("size"),
+        filters: query.filters()?,
+    };
+    ok(&container::list(&call.engine, &options)?)
+}
+
+fn create(call: &Call) -> Outcome {
+    let request = call.required()?;
+    let (name, platform) = (call.query.given("name"), call.query.given("platform"));
+    created(&container::create(&call.engine, name, platform, &request)?)
+}
+
+fn prune(call: &Call) -> Outcome {
+    ok(&container::prune(&call.engine, &call.query.filters()?)?)
+}
+
+fn inspect(call: &Call) -> Outcome {
+    ok(&container::inspect(&call.engine, call.name(), call.query.flag("size"))?)
+}
+
+fn start(call: &Call) -> Outcome {
+    container::start(&call.engine, call.name())?;
+    no_content()
+}
+
+fn stop(call: &Call) -> Outcome {
+    container::stop(&call.engine, call.name(), call.query.given("signal"), call.query.number("t")?)?;
+    no_content()
+}
+
+fn kill(call: &Call) -> Outcome {
+    container::kill(&call.engine, call.name(), call.query.given("signal"))?;
+    no_content()
+}
+
+fn restart(call: &Call) -> Outcome {
+    container::restart(&call.engine, call.name(), call.query.given("signal"), call.query.number("t")?)?;
+    no_content()
+}
+
+fn remove(call: &Call) -> Outcome {
+    let query = &call.query;
+    container::remove(&call.engine, call.name(), query.flag("force"), query.flag("v"), query.flag("link"))?;
+    no_content()
+}
+
+fn rename(call: &Call) -> Outcome {
+    container::rename(&call.engine, call.name(), call.query.text("name"))?;
+    no_content()
+}
+
+fn pause(call: &Call) -> Outcome {
+    container::pause(&call.engine, call.name())?;
+    no_content()
+}
+
+fn unpause(call: &Call) -> Outcome {
+    container::unpause(&call.engine, call.name())?;
+    no_content()
+}
+
+fn resize(call: &Call) -> Outcome {
+    let (height, width) = size(call)?;
+    container::resize(&call.engine, call.name(), height, width)?;
+    reply::status(hyper::StatusCode::OK)
+}
+
+/// Height and width of a terminal, in characters.
+pub(super) fn size(call: &Call) -> engine::Result<(u16, u16)> {
+    let side = |key: &str| {
+        let text = call.query.text(key);
+        text.parse().map_err(|_| Error::invalid(format!("invalid resize {key} {text:?}: a number up to 65535 is needed")))
+    };
+    Ok((side("h")?, side("w")?))
+}
+
+fn top(call: &Call) -> Outcome {
+    ok(&container::top(&call.engine, call.name(), call.query.text("ps_args"))?)
+}
+
+fn update(call: &Call) -> Outcome {
+    ok(&container::update(&call.engine, call.name(), &call.required()?)?)
+}
+
+fn exec_create(call: &Call) -> Outcome {
+    created(&container::exec_create(&call.engine, call.name(), &call.required()?)?)
+}
+
+/// The header goes out at once, so that a client knows that it waits before it starts the container.
+fn wait(call: Call) -> crate::route::Task {
+    Box::pin(async move {
+        let condition = Condition::parse(call.query.text("condition"))?;
+        let wait = container::wait(&call.engine, call.name(), condition)?;
+        let (sender, receiver) = mpsc::channel(1);
+        wait.on_response(move |response| {
+            // The queue has room for the only one.
+            let _ = sender.try_send(stream::line(&response, b"\n").into());
+        });
+        // The subscription lasts as long as the client.
+        let _on_drop = OnDrop::new(move || drop(wait));
+        Ok(reply::stream("application/json", Source { receiver, first: None, _on_drop }).into())
+    })
+}
+
+fn logs(call: Call) -> crate::route::Task {
+    Box::pin(async move {
+        let query = &call.query;
+        let options = LogsOptions {
+            follow: query.flag("follow"),
+            stdout: query.flag("stdout"),
+            stderr: query.flag("stderr"),
+            since: api::timestamp::parse(query.text("since"))?,
+            until: api::timestamp::parse(query.text("until"))?,
+            timestamps: query.flag("timestamps"),
+            // "all", and everything that is no number.
+            tail: query.text("tail").parse().ok(),
+        };
+        let version = call.version;
+        let logs = tokio::task::spawn_blocking(move || container::logs(&call.engine, call.name(), &options))
+            .await
+            .map_err(|error| Error::system("open the log", error))??;
+        let cancel = logs.canceller();
+        let media_type = media_type(logs.tty, version);
+        lasting("logs", media_type, move || cancel.cancel(), move |sink| {
+            for chunk in logs {
+                let sent = chunk.map(|bytes| sink.send(bytes));
+                if let Err(error) = &sent {
+                    tracing::error!("read a log: {}", error.full_text());
+                }
+                if !sent.unwrap_or(false) {
+                    return;
+                }
+            }
+        })
+    })
+}
+
+fn attach(call: Call) -> crate::route::Task {
+    Box::pin(async move {
+        let query = &call.query;
+        let keys = DetachKeys::parse(query.text("detachKeys"))?;
+        let options = AttachOptions {
+            stream: query.flag("stream"),
+            logs: query.flag("logs"),
+            stdin: query.flag("stdin"),
+            stdout: query.flag("stdout"),
+            stderr: query.flag("stderr"),
+            detach_keys: query.text("detachKeys").to_owned(),
+        };
+        let stdin = options.stdin;
+        let (upgrade, version) = (call.wants_upgrade(), call.version);
+        let stream = tokio::task::spawn_blocking(move || container::attach(&call.engine, call.name(), &options))
+            .await
+            .map_err(|error| Error::system("attach", error))??;
+        Ok(Reply::Takeover(Box::new(Takeover {
+            detach: (stream.tty && stdin).then_some(keys),
+            media_type: media_type(stream.tty, version),
+            stream: stream.socket,
+            upgrade,
+        })))
+    })
+}

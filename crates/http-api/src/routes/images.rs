@@ -1,0 +1,130 @@
+//! `/images`.
+
+use crate::call::Call;
+use crate::reply::{Outcome, ok, status};
+use crate::route::Handler::{Task, Work};
+use crate::route::{Route, route};
+use crate::stream::messages;
+use crate::upload::Upload;
+use crate::version::Version;
+use api::image::RegistryAuth;
+use base64::Engine as _;
+use base64::alphabet::URL_SAFE;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use engine::{Error, image};
+use hyper::{Method, StatusCode};
+
+pub(crate) static ROUTES: [Route; 8] = [
+    route(Method::POST, "/images/create", Task(create)),
+    route(Method::POST, "/images/load", Task(load)),
+    route(Method::GET, "/images/json", Work(list)),
+    route(Method::POST, "/images/prune", Work(prune)).since(Version(1, 25)),
+    route(Method::GET, "/images/{name*}/json", Work(inspect)),
+    route(Method::GET, "/images/{name*}/history", Work(history)),
+    route(Method::POST, "/images/{name*}/tag", Work(tag)),
+    route(Method::DELETE, "/images/{name*}", Work(remove)),
+];
+
+fn list(call: &Call) -> Outcome {
+    let query = &call.query;
+    let options = image::ListOptions { all: query.flag("all"), filters: query.filters()? };
+    ok(&image::list(&call.engine, &options)?)
+}
+
+fn inspect(call: &Call) -> Outcome {
+    ok(&image::inspect(&call.engine, call.name())?)
+}
+
+fn history(call: &Call) -> Outcome {
+    ok(&image::history(&call.engine, call.name())?)
+}
+
+fn tag(call: &Call) -> Outcome {
+    image::tag(&call.engine, call.name(), call.query.text("repo"), call.query.text("tag"))?;
+    status(StatusCode::CREATED)
+}
+
+fn remove(call: &Call) -> Outcome {
+    ok(&image::remove(&call.engine, call.name(), call.query.flag("force"), call.query.flag("noprune"))?)
+}
+
+fn prune(call: &Call) -> Outcome {
+    ok(&image::prune(&call.engine, &call.query.filters()?)?)
+}
+
+/// Pull, or with `fromSrc` import.
+fn create(call: Call) -> crate::route::Task {
+    if call.query.given("fromImage").is_some() { Box::pin(pull(call)) } else { Box::pin(import(call)) }
+}
+
+async fn pull(call: Call) -> Outcome {
+    let query = &call.query;
+    let request = image::PullRequest {
+        image: query.text("fromImage").to_owned(),
+        tag: query.given("tag").map(str::to_owned),
+        platform: query.given("platform").map(str::to_owned),
+        auth: registry_auth(&call)?,
+    };
+    let cancel = engine::Cancel::default();
+    let token = cancel.clone();
+    messages("pull", move || cancel.cancel(), move |emit| image::pull(&call.engine, request, &token, emit)).await
+}
+
+async fn import(mut call: Call) -> Outcome {
+    let source = call.query.text("fromSrc");
+    if source != "-" {
+        return Err(Error::not_implemented(&format!("importing from {source:?}")));
+    }
+    let query = &call.query;
+    let request = image::ImportRequest {
+        repository: query.text("repo").to_owned(),
+        tag: query.text("tag").to_owned(),
+        message: query.text("message").to_owned(),
+        changes: query.all("changes").map(str::to_owned).collect(),
+        platform: query.given("platform").map(str::to_owned),
+    };
+    let mut upload = Upload::new(call.upload.take());
+    messages("import", || (), move |emit| image::import(&call.engine, request, &mut upload, emit)).await
+}
+
+fn load(mut call: Call) -> crate::route::Task {
+    Box::pin(async move {
+        let quiet = call.query.flag_or("quiet", true);
+        let mut upload = Upload::new(call.upload.take());
+        messages("load", || (), move |emit| image::load(&call.engine, &mut upload, quiet, emit)).await
+    })
+}
+
+/// URL-safe base64, with or without padding.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &URL_SAFE,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// `X-Registry-Auth`: base64 of JSON. Clients without credentials send `{}` or nothing; what is broken counts as nothing,
+/// as in dockerd.
+fn registry_auth(call: &Call) -> engine::Result<Option<RegistryAuth>> {
+    let Some(header) = call.headers.get("X-Registry-Auth") else { return Ok(None) };
+    Ok(parse_auth(header.as_bytes()))
+}
+
+fn parse_auth(header: &[u8]) -> Option<RegistryAuth> {
+    let json = BASE64.decode(header).ok()?;
+    let auth: RegistryAuth = serde_json::from_slice(&json).ok()?;
+    Some(auth).filter(|auth| *auth != RegistryAuth::default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials() {
+        let auth = parse_auth(b"eyJ1c2VybmFtZSI6ImEiLCJwYXNzd29yZCI6Ij8_In0=").unwrap();
+        assert_eq!((auth.username.as_str(), auth.password.as_str()), ("a", "??"));
+        assert!(parse_auth(b"eyJ1c2VybmFtZSI6ImEiLCJwYXNzd29yZCI6Ij8_In0").is_some());
+        for nothing in ["", "e30=", "!!", "bnVsbA=="] {
+            assert_eq!(parse_auth(nothing.as_bytes()), None, "{nothing}");
+        }
+    }
+}

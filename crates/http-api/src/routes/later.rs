@@ -1,0 +1,152 @@
+//! What Docker has and this version does not: each answer names it.
+
+use crate::call::Call;
+use crate::reply::{Outcome, ok};
+use crate::route::Handler::Quick;
+use crate::route::{Route, route};
+use engine::Error;
+use hyper::Method;
+
+pub(crate) static ROUTES: [Route; 40] = [
+    route(Method::GET, "/containers/{id}/checkpoints", Quick(checkpoints)),
+    route(Method::POST, "/containers/{id}/checkpoints", Quick(checkpoints)),
+    route(Method::DELETE, "/containers/{id}/checkpoints/{checkpoint}", Quick(checkpoints)),
+    route(Method::GET, "/containers/{id}/archive", Quick(copying_out)),
+    route(Method::HEAD, "/containers/{id}/archive", Quick(copying_out)),
+    route(Method::PUT, "/containers/{id}/archive", Quick(copy_in)),
+    route(Method::GET, "/containers/{id}/attach/ws", Quick(websocket)),
+    route(Method::GET, "/containers/{id}/changes", Quick(changes)),
+    route(Method::GET, "/containers/{id}/export", Quick(export)),
+    route(Method::GET, "/containers/{id}/stats", Quick(statistics)),
+    route(Method::POST, "/auth", Quick(auth)),
+    route(Method::POST, "/build", Quick(build)),
+    route(Method::POST, "/build/prune", Quick(prune_builds)),
+    route(Method::POST, "/build/cancel", Quick(build)),
+    route(Method::POST, "/session", Quick(buildkit)),
+    route(Method::POST, "/grpc", Quick(buildkit)),
+    route(Method::POST, "/commit", Quick(commit)),
+    route(Method::GET, "/images/get", Quick(save)),
+    route(Method::GET, "/images/search", Quick(search)),
+    route(Method::GET, "/images/{name*}/get", Quick(save)),
+    route(Method::GET, "/images/{name*}/attestations", Quick(attestations)),
+    route(Method::POST, "/images/{name*}/push", Quick(push)),
+    route(Method::GET, "/distribution/{name*}/json", Quick(distribution)),
+    route(Method::POST, "/networks/create", Quick(network_create)),
+    route(Method::POST, "/networks/prune", Quick(network_prune)),
+    route(Method::POST, "/networks/{id}/connect", Quick(network_connect)),
+    route(Method::POST, "/networks/{id}/disconnect", Quick(network_disconnect)),
+    route(Method::DELETE, "/networks/{id}", Quick(network_remove)),
+    route(Method::PUT, "/volumes/{name}", Quick(volume_update)),
+    route(Method::GET, "/plugins/privileges", Quick(plugins)),
+    route(Method::GET, "/plugins/{name*}/json", Quick(plugins)),
+    route(Method::POST, "/plugins/create", Quick(plugins)),
+    route(Method::POST, "/plugins/pull", Quick(plugins)),
+    route(Method::POST, "/plugins/{name*}/enable", Quick(plugins)),
+    route(Method::POST, "/plugins/{name*}/disable", Quick(plugins)),
+    route(Method::POST, "/plugins/{name*}/push", Quick(plugins)),
+    route(Method::POST, "/plugins/{name*}/set", Quick(plugins)),
+    route(Method::POST, "/plugins/{name*}/upgrade", Quick(plugins)),
+    route(Method::DELETE, "/plugins/{name*}", Quick(plugins)),
+    route(Method::GET, "/plugins", Quick(plugin_list)),
+];
+
+/// There are none.
+fn plugin_list(_: &Call) -> Outcome {
+    ok(&api::List::<api::Empty>::new())
+}
+
+fn checkpoints(_: &Call) -> Outcome {
+    Err(Error::not_implemented("container checkpoints"))
+}
+
+fn copying_out(_: &Call) -> Outcome {
+    Err(Error::not_implemented("copying out of a container"))
+}
+
+fn copy_in(_: &Call) -> Outcome {
+    Err(Error::not_implemented("copying into a container"))
+}
+
+fn websocket(_: &Call) -> Outcome {
+    Err(Error::not_implemented("attaching over a websocket"))
+}
+
+fn changes(_: &Call) -> Outcome {
+    Err(Error::not_implemented("the changes of a container"))
+}
+
+fn export(_: &Call) -> Outcome {
+    Err(Error::not_implemented("the export of a container"))
+}
+
+fn statistics(_: &Call) -> Outcome {
+    Err(Error::not_implemented("the statistics of a container"))
+}
+
+fn auth(_: &Call) -> Outcome {
+    Err(Error::not_implemented("checking a registry's credentials"))
+}
+
+fn build(_: &Call) -> Outcome {
+    Err(Error::not_implemented("building images"))
+}
+
+fn prune_builds(_: &Call) -> Outcome {
+    Err(Error::not_implemented("pruning the build cache"))
+}
+
+fn buildkit(_: &Call) -> Outcome {
+    Err(Error::not_implemented("building images with BuildKit"))
+}
+
+fn commit(_: &Call) -> Outcome {
+    Err(Error::not_implemented("committing a container"))
+}
+
+fn save(_: &Call) -> Outcome {
+    Err(Error::not_implemented("saving images"))
+}
+
+fn search(_: &Call) -> Outcome {
+    Err(Error::not_implemented("searching images"))
+}
+
+fn attestations(_: &Call) -> Outcome {
+    Err(Error::not_implemented("attestations of images"))
+}
+
+fn push(_: &Call) -> Outcome {
+    Err(Error::not_implemented("pushing images"))
+}
+
+fn distribution(_: &Call) -> Outcome {
+    Err(Error::not_implemented("looking at an image in its registry"))
+}
+
+fn network_create(_: &Call) -> Outcome {
+    Err(Error::not_implemented("creating networks"))
+}
+
+fn network_prune(_: &Call) -> Outcome {
+    Err(Error::not_implemented("pruning networks"))
+}
+
+fn network_connect(_: &Call) -> Outcome {
+    Err(Error::not_implemented("connecting a container to a network"))
+}
+
+fn network_disconnect(_: &Call) -> Outcome {
+    Err(Error::not_implemented("disconnecting a container from a network"))
+}
+
+fn network_remove(_: &Call) -> Outcome {
+    Err(Error::not_implemented("removing networks"))
+}
+
+fn volume_update(_: &Call) -> Outcome {
+    Err(Error::not_implemented("updating volumes"))
+}
+
+fn plugins(_: &Call) -> Outcome {
+    Err(Error::not_implemented("plugins"))
+}

@@ -1,0 +1,52 @@
+//! Accepting clients, and an end that lets them finish.
+
+use crate::connection;
+use crate::dispatch::dispatch;
+use crate::listen::{Acceptor, Listener};
+use engine::Engine;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// After an accept that failed (no descriptors left), so that a loop does not burn a CPU.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Answers clients until `end` is there; then idle ones are let go at once, requests in work get a few seconds, and
+/// streams stop. Sockets that were made are removed.
+pub async fn serve(engine: Arc<Engine>, listeners: Vec<Listener>, end: impl Future<Output = ()>) -> io::Result<()> {
+    let (ending, watch) = watch::channel(false);
+    let mut accepting = JoinSet::new();
+    for listener in listeners {
+        accepting.spawn(accept(listener.into_acceptor()?, Arc::clone(&engine), watch.clone()));
+    }
+    drop(watch);
+    end.await;
+    // Who listens: the accept loops and the connections.
+    let _ = ending.send(true);
+    while accepting.join_next().await.is_some() {}
+    ending.closed().await;
+    Ok(())
+}
+
+async fn accept(acceptor: Acceptor, engine: Arc<Engine>, mut ending: watch::Receiver<bool>) {
+    loop {
+        let socket = tokio::select! {
+            socket = acceptor.accept() => socket,
+            _ = ending.wait_for(|ending| *ending) => return,
+        };
+        match socket {
+            Ok(socket) => {
+                let engine = Arc::clone(&engine);
+                let handle = move |request| dispatch(Arc::clone(&engine), request);
+                tokio::spawn(connection::serve(socket, handle, ending.clone()));
+            }
+            Err(error) => {
+                tracing::error!("accept a client: {error}");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}

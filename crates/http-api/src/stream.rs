@@ -1,0 +1,150 @@
+//! Answers that go on for long, each from a thread of its own.
+//!
+//! ```text
+//!  thread: engine's iterator ──bounded queue──▶ body ──chunks──▶ client
+//!             ▲                                   │
+//!             └────────────── cancel ◀────────────┘ dropped: the client is gone
+//! ```
+//! These threads are not of the blocking pool: a thousand waiting clients must not keep `start` from being worked on.
+
+use crate::reply::{OnDrop, Outcome, Source, stream};
+use api::image::Progress;
+use bytes::Bytes;
+use engine::Error;
+use serde::Serialize;
+use std::thread;
+use tokio::sync::mpsc;
+
+/// Items that wait for the client.
+const QUEUE: usize = 16;
+
+/// Stack of a thread that only waits and forwards.
+const SMALL_STACK: usize = 128 * 1024;
+
+/// Stack of a thread that pulls or loads.
+const WORK_STACK: usize = 2 * 1024 * 1024;
+
+/// Sends bytes; false: the client is gone.
+pub(crate) struct Sink(mpsc::Sender<Bytes>);
+
+impl Sink {
+    pub fn send(&self, bytes: impl Into<Bytes>) -> bool {
+        self.0.blocking_send(bytes.into()).is_ok()
+    }
+
+    /// A document and a line feed.
+    pub fn send_json(&self, document: &impl Serialize) -> bool {
+        self.send(line(document, b"\n"))
+    }
+}
+
+/// A document and what ends it.
+pub(crate) fn line(document: &impl Serialize, end: &[u8]) -> Vec<u8> {
+    let mut bytes = serde_json::to_vec(document).unwrap_or_default();
+    bytes.extend_from_slice(end);
+    bytes
+}
+
+fn spawn(name: &str, stack: usize, work: impl FnOnce() + Send + 'static) -> engine::Result<()> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .stack_size(stack)
+        .spawn(work)
+        .map(drop)
+        .map_err(|error| Error::system("start a thread", error))
+}
+
+/// An answer whose header goes out at once; `work` fills it. `cancel` ends `work` when the client is gone.
+pub(crate) fn lasting(
+    name: &str,
+    media_type: &'static str,
+    cancel: impl FnOnce() + Send + 'static,
+    work: impl FnOnce(Sink) + Send + 'static,
+) -> Outcome {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    spawn(name, SMALL_STACK, move || work(Sink(sender)))?;
+    Ok(stream(media_type, Source { receiver, first: None, _on_drop: OnDrop::new(cancel) }).into())
+}
+
+/// Docker's messages, one per line. An error before the first message is the answer's status; later it is a message.
+pub(crate) async fn messages(
+    name: &str,
+    cancel: impl FnOnce() + Send + 'static,
+    work: impl FnOnce(&mut dyn FnMut(Progress)) -> engine::Result<()> + Send + 'static,
+) -> Outcome {
+    let (sender, mut receiver) = mpsc::channel(QUEUE);
+    let (fail, failure) = tokio::sync::oneshot::channel();
+    spawn(name, WORK_STACK, move || {
+        let mut began = false;
+        let result = work(&mut |message| {
+            began = true;
+            // A client that is gone cancels; until then the messages go nowhere.
+            let _ = sender.blocking_send(Bytes::from(line(&message, b"\r\n")));
+        });
+        match result {
+            Err(error) if began => {
+                tracing::debug!("after the answer began: {}", error.full_text());
+                let _ = sender.blocking_send(Bytes::from(line(&Progress::error(error.full_text()), b"\r\n")));
+            }
+            Err(error) => drop(fail.send(error)),
+            Ok(()) => {}
+        }
+    })?;
+    let on_drop = OnDrop::new(cancel);
+    let first = receiver.recv().await;
+    if first.is_none()
+        && let Ok(error) = failure.await
+    {
+        return Err(error);
+    }
+    Ok(stream("application/json", Source { receiver, first, _on_drop: on_drop }).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reply::{Reply, Response};
+    use http_body_util::BodyExt;
+
+    fn response(outcome: Outcome) -> Response {
+        match outcome {
+            Ok(Reply::Response(response)) => response,
+            _ => panic!("no response"),
+        }
+    }
+
+    async fn text(outcome: Outcome) -> String {
+        let bytes = response(outcome).into_body().collect().await.unwrap().to_bytes();
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn errors_before_and_after_the_first_message() {
+        let early = messages("t", || (), |_| Err(Error::not_found("no such thing"))).await;
+        assert_eq!(early.err().unwrap().message, "no such thing");
+        let late = messages("t", || (), |emit| {
+            emit(Progress::status("Pulling"));
+            Err(Error::not_found("gone"))
+        });
+        assert_eq!(
+            text(late.await).await,
+            "{\"status\":\"Pulling\"}\r\n{\"errorDetail\":{\"message\":\"gone\"},\"error\":\"gone\"}\r\n"
+        );
+        assert_eq!(text(messages("t", || (), |_| Ok(())).await).await, "");
+    }
+
+    #[tokio::test]
+    async fn a_dropped_answer_cancels() {
+        let (cancel, cancelled) = tokio::sync::oneshot::channel();
+        let (sent, refused) = tokio::sync::oneshot::channel();
+        let (go, wait) = std::sync::mpsc::channel();
+        let outcome = lasting("t", "text/plain", move || cancel.send(()).expect("the test listens"), move |sink| {
+            wait.recv().unwrap();
+            let _ = sent.send(sink.send("x"));
+        });
+        drop(response(outcome));
+        cancelled.await.unwrap();
+        go.send(()).unwrap();
+        assert!(!refused.await.unwrap());
+    }
+}

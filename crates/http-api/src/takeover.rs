@@ -1,0 +1,271 @@
+//! A connection that stops being HTTP: attach, and exec with streams.
+//!
+//! ```text
+//!  client ═══ bytes, until its EOF ═══▶ pump ═══▶ socket of the process
+//!         ◀══ frames or raw, verbatim ═      ◀═══
+//! ```
+//! - The client's EOF becomes `shutdown(SHUT_WR)` towards the process; output goes on.
+//! - The process's EOF ends the connection, after everything was sent.
+//! - Detach keys, and a client that is gone, close the process's socket without that EOF.
+
+use crate::detach::DetachKeys;
+use crate::socket::Socket;
+use bytes::Bytes;
+use std::fmt::Write as _;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+/// Bytes copied at once, per direction.
+const BUFFER: usize = 16 * 1024;
+
+/// After the end of the output, the client has that long to close its side.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// What a handler hands to the connection.
+pub(crate) struct Takeover {
+    /// The process's side.
+    pub stream: OwnedFd,
+    /// With a terminal and standard input.
+    pub detach: Option<DetachKeys>,
+    pub media_type: &'static str,
+    /// The client asked with `Upgrade: tcp`; older ones expect 200.
+    pub upgrade: bool,
+}
+
+pub(crate) const RAW_STREAM: &str = "application/vnd.docker.raw-stream";
+pub(crate) const MULTIPLEXED_STREAM: &str = "application/vnd.docker.multiplexed-stream";
+
+/// Media type of a process's streams; the second name exists since API 1.42.
+pub(crate) fn media_type(tty: bool, version: crate::version::Version) -> &'static str {
+    if tty || version < crate::version::Version(1, 42) { RAW_STREAM } else { MULTIPLEXED_STREAM }
+}
+
+impl Takeover {
+    /// The header that the client gets.
+    fn head(&self) -> String {
+        let mut head = String::with_capacity(256);
+        let first = if self.upgrade { "101 UPGRADED" } else { "200 OK" };
+        // Writing to a string does not fail.
+        let _ = write!(head, "HTTP/1.1 {first}\r\nContent-Type: {}\r\n", self.media_type);
+        if self.upgrade {
+            head.push_str("Connection: Upgrade\r\nUpgrade: tcp\r\n");
+        }
+        for (name, value) in crate::connection::HEADERS {
+            let _ = write!(head, "{name}: {value}\r\n");
+        }
+        head.push_str("\r\n");
+        head
+    }
+
+    /// Serves the rest of the connection. `early` is what the client sent behind its request.
+    pub async fn run(self, mut client: Socket, early: Bytes) -> io::Result<()> {
+        client.write_all(self.head().as_bytes()).await?;
+        client.flush().await?;
+        let process = std::os::unix::net::UnixStream::from(self.stream);
+        process.set_nonblocking(true)?;
+        let gone = client.as_fd().try_clone_to_owned()?;
+        pump(client, early, UnixStream::from_std(process)?, self.detach, || hung_up(&gone)).await
+    }
+}
+
+/// The other side of the socket has closed both directions. TCP does not tell.
+fn hung_up(socket: &OwnedFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut fds = [PollFd::new(socket, PollFlags::empty())];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().contains(PollFlags::HUP)
+}
+
+/// Copies both ways until the process's side ends, the client detaches, or the client is gone.
+async fn pump<C: AsyncRead + AsyncWrite>(
+    client: C,
+    early: Bytes,
+    mut process: UnixStream,
+    detach: Option<DetachKeys>,
+    gone: impl Fn() -> bool,
+) -> io::Result<()> {
+    let (mut from_client, mut to_client) = tokio::io::split(client);
+    let (mut from_process, mut to_process) = process.split();
+    let mut ended = false;
+    {
+        let input = async {
+            if forward_input(&early, &mut from_client, &mut to_process, detach).await && !gone() {
+                // Everything was sent; the process's side stays readable. Its reader may be gone already.
+                let _ = to_process.shutdown().await;
+                std::future::pending::<()>().await;
+            }
+        };
+        let output = async {
+            forward_output(&mut from_process, &mut to_client).await?;
+            ended = true;
+            to_client.shutdown().await
+        };
+        tokio::select! {
+            biased;
+            result = output => result?,
+            () = input => {}
+        }
+    }
+    if ended {
+        // What the client has sent meanwhile is read: closing with unread input would be a reset instead of an end.
+        let mut nowhere = tokio::io::sink();
+        let drain = tokio::io::copy(&mut from_client, &mut nowhere);
+        let _ = tokio::time::timeout(LINGER, drain).await;
+    }
+    Ok(())
+}
+
+/// Until the process's side ends.
+async fn forward_output(
+    from_process: &mut (impl AsyncRead + Unpin),
+    to_client: &mut (impl AsyncWrite + Unpin),
+) -> io::Result<()> {
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let count = match from_process.read(&mut buffer).await {
+            // Its owner has ended without reading all of the input; that is an end too.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => 0,
+            result => result?,
+        };
+        if count == 0 {
+            return Ok(());
+        }
+        to_client.write_all(&buffer[..count]).await?;
+        to_client.flush().await?;
+    }
+}
+
+/// True: the client's EOF. False: detached, or the connection failed.
+async fn forward_input(
+    early: &[u8],
+    from_client: &mut (impl AsyncRead + Unpin),
+    to_process: &mut (impl AsyncWrite + Unpin),
+    mut detach: Option<DetachKeys>,
+) -> bool {
+    let mut buffer = vec![0; BUFFER];
+    let mut typed = Vec::new();
+    let mut wanted = true;
+    let mut pending = early;
+    loop {
+        let count;
+        let mut input = if pending.is_empty() {
+            count = match from_client.read(&mut buffer).await {
+                Ok(0) => return true,
+                Ok(count) => count,
+                Err(_) => return false,
+            };
+            &buffer[..count]
+        } else {
+            std::mem::take(&mut pending)
+        };
+        let mut detached = false;
+        if let Some(keys) = &mut detach {
+            typed.clear();
+            detached = keys.feed(input, &mut typed);
+            input = &typed;
+        }
+        // A process that reads no more does not end the attachment; its input is dropped.
+        wanted = wanted && to_process.write_all(input).await.is_ok();
+        if detached {
+            return false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair() -> (UnixStream, UnixStream) {
+        UnixStream::pair().unwrap()
+    }
+
+    async fn read_all(stream: &mut UnixStream) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).await.unwrap();
+        bytes
+    }
+
+    #[tokio::test]
+    async fn half_close_both_ways() {
+        let (mut client, server) = pair();
+        let (engine, mut process) = pair();
+        let task = tokio::spawn(pump(server, Bytes::from_static(b"early "), engine, None, || false));
+        client.write_all(b"input").await.unwrap();
+        client.shutdown().await.unwrap();
+        assert_eq!(read_all(&mut process).await, b"early input");
+        // Output after the EOF of the input, more than any buffer holds.
+        let output = vec![7; 3_000_000];
+        let (copy, mut writer) = (output.clone(), process);
+        let write = tokio::spawn(async move {
+            writer.write_all(&copy).await.unwrap();
+        });
+        assert_eq!(read_all(&mut client).await, output);
+        drop(client);
+        write.await.unwrap();
+        task.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn detaching_is_no_eof() {
+        let (mut client, server) = pair();
+        let (engine, mut process) = pair();
+        let keys = DetachKeys::parse("").unwrap();
+        let task = tokio::spawn(pump(server, Bytes::new(), engine, Some(keys), || false));
+        client.write_all(b"ls\n\x10\x11more").await.unwrap();
+        task.await.unwrap().unwrap();
+        // Both sides are closed as a whole, nothing behind the keys arrived.
+        assert_eq!(read_all(&mut process).await, b"ls\n");
+        assert!(process.write_all(b"x").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_process_that_reads_nothing() {
+        let (mut client, server) = pair();
+        let (engine, process) = pair();
+        let task = tokio::spawn(pump(server, Bytes::new(), engine, None, || false));
+        let process = process.into_std().unwrap();
+        process.shutdown(std::net::Shutdown::Read).unwrap();
+        client.write_all(b"ignored").await.unwrap();
+        process.set_nonblocking(false).unwrap();
+        std::io::Write::write_all(&mut &process, b"output").unwrap();
+        drop(process);
+        assert_eq!(read_all(&mut client).await, b"output");
+        drop(client);
+        task.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_client_that_is_gone() {
+        let (client, server) = pair();
+        let (engine, mut process) = pair();
+        let probe = OwnedFd::from(server.as_fd().try_clone_to_owned().unwrap());
+        let task = tokio::spawn(pump(server, Bytes::new(), engine, None, move || hung_up(&probe)));
+        drop(client);
+        task.await.unwrap().unwrap();
+        assert!(process.write_all(b"x").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn heads() {
+        for (upgrade, head) in [
+            (true, "HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-stream\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nApi-Version: 1.51\r\n"),
+            (false, "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.docker.raw-stream\r\nApi-Version: 1.51\r\n"),
+        ] {
+            let (mut client, server) = pair();
+            let (engine, mut process) = pair();
+            let stream = OwnedFd::from(engine.into_std().unwrap());
+            let takeover = Takeover { stream, detach: None, media_type: RAW_STREAM, upgrade };
+            let task = tokio::spawn(takeover.run(Socket::Unix(server), Bytes::new()));
+            process.write_all(b"no\r\n").await.unwrap();
+            drop(process);
+            let text = String::from_utf8(read_all(&mut client).await).unwrap();
+            assert!(text.starts_with(head) && text.ends_with("\r\n\r\nno\r\n"), "{text}");
+            drop(client);
+            task.await.unwrap().unwrap();
+        }
+    }
+}

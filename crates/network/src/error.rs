@@ -1,0 +1,85 @@
+//! What can go wrong, with the data that a caller needs to say it in its own words.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::address::{Ipv4Net, Protocol};
+use crate::netlink;
+
+/// An operation on networks failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration cannot be carried out.
+    #[error("invalid {field} \"{value}\": {reason}")]
+    InvalidConfig { field: &'static str, value: String, reason: &'static str },
+    /// The kernel refused something about links, addresses or routes.
+    #[error("failed to {operation}")]
+    Netlink { operation: &'static str, source: netlink::Error },
+    /// nftables is there, and refused a change.
+    #[error("failed to {operation} in nftables")]
+    Nftables { operation: &'static str, source: netlink::Error },
+    /// The kernel has no nftables of the family inet, or not enough of it.
+    #[error("{needed_for} needs nftables with tables of the family inet, which this kernel does not offer")]
+    NftablesUnavailable { needed_for: &'static str, source: netlink::Error },
+    /// Every subnet of the pools is in use on this host.
+    #[error("all predefined address pools have been fully subnetted")]
+    NoFreeSubnet,
+    /// A link of the bridge's name exists, and is something else.
+    #[error("the link {name} exists and is not a bridge")]
+    NotABridge { name: String },
+    /// There is no such network.
+    #[error("network {id} not found")]
+    UnknownNetwork { id: String },
+    /// The network is not one to which containers are attached (host, none).
+    #[error("network {name} has no endpoints")]
+    NotAttachable { name: String },
+    /// The address that was asked for belongs to another container, or to the bridge.
+    #[error("address {address} is already in use")]
+    AddressTaken { address: Ipv4Addr },
+    /// The address that was asked for cannot be given in this network.
+    #[error("no configured subnet contains the address {address} ({subnet})")]
+    AddressOutside { address: Ipv4Addr, subnet: Ipv4Net },
+    /// Every address of the network is in use.
+    #[error("no available IPv4 addresses in {subnet}")]
+    AddressesExhausted { subnet: Ipv4Net },
+    /// The port is published by another container of ours.
+    #[error("Bind for {address}:{port} failed: port is already allocated")]
+    PortAllocated { address: IpAddr, port: u16 },
+    /// The port is in use by a process of the host.
+    #[error("failed to bind host port {address}:{port}/{protocol}: address already in use")]
+    AddressInUse { address: IpAddr, port: u16, protocol: Protocol },
+    /// The port could not be reserved for another reason: no such address, no permission.
+    #[error("failed to bind host port {address}:{port}/{protocol}")]
+    Bind { address: IpAddr, port: u16, protocol: Protocol, source: io::Error },
+    /// A range of ports without a free one, or nonsense.
+    #[error("no port of {address}:{first}-{last}/{protocol} is free")]
+    PortsExhausted { address: IpAddr, first: u16, last: u16, protocol: Protocol },
+    /// Ports of this protocol cannot be published.
+    #[error("publishing {protocol} ports is not supported")]
+    UnsupportedProtocol { protocol: Protocol },
+    /// A port of an IPv6 address is to be published from a network without IPv6.
+    #[error("cannot publish a port on {address}: IPv6 is not enabled for the network")]
+    Ipv6Disabled { address: IpAddr },
+    /// A file below /proc/sys could not be written.
+    #[error("failed to set {path} to {value}")]
+    Sysctl { path: String, value: String, source: io::Error },
+    /// A network namespace could not be made or entered.
+    #[error("failed to {operation}")]
+    Namespace { operation: &'static str, source: io::Error },
+    /// The kernel gave no random numbers.
+    #[error("failed to make a random identifier")]
+    Random { source: io::Error },
+}
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// For `map_err`: a refusal of rtnetlink.
+    pub(crate) fn netlink(operation: &'static str) -> impl FnOnce(netlink::Error) -> Error {
+        move |source| Error::Netlink { operation, source }
+    }
+
+    pub(crate) fn random(source: io::Error) -> Error {
+        Error::Random { source }
+    }
+}

@@ -1,0 +1,238 @@
+//! The host's ports: which of them are published, and the sockets that keep others away from them.
+//!
+//! A reserved port is a bound socket: for TCP one that does not listen, so that a packet which nftables does not
+//! redirect is refused. The kernel then tells us about processes of the host, and tells them about us.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+
+use crate::address::Protocol;
+use crate::endpoint::{BoundPort, HostPort, PortBinding};
+use crate::error::{Error, Result};
+
+/// How often the kernel is asked for a free port before we give up: it may name one of ours whose hold is gone.
+const EPHEMERAL_ATTEMPTS: usize = 64;
+
+/// The published ports.
+#[derive(Debug, Default)]
+pub struct Ports {
+    taken: HashMap<(Protocol, u16), Vec<(Ipv4Addr, String)>>,
+}
+
+impl Ports {
+    /// Reserves a port for an endpoint; `default` is the address when the binding names none.
+    pub fn reserve(
+        &mut self,
+        binding: &PortBinding,
+        default: Ipv4Addr,
+        endpoint: &str,
+    ) -> Result<(BoundPort, OwnedFd)> {
+        let protocol = binding.protocol;
+        let address = match binding.host_address {
+            None => default,
+            Some(IpAddr::V4(address)) => address,
+            Some(address @ IpAddr::V6(_)) => return Err(Error::Ipv6Disabled { address }),
+        };
+        let (port, hold) = match binding.host_port {
+            HostPort::Ephemeral | HostPort::Fixed(0) => self.ephemeral(address, protocol)?,
+            HostPort::Fixed(port) => (port, self.fixed(address, port, protocol)?),
+            HostPort::Range(first, last) => {
+                let candidates = (first.max(1)..=last).map(|port| (port, self.fixed(address, port, protocol)));
+                let free = candidates.filter_map(|(port, result)| match result {
+                    Ok(hold) => Some(Ok((port, hold))),
+                    Err(Error::PortAllocated { .. } | Error::AddressInUse { .. }) => None,
+                    Err(error) => Some(Err(error)),
+                });
+                let exhausted = Error::PortsExhausted { address: address.into(), first, last, protocol };
+                free.take(1).next().unwrap_or(Err(exhausted))?
+            }
+        };
+        self.taken.entry((protocol, port)).or_default().push((address, endpoint.to_owned()));
+        let bound =
+            BoundPort { container_port: binding.container_port, protocol, host_address: address, host_port: port };
+        Ok((bound, hold))
+    }
+
+    /// Notes a port whose hold is elsewhere.
+    pub fn restore(&mut self, port: &BoundPort, endpoint: &str) {
+        let holders = self.taken.entry((port.protocol, port.host_port)).or_default();
+        holders.push((port.host_address, endpoint.to_owned()));
+    }
+
+    /// Gives a port back, unless it has become another's.
+    pub fn release(&mut self, port: &BoundPort, endpoint: &str) {
+        let key = (port.protocol, port.host_port);
+        if let Some(holders) = self.taken.get_mut(&key) {
+            holders.retain(|(address, holder)| *address != port.host_address || holder != endpoint);
+            if holders.is_empty() {
+                self.taken.remove(&key);
+            }
+        }
+    }
+
+    /// Whether the endpoint holds the port.
+    pub fn holds(&self, port: &BoundPort, endpoint: &str) -> bool {
+        let holders = self.taken.get(&(port.protocol, port.host_port)).into_iter().flatten();
+        holders.into_iter().any(|(address, holder)| *address == port.host_address && holder == endpoint)
+    }
+
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        self.taken.clear();
+    }
+
+    fn fixed(&self, address: Ipv4Addr, port: u16, protocol: Protocol) -> Result<OwnedFd> {
+        if self.is_taken(address, port, protocol) {
+            return Err(Error::PortAllocated { address: address.into(), port });
+        }
+        bind(address, port, protocol)
+    }
+
+    fn ephemeral(&self, address: Ipv4Addr, protocol: Protocol) -> Result<(u16, OwnedFd)> {
+        for _ in 0..EPHEMERAL_ATTEMPTS {
+            let hold = bind(address, 0, protocol)?;
+            let bound = rustix::net::getsockname(&hold).and_then(SocketAddrV4::try_from);
+            let port = bound.map_err(|errno| bind_error(errno, address, 0, protocol))?.port();
+            if !self.is_taken(address, port, protocol) {
+                return Ok((port, hold));
+            }
+        }
+        Err(Error::PortsExhausted { address: address.into(), first: 0, last: 0, protocol })
+    }
+
+    fn is_taken(&self, address: Ipv4Addr, port: u16, protocol: Protocol) -> bool {
+        let holders = self.taken.get(&(protocol, port)).into_iter().flatten();
+        let meets = |other: &Ipv4Addr| *other == address || other.is_unspecified() || address.is_unspecified();
+        holders.into_iter().any(|(other, _)| meets(other))
+    }
+}
+
+/// A socket bound to the port, which nobody else can bind while it is open.
+fn bind(address: Ipv4Addr, port: u16, protocol: Protocol) -> Result<OwnedFd> {
+    let kind = match protocol {
+        Protocol::Tcp => SocketType::STREAM,
+        Protocol::Udp => SocketType::DGRAM,
+        Protocol::Sctp => return Err(Error::UnsupportedProtocol { protocol }),
+    };
+    let attempt = |reuse: bool| -> rustix::io::Result<OwnedFd> {
+        let socket = rustix::net::socket_with(AddressFamily::INET, kind, SocketFlags::CLOEXEC, None)?;
+        if kind == SocketType::DGRAM {
+            sockopt::set_socket_recv_buffer_size(&socket, 0)?; // nobody reads what strays in here
+        }
+        if reuse {
+            sockopt::set_socket_reuseaddr(&socket, true)?;
+        }
+        rustix::net::bind(&socket, &SocketAddrV4::new(address, port))?;
+        if reuse {
+            sockopt::set_socket_reuseaddr(&socket, false)?;
+        }
+        Ok(socket)
+    };
+    let result = match attempt(false) {
+        // Connections of a server that is gone (TIME_WAIT) keep a port from being bound, unless both sides allow the
+        // reuse of addresses; a living listener does so even then. Allowing it during our bind alone lets no one else in.
+        Err(Errno::ADDRINUSE) if kind == SocketType::STREAM => attempt(true),
+        result => result,
+    };
+    result.map_err(|errno| bind_error(errno, address, port, protocol))
+}
+
+fn bind_error(errno: Errno, address: Ipv4Addr, port: u16, protocol: Protocol) -> Error {
+    let address = address.into();
+    match errno {
+        Errno::ADDRINUSE => Error::AddressInUse { address, port, protocol },
+        errno => Error::Bind { address, port, protocol, source: errno.into() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+
+    use super::*;
+
+    const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
+
+    fn binding(protocol: Protocol, address: &str, host_port: HostPort) -> PortBinding {
+        let host_address = (!address.is_empty()).then(|| address.parse().unwrap());
+        PortBinding { container_port: 80, protocol, host_address, host_port }
+    }
+
+    #[test]
+    fn ours_and_the_hosts_are_told_apart() {
+        let mut ports = Ports::default();
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            let (bound, hold) = ports.reserve(&binding(protocol, "", HostPort::Ephemeral), LOOPBACK, "a").unwrap();
+            let fixed = binding(protocol, "127.0.0.1", HostPort::Fixed(bound.host_port));
+            assert!(matches!(ports.reserve(&fixed, LOOPBACK, "b"), Err(Error::PortAllocated { .. })));
+            let any = binding(protocol, "0.0.0.0", HostPort::Fixed(bound.host_port));
+            assert!(matches!(ports.reserve(&any, LOOPBACK, "b"), Err(Error::PortAllocated { .. })));
+            let other = binding(protocol, "127.0.0.2", HostPort::Fixed(bound.host_port));
+            let (other, _hold) = ports.reserve(&other, LOOPBACK, "b").unwrap();
+            ports.release(&other, "b");
+            ports.release(&bound, "someone else");
+            assert!(ports.holds(&bound, "a"));
+            ports.release(&bound, "a");
+            assert!(matches!(ports.reserve(&fixed, LOOPBACK, "b"), Err(Error::AddressInUse { .. })), "still held");
+            drop(hold);
+            let (again, _hold) = ports.reserve(&fixed, LOOPBACK, "b").unwrap();
+            assert_eq!(again.host_port, bound.host_port);
+        }
+    }
+
+    #[test]
+    fn processes_of_the_host_win() {
+        let listener = TcpListener::bind((LOOPBACK, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut ports = Ports::default();
+        let fixed = binding(Protocol::Tcp, "127.0.0.1", HostPort::Fixed(port));
+        assert!(matches!(ports.reserve(&fixed, LOOPBACK, "a"), Err(Error::AddressInUse { .. })));
+        let socket = UdpSocket::bind((LOOPBACK, 0)).unwrap();
+        let fixed = binding(Protocol::Udp, "127.0.0.1", HostPort::Fixed(socket.local_addr().unwrap().port()));
+        assert!(matches!(ports.reserve(&fixed, LOOPBACK, "a"), Err(Error::AddressInUse { .. })));
+    }
+
+    #[test]
+    fn a_server_that_is_gone_leaves_the_port_and_no_other_gets_in() {
+        let listener = TcpListener::bind((LOOPBACK, 0)).unwrap(); // std sets SO_REUSEADDR
+        let port = listener.local_addr().unwrap().port();
+        let mut client = TcpStream::connect((LOOPBACK, port)).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        server.write_all(b"x").unwrap();
+        drop((server, listener)); // the server closes first: TIME_WAIT is on its side
+        let mut text = Vec::new();
+        client.read_to_end(&mut text).unwrap();
+        drop(client);
+        let fixed = binding(Protocol::Tcp, "127.0.0.1", HostPort::Fixed(port));
+        let (_, _hold) = Ports::default().reserve(&fixed, LOOPBACK, "a").unwrap();
+        assert!(TcpListener::bind((LOOPBACK, port)).is_err());
+    }
+
+    #[test]
+    fn ranges_skip_what_is_taken() {
+        let mut ports = Ports::default();
+        let (first, _hold) = ports.reserve(&binding(Protocol::Tcp, "", HostPort::Ephemeral), LOOPBACK, "a").unwrap();
+        let start = first.host_port;
+        let range = binding(Protocol::Tcp, "", HostPort::Range(start, start.saturating_add(50)));
+        let (next, _hold) = ports.reserve(&range, LOOPBACK, "b").unwrap();
+        assert!(next.host_port > start);
+        let range = binding(Protocol::Tcp, "", HostPort::Range(start, start));
+        assert!(matches!(ports.reserve(&range, LOOPBACK, "b"), Err(Error::PortsExhausted { .. })));
+    }
+
+    #[test]
+    fn what_cannot_be_published_is_named() {
+        let mut ports = Ports::default();
+        let mut reserve = |protocol, address: &str| {
+            ports.reserve(&binding(protocol, address, HostPort::Ephemeral), LOOPBACK, "a").map(|_| ())
+        };
+        assert!(matches!(reserve(Protocol::Sctp, ""), Err(Error::UnsupportedProtocol { .. })));
+        assert!(matches!(reserve(Protocol::Tcp, "::"), Err(Error::Ipv6Disabled { .. })));
+        assert!(matches!(reserve(Protocol::Tcp, "192.0.2.200"), Err(Error::Bind { .. })));
+    }
+}

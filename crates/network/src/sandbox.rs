@@ -1,0 +1,211 @@
+//! Sandboxes: network namespaces, prepared before they are needed.
+//!
+//! ```text
+//!  refill thread ── starts ──▶ maker thread: unshare, lo up, settings, /proc/thread-self/ns/net ── ends
+//!       ▲ told of each take                      │
+//!     take() ◀────────── ready ◀─────────────────┘      (none ready: a maker runs at once)
+//! ```
+//!
+//! A thread that has entered another network namespace does only that and ends; none is ever used again. A sandbox
+//! lives as long as a descriptor, a process or a socket in it, and all its interfaces die with it.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::netlink::{Request, Socket, link};
+use crate::sysctl;
+
+/// The refill waits until no sandbox was taken for so long: the start that took one has the machine to itself.
+const QUIET: Duration = Duration::from_millis(15);
+
+/// A container's network stack.
+pub struct Sandbox {
+    namespace: OwnedFd,
+    /// A socket inside, until the first endpoint was attached.
+    socket: Mutex<Option<Socket>>,
+}
+
+impl Sandbox {
+    /// Makes one with `lo` up, ports from 0 and ICMP sockets for every user, without IPv6.
+    pub fn new() -> Result<Sandbox> {
+        in_thread(|| {
+            sys::netns::unshare_network().map_err(namespace("make a network namespace"))?;
+            sysctl::set("net/ipv4/ping_group_range", "0 2147483647")?;
+            sysctl::set("net/ipv4/ip_unprivileged_port_start", "0")?;
+            // An endpoint that comes up tells the others on its bridge where its address is now.
+            sysctl::set("net/ipv4/conf/default/arp_notify", "1")?;
+            sysctl::set_if_present("net/ipv6/conf/all/disable_ipv6", "1")?;
+            sysctl::set_if_present("net/ipv6/conf/default/disable_ipv6", "1")?;
+            let mut socket = Socket::route().map_err(Error::netlink("open a netlink socket"))?;
+            let mut request = Request::new();
+            link::set_up(&mut request, 1);
+            socket.transact(request).map_err(Error::netlink("take lo up"))?;
+            let file = File::open("/proc/thread-self/ns/net").map_err(namespace("open the network namespace"))?;
+            Ok(Sandbox { namespace: file.into(), socket: Mutex::new(Some(socket)) })
+        })
+    }
+
+    /// A namespace that exists already.
+    pub fn from_descriptor(namespace: OwnedFd) -> Sandbox {
+        Sandbox { namespace, socket: Mutex::new(None) }
+    }
+
+    /// The namespace.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.namespace.as_fd()
+    }
+
+    /// The namespace, and nothing else of it.
+    pub fn into_descriptor(self) -> OwnedFd {
+        self.namespace
+    }
+
+    /// A socket in the namespace; the caller closes it when done, because it keeps the namespace alive.
+    pub(crate) fn take_socket(&self) -> Result<Socket> {
+        match lock(&self.socket).take() {
+            Some(socket) => Ok(socket),
+            None => {
+                in_namespace(self.descriptor(), || Socket::route().map_err(Error::netlink("open a netlink socket")))?
+            }
+        }
+    }
+}
+
+impl AsFd for Sandbox {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor()
+    }
+}
+
+/// Runs `work` in a network namespace, on a thread of its own which ends with it.
+pub fn in_namespace<T: Send>(target: BorrowedFd<'_>, work: impl FnOnce() -> T + Send) -> Result<T> {
+    in_thread(move || {
+        sys::process::join_network_namespace(target).map_err(namespace("enter a network namespace"))?;
+        Ok(work())
+    })
+}
+
+fn in_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("netns".to_owned()).spawn_scoped(scope, work);
+        let thread = thread.map_err(namespace("start a thread"))?;
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn namespace(operation: &'static str) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::Namespace { operation, source }
+}
+
+/// The prepared ones, and the thread that prepares them.
+pub struct Pool {
+    shared: Arc<Shared>,
+    refill: Option<std::thread::JoinHandle<()>>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    ready: Vec<Sandbox>,
+    /// How many to have ready.
+    size: usize,
+    takes: u64,
+    /// The last one could not be made; whoever needs one makes it, and gets the error.
+    failing: bool,
+    closing: bool,
+}
+
+impl Pool {
+    /// Starts to prepare `size` sandboxes; 0 prepares none.
+    pub fn new(size: usize) -> Result<Pool> {
+        let state = State { ready: Vec::new(), size, takes: 0, failing: false, closing: false };
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
+        let refill = match size {
+            0 => None,
+            _ => {
+                let shared = Arc::clone(&shared);
+                let thread = std::thread::Builder::new().name("sandboxes".to_owned());
+                Some(thread.spawn(move || shared.refill()).map_err(namespace("start a thread"))?)
+            }
+        };
+        Ok(Pool { shared, refill })
+    }
+
+    /// A prepared sandbox, or a new one.
+    pub fn take(&self) -> Result<Sandbox> {
+        let mut state = lock(&self.shared.state);
+        state.takes += 1;
+        let ready = state.ready.pop();
+        drop(state);
+        self.shared.changed.notify_one();
+        match ready {
+            Some(sandbox) => Ok(sandbox),
+            None => Sandbox::new(),
+        }
+    }
+
+    /// Waits until all are prepared, or none can be.
+    pub fn wait_until_full(&self) {
+        let lacking = |state: &mut State| state.ready.len() < state.size && !state.failing;
+        let state = lock(&self.shared.state);
+        drop(self.shared.changed.wait_while(state, lacking).unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        lock(&self.shared.state).closing = true;
+        self.shared.changed.notify_all();
+        if let Some(thread) = self.refill.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn refill(&self) {
+        let mut state = lock(&self.state);
+        while !state.closing {
+            if state.ready.len() >= state.size || state.failing {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self.wait_for_quiet(state);
+                state.failing = false;
+                continue;
+            }
+            drop(state);
+            let made = Sandbox::new();
+            state = lock(&self.state);
+            match made {
+                Ok(sandbox) => state.ready.push(sandbox),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot prepare a network namespace");
+                    state.failing = true;
+                }
+            }
+            self.changed.notify_all();
+        }
+    }
+
+    fn wait_for_quiet<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        while !state.closing {
+            let takes = state.takes;
+            let (guard, timeout) = self.changed.wait_timeout(state, QUIET).unwrap_or_else(PoisonError::into_inner);
+            state = guard;
+            if timeout.timed_out() && state.takes == takes {
+                break;
+            }
+        }
+        state
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,192 @@
+//! `meta.db`: SQLite in WAL mode.
+//!
+//! One connection writes, one reads, and a thread of its own moves the log into the database, so that no commit pays
+//! for that. Commits are durable against a crash of the process always, against a power cut where the caller says so
+//! ([`Durability::Full`]).
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use crate::error::{Error, Result};
+
+/// The schema, step by step; the database's `user_version` says how many have been taken. Steps are only ever added.
+const MIGRATIONS: &[&str] = &["
+    CREATE TABLE image (
+        id       TEXT PRIMARY KEY,
+        config   BLOB NOT NULL,
+        layers   TEXT NOT NULL,
+        manifest TEXT,
+        blobs    TEXT NOT NULL,
+        created  TEXT NOT NULL,
+        size     INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE tag (
+        name  TEXT PRIMARY KEY,
+        image TEXT NOT NULL REFERENCES image(id) ON DELETE CASCADE
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX tag_image ON tag(image);
+    CREATE TABLE repo_digest (
+        name  TEXT NOT NULL,
+        image TEXT NOT NULL REFERENCES image(id) ON DELETE CASCADE,
+        PRIMARY KEY (name, image)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX repo_digest_image ON repo_digest(image);
+    CREATE TABLE record (
+        kind TEXT NOT NULL,
+        id   TEXT NOT NULL,
+        name TEXT,
+        json TEXT NOT NULL,
+        PRIMARY KEY (kind, id)
+    ) STRICT;
+    CREATE UNIQUE INDEX record_name ON record(kind, name) WHERE name IS NOT NULL;
+"];
+
+/// Commits between two checkpoints.
+const CHECKPOINT_EVERY: u32 = 256;
+
+/// What a commit survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// The death of the process.
+    Normal,
+    /// A power cut.
+    Full,
+}
+
+#[derive(Debug)]
+pub(crate) struct Db {
+    writer: Mutex<(Connection, Durability)>,
+    reader: Mutex<Connection>,
+    commits: AtomicU32,
+    checkpoints: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Db {
+    pub fn open(path: &Path) -> Result<Db> {
+        let mut writer = connect(path)?;
+        migrate(&mut writer, path)?;
+        let reader = connect(path)?;
+        reader.pragma_update(None, "query_only", true).map_err(Error::database("configure"))?;
+        let checkpointer = connect(path)?;
+        let (sender, receiver) = sync_channel(1);
+        let thread = std::thread::Builder::new()
+            .name("checkpoint".to_owned())
+            .spawn(move || checkpoint(&checkpointer, &receiver))
+            .map_err(Error::io("start a thread for", path))?;
+        Ok(Db {
+            writer: Mutex::new((writer, Durability::Normal)),
+            reader: Mutex::new(reader),
+            commits: AtomicU32::new(0),
+            checkpoints: Some(sender),
+            thread: Some(thread),
+        })
+    }
+
+    /// Runs `work` on what is committed.
+    pub fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        work(&self.reader.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Runs `work` in one transaction; commits unless it fails.
+    pub fn write<T>(&self, durability: Durability, work: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
+        let value = {
+            let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            let (connection, current) = &mut *writer;
+            if *current != durability {
+                let level = match durability {
+                    Durability::Normal => "NORMAL",
+                    Durability::Full => "FULL",
+                };
+                connection.pragma_update(None, "synchronous", level).map_err(Error::database("configure"))?;
+                *current = durability;
+            }
+            let transaction = connection
+                .transaction_with_behavior(TransactionBehavior::Immediate)
+                .map_err(Error::database("begin a transaction in"))?;
+            let value = work(&transaction)?;
+            transaction.commit().map_err(Error::database("commit to"))?;
+            value
+        };
+        if self.commits.fetch_add(1, Ordering::Relaxed) % CHECKPOINT_EVERY == CHECKPOINT_EVERY - 1
+            && let Some(checkpoints) = &self.checkpoints
+        {
+            // Full means that one is due already.
+            let _ = checkpoints.try_send(());
+        }
+        Ok(value)
+    }
+}
+
+impl Drop for Db {
+    fn drop(&mut self) {
+        self.checkpoints = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn checkpoint(connection: &Connection, due: &Receiver<()>) {
+    while due.recv().is_ok() {
+        if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
+            tracing::warn!(%error, "checkpoint of the database failed");
+        }
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection> {
+    let connection = Connection::open(path).map_err(Error::database("open"))?;
+    connection.busy_timeout(Duration::from_secs(10)).map_err(Error::database("configure"))?;
+    for (name, value) in [
+        ("journal_mode", "WAL"),
+        ("synchronous", "NORMAL"),
+        ("foreign_keys", "ON"),
+        ("wal_autocheckpoint", "0"),
+        ("cache_size", "-512"),
+        ("temp_store", "MEMORY"),
+    ] {
+        connection.pragma_update(None, name, value).map_err(Error::database("configure"))?;
+    }
+    connection.set_prepared_statement_cache_capacity(48);
+    Ok(connection)
+}
+
+fn migrate(connection: &mut Connection, path: &Path) -> Result<()> {
+    let known = MIGRATIONS.len() as i64;
+    let found: i64 = connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(Error::database("read the schema of"))?;
+    if found > known {
+        return Err(Error::Schema { path: path.to_owned(), found, known });
+    }
+    let transaction = connection.transaction().map_err(Error::database("migrate"))?;
+    for step in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(0)) {
+        transaction.execute_batch(step).map_err(Error::database("migrate"))?;
+    }
+    transaction.pragma_update(None, "user_version", known).map_err(Error::database("migrate"))?;
+    transaction.commit().map_err(Error::database("migrate"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn newer_schemas_are_refused() {
+        let directory = std::env::temp_dir().join(format!("hoist-db-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("meta.db");
+        drop(Db::open(&path).unwrap());
+        drop(Db::open(&path).unwrap());
+        Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+        assert!(matches!(Db::open(&path), Err(Error::Schema { found: 99, .. })));
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+}

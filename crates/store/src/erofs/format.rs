@@ -1,0 +1,195 @@
+//! The bytes of the format: superblock, inode, directory entry, checksum. All numbers are little endian.
+
+use archive::tar::Time;
+
+pub(super) const BLOCK: usize = 4096;
+const BLOCK_BITS: u8 = 12;
+const MAGIC: u32 = 0xE0F5_E1E2;
+pub(super) const SUPERBLOCK: usize = 1024;
+/// The root directory's inode follows the superblock (128 bytes); its number must fit into 16 bits.
+pub(super) const ROOT: usize = 1152;
+pub(super) const INODE: usize = 64;
+/// Inodes stand on multiples of this, and are numbered by it.
+pub(super) const SLOT: usize = 32;
+pub(super) const DIRENT: usize = 12;
+
+const COMPAT_CHECKSUM: u32 = 1;
+const COMPAT_MTIME: u32 = 2;
+
+/// Where an inode's data lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// In whole blocks, the last one filled up with zeros.
+    Plain,
+    /// In whole blocks, and the rest right behind the inode.
+    Inline,
+}
+
+/// File types, with the numbers of directory entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FileType {
+    Regular = 1,
+    Directory = 2,
+    CharDevice = 3,
+    BlockDevice = 4,
+    Fifo = 5,
+    Symlink = 7,
+}
+
+impl FileType {
+    /// The type bits of `st_mode`.
+    fn mode(self) -> u16 {
+        match self {
+            FileType::Regular => 0o100_000,
+            FileType::Directory => 0o040_000,
+            FileType::CharDevice => 0o020_000,
+            FileType::BlockDevice => 0o060_000,
+            FileType::Fifo => 0o010_000,
+            FileType::Symlink => 0o120_000,
+        }
+    }
+}
+
+/// Owner, permission bits and modification time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Attributes {
+    pub mode: u16,
+    pub uid: u32,
+    pub gid: u32,
+    pub mtime: Time,
+}
+
+/// `struct erofs_inode_extended`.
+pub(super) struct Inode {
+    pub layout: Layout,
+    pub file_type: FileType,
+    pub attributes: Attributes,
+    pub size: u64,
+    /// First data block, or the device number.
+    pub union: u32,
+    /// What `stat` shows where inode numbers have 32 bits.
+    pub serial: u32,
+    pub links: u32,
+    /// Bytes of extended attributes behind the inode.
+    pub xattrs: usize,
+}
+
+/// Where `i_nlink` stands in the inode.
+pub(super) const INODE_LINKS: usize = 44;
+
+impl Inode {
+    pub fn encode(&self) -> [u8; INODE] {
+        let mut bytes = [0; INODE];
+        let layout: u16 = match self.layout {
+            Layout::Plain => 0,
+            Layout::Inline => 2,
+        };
+        put16(&mut bytes, 0, 1 | layout << 1);
+        put16(&mut bytes, 2, super::xattr::count(self.xattrs));
+        put16(&mut bytes, 4, self.file_type.mode() | self.attributes.mode);
+        put64(&mut bytes, 8, self.size);
+        put32(&mut bytes, 16, self.union);
+        put32(&mut bytes, 20, self.serial);
+        put32(&mut bytes, 24, self.attributes.uid);
+        put32(&mut bytes, 28, self.attributes.gid);
+        put64(&mut bytes, 32, self.attributes.mtime.seconds as u64);
+        put32(&mut bytes, 40, self.attributes.mtime.nanos);
+        put32(&mut bytes, INODE_LINKS, self.links);
+        bytes
+    }
+}
+
+/// Device number as the kernel stores it (`new_encode_dev`): 12 bits of major, 20 bits of minor.
+pub(super) fn device(major: u32, minor: u32) -> Option<u32> {
+    (major < 1 << 12 && minor < 1 << 20).then_some((minor & 0xff) | (major << 8) | ((minor & !0xff) << 12))
+}
+
+/// Fills in the superblock of `block` (block 0, everything else in place), checksum last.
+pub(super) fn seal(block: &mut [u8; BLOCK], inodes: u64, blocks: u32, uuid: [u8; 16]) {
+    let at = |offset: usize| SUPERBLOCK + offset;
+    put32(block, at(0), MAGIC);
+    put32(block, at(4), 0);
+    put32(block, at(8), COMPAT_CHECKSUM | COMPAT_MTIME);
+    block[at(12)] = BLOCK_BITS;
+    put16(block, at(14), (ROOT / SLOT) as u16);
+    put64(block, at(16), inodes);
+    put32(block, at(36), blocks);
+    block[at(48)..at(64)].copy_from_slice(&uuid);
+    let checksum = crc32c(&block[SUPERBLOCK..]);
+    put32(block, at(4), checksum);
+}
+
+/// CRC-32C (Castagnoli), reflected, starting from all ones, without the final complement: the kernel's `crc32c(~0, …)`.
+fn crc32c(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(!0, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ if crc & 1 == 1 { 0x82f6_3b78 } else { 0 })
+    })
+}
+
+pub(super) fn put16(bytes: &mut [u8], at: usize, value: u16) {
+    bytes[at..at + 2].copy_from_slice(&value.to_le_bytes());
+}
+
+pub(super) fn put32(bytes: &mut [u8], at: usize, value: u32) {
+    bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+}
+
+pub(super) fn put64(bytes: &mut [u8], at: usize, value: u64) {
+    bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+}
+
+/// What hoist notes at the very beginning of a layer file, which EROFS leaves to boot sectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Label {
+    /// Bytes of all regular files, each counted once.
+    pub content: u64,
+    /// Names in the layer.
+    pub entries: u64,
+}
+
+const LABEL: &str = "hoist layer 1\n";
+pub(crate) const LABEL_LEN: usize = 128;
+
+impl Label {
+    pub fn encode(&self) -> Vec<u8> {
+        format!("{LABEL}content {}\nentries {}\n", self.content, self.entries).into_bytes()
+    }
+
+    /// Reads the label back; `None` when the file is not a layer of ours.
+    pub fn decode(bytes: &[u8]) -> Option<Label> {
+        let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+        let mut lines = std::str::from_utf8(&bytes[..end]).ok()?.strip_prefix(LABEL)?.lines();
+        let mut number = |key| lines.next()?.strip_prefix(key)?.strip_prefix(' ')?.parse().ok();
+        Some(Label { content: number("content")?, entries: number("entries")? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checksum_is_castagnoli() {
+        // The check value of CRC-32C over "123456789" is 0xe3069283 with the final complement.
+        assert_eq!(!crc32c(b"123456789"), 0xe306_9283);
+    }
+
+    #[test]
+    fn device_numbers() {
+        assert_eq!(device(1, 3), Some(0x103));
+        assert_eq!(device(8, 70_000), Some((70_000 & 0xff) | 8 << 8 | (70_000 & !0xff) << 12));
+        assert_eq!(device(4095, (1 << 20) - 1), Some(u32::MAX));
+        assert_eq!(device(4096, 0), None);
+        assert_eq!(device(0, 1 << 20), None);
+    }
+
+    #[test]
+    fn label() {
+        let label = Label { content: u64::MAX, entries: 7 };
+        let mut bytes = label.encode();
+        assert!(bytes.len() <= LABEL_LEN);
+        bytes.resize(LABEL_LEN, 0);
+        assert_eq!(Label::decode(&bytes), Some(label));
+        assert_eq!(Label::decode(&[0; 128]), None);
+    }
+}

@@ -1,0 +1,105 @@
+//! From tar bytes to a committed layer, in one pass.
+
+use std::fs::File;
+use std::io::Read;
+
+use oci::Digest;
+
+use super::Layers;
+use super::feed::{Fed, pair};
+use crate::disk::Temporary;
+use crate::erofs;
+use crate::error::{Error, LayerError, Result};
+
+/// A layer that has no bytes yet. Dropped before the commit, nothing is left of it.
+#[derive(Debug)]
+pub struct LayerWriter {
+    layers: Layers,
+    temporary: Temporary,
+    file: File,
+}
+
+/// A layer that is written but has no name yet. Dropped before the commit, nothing is left of it.
+#[derive(Debug)]
+pub struct WrittenLayer {
+    layers: Layers,
+    temporary: Temporary,
+    file: File,
+    diff_id: Digest,
+    content: u64,
+    tar_size: u64,
+}
+
+impl LayerWriter {
+    pub(super) fn create(layers: Layers) -> Result<LayerWriter> {
+        let (temporary, file) = Temporary::create(&layers.0.directory)?;
+        Ok(LayerWriter { layers, temporary, file })
+    }
+
+    /// Reads an uncompressed tar to its end; computes its digest and writes the layer on the way. `tar` is read on
+    /// this thread, the rest is done by another one.
+    ///
+    /// # Errors
+    /// [`Error::Source`] when `tar` cannot be read, [`Error::Layer`] when it is not a tar that a layer can hold.
+    pub fn write_tar(self, tar: impl Read) -> Result<WrittenLayer> {
+        let LayerWriter { layers, temporary, file } = self;
+        let (feed, fed) = pair();
+        let written = std::thread::scope(|scope| {
+            let writer = std::thread::Builder::new()
+                .name("layer".to_owned())
+                .spawn_scoped(scope, move || erofs::write(fed, file, |fed: &Fed| fed.digest().0))
+                .map_err(Error::io("start a thread for", &layers.0.directory))?;
+            feed.pump(tar);
+            match writer.join() {
+                Ok(written) => written.map_err(classify),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })?;
+        let (diff_id, tar_size) = written.source.digest();
+        Ok(WrittenLayer { layers, temporary, file: written.file, diff_id, content: written.label.content, tar_size })
+    }
+}
+
+/// A source that failed is told from a tar that is wrong.
+fn classify(error: LayerError) -> Error {
+    match error {
+        LayerError::Tar(archive::tar::Error::Read(source)) => Error::Source(source),
+        error => Error::Layer(error),
+    }
+}
+
+impl WrittenLayer {
+    /// Digest of the uncompressed tar.
+    pub fn diff_id(&self) -> &Digest {
+        &self.diff_id
+    }
+
+    /// Bytes of all regular files.
+    pub fn content(&self) -> u64 {
+        self.content
+    }
+
+    /// Bytes of the uncompressed tar.
+    pub fn tar_size(&self) -> u64 {
+        self.tar_size
+    }
+
+    /// Makes the layer durable under its diffID. Gives that, and the bytes of all regular files. A layer that is
+    /// there already stays as it is.
+    ///
+    /// # Errors
+    /// [`Error::DigestMismatch`] when the diffID is not `expected`; nothing is left then.
+    pub fn commit(self, expected: Option<&Digest>) -> Result<(Digest, u64)> {
+        let diff_id = self.diff_id;
+        if let Some(expected) = expected
+            && *expected != diff_id
+        {
+            return Err(Error::DigestMismatch { expected: *expected, actual: diff_id });
+        }
+        if !self.layers.has(&diff_id) {
+            self.layers.0.leases.wrote(&diff_id);
+            self.temporary.commit(&self.file, &self.layers.path(&diff_id))?;
+        }
+        Ok((diff_id, self.content))
+    }
+}

@@ -1,0 +1,70 @@
+//! Removes what no image refers to.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use oci::Digest;
+
+use crate::Store;
+use crate::disk;
+use crate::error::Result;
+
+/// What was removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    pub layers: Vec<Digest>,
+    pub blobs: Vec<Digest>,
+    /// Bytes on disk that were freed.
+    pub freed: u64,
+}
+
+impl Store {
+    /// Removes layers and blobs that no image refers to, unless a [`crate::Lease`] protects them.
+    pub fn prune_unreferenced(&self) -> Result<Pruned> {
+        self.prune_unreferenced_except(&HashSet::new())
+    }
+
+    /// The same, and keeps `in_use`: layers of containers whose image is gone.
+    pub fn prune_unreferenced_except(&self, in_use: &HashSet<Digest>) -> Result<Pruned> {
+        self.prune(|_| true, in_use)
+    }
+
+    /// The same for those in `written` only.
+    pub(crate) fn prune_of(&self, written: &HashSet<Digest>) -> Result<Pruned> {
+        self.prune(|digest| written.contains(digest), &HashSet::new())
+    }
+
+    fn prune(&self, candidate: impl Fn(&Digest) -> bool, in_use: &HashSet<Digest>) -> Result<Pruned> {
+        // Candidates first, references second: what becomes an image in between is seen as one.
+        let layers = self.layers().list()?;
+        let blobs = self.content().list()?;
+        let mut referenced = in_use.clone();
+        let removable =
+            |digest: &Digest, referenced: &HashSet<Digest>| candidate(digest) && !referenced.contains(digest);
+        for image in self.images().list()? {
+            referenced.extend(image.layers);
+            referenced.extend(image.manifest);
+            referenced.extend(image.blobs.iter().map(|blob| blob.digest));
+            referenced.insert(image.id);
+        }
+        let mut pruned = Pruned::default();
+        let mut aside: Vec<PathBuf> = Vec::new();
+        for layer in layers.into_iter().filter(|layer| removable(layer, &referenced)) {
+            if let Some(path) = self.layers().retire(&layer)? {
+                aside.push(path);
+                pruned.layers.push(layer);
+            }
+        }
+        for (blob, _) in blobs.into_iter().filter(|(blob, _)| removable(blob, &referenced)) {
+            if let Some(path) = self.content().retire(&blob)? {
+                aside.push(path);
+                pruned.blobs.push(blob);
+            }
+        }
+        for path in aside {
+            pruned.freed += std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
+            disk::remove(&path)?;
+        }
+        Ok(pruned)
+    }
+}

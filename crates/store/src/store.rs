@@ -1,0 +1,104 @@
+//! The store as a whole.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use keeper::Keeper;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use crate::content::Content;
+use crate::db::Db;
+use crate::disk;
+use crate::error::{Error, Result};
+use crate::image::Images;
+use crate::layer::Layers;
+use crate::lease::{Lease, Leases};
+use crate::records::Records;
+
+/// Everything below one data root. Cheap to clone; all clones are the same store.
+#[derive(Clone, Debug)]
+pub struct Store(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    root: PathBuf,
+    content: Content,
+    layers: Layers,
+    images: Images,
+    records: Records,
+    leases: Arc<Leases>,
+    /// Held as long as the store is open.
+    _lock: File,
+}
+
+impl Store {
+    /// Opens the store at `data_root`, makes it if it is new, and removes what a crash left half-made. Without a
+    /// `keeper`, mounts of layers end with this process.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] when another process has it open; [`Error::Schema`] when a newer hoist wrote it.
+    pub fn open(data_root: &Path, keeper: Option<Keeper>) -> Result<Store> {
+        disk::ensure_directory(data_root)?;
+        let root = std::fs::canonicalize(data_root).map_err(Error::io("find", data_root))?;
+        let lock = lock(&root)?;
+        let leases = Arc::new(Leases::default());
+        let content = Content::prepare(&root, &leases)?;
+        let layers = Layers::prepare(&root, &leases, keeper)?;
+        layers.release_stale();
+        let db = Arc::new(Db::open(&root.join("meta.db"))?);
+        let (images, records) = (Images(Arc::clone(&db)), Records(db));
+        Ok(Store(Arc::new(Inner { root, content, layers, images, records, leases, _lock: lock })))
+    }
+
+    /// The data root, absolute.
+    pub fn root(&self) -> &Path {
+        &self.0.root
+    }
+
+    pub fn content(&self) -> &Content {
+        &self.0.content
+    }
+
+    pub fn layers(&self) -> &Layers {
+        &self.0.layers
+    }
+
+    pub fn images(&self) -> &Images {
+        &self.0.images
+    }
+
+    pub fn records(&self) -> &Records {
+        &self.0.records
+    }
+
+    /// Protects what is looked at and written from [`Store::prune_unreferenced`], until it is dropped. Hold one from
+    /// the first look at a layer until the image or container that uses it is recorded.
+    pub fn lease(&self) -> Lease {
+        let store = Arc::downgrade(&self.0);
+        Lease::new(&self.0.leases, move |written| {
+            let Some(store) = store.upgrade() else { return };
+            if let Err(error) = Store(store).prune_of(written) {
+                tracing::warn!(%error, "cannot remove what an abandoned operation left");
+            }
+        })
+    }
+}
+
+fn lock(root: &Path) -> Result<File> {
+    let path = root.join("lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(Error::io("open", &path))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(Errno::WOULDBLOCK) => Err(Error::Locked { path: root.to_owned() }),
+        Err(errno) => Err(Error::sys("lock", &path)(errno)),
+    }
+}

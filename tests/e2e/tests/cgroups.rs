@@ -1,0 +1,75 @@
+//! Limits.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use testkit::harness::{Lab, SOON, Test};
+use testkit::{tests, wait};
+
+use crate::check::{eq, has};
+
+pub const TESTS: &[Test] = tests![memory_limit, out_of_memory, pids_limit, cpu_limit, bad_limits];
+
+/// Reads a limit of a running container from the host's side: `v1` is `controller/file`, `v2` a file.
+fn limit(lab: &Lab, name: &str, v1: (&str, &str), v2: &str) -> Result<String> {
+    let pid = lab.client.field(name, "{{.State.Pid}}")?;
+    let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+    for line in text.lines() {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (parts.next().unwrap_or(""), parts.next().unwrap_or("").trim_start_matches('/'));
+        if controllers.split(',').any(|c| c == v1.0) {
+            let dirs = [controllers, v1.0].map(|dir| PathBuf::from("/sys/fs/cgroup").join(dir).join(path).join(v1.1));
+            let file = dirs.iter().find(|file| file.exists()).context("no cgroup file")?;
+            return Ok(std::fs::read_to_string(file)?.trim().to_string());
+        }
+    }
+    let path = text.lines().find_map(|line| line.strip_prefix("0::/")).context("no cgroup v2")?;
+    Ok(std::fs::read_to_string(PathBuf::from("/sys/fs/cgroup").join(path).join(v2))?.trim().to_string())
+}
+
+fn memory_limit(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    lab.client.ok("run -d --name c -m 64m busybox sleep 1000")?;
+    eq("limit", limit(lab, "c", ("memory", "memory.limit_in_bytes"), "memory.max")?.as_str(), "67108864")?;
+    eq("inspect", lab.client.field("c", "{{.HostConfig.Memory}}")?.as_str(), "67108864")?;
+    // Seen from inside as well.
+    let script = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max";
+    eq("inside", lab.client.ok(&format!("exec c sh -c '{script}'"))?.as_str(), "67108864")
+}
+
+fn out_of_memory(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    // tail keeps what it reads until a line ends.
+    lab.client.run("run --name c -m 16m --memory-swap 16m busybox tail /dev/zero")?.code(137)?;
+    wait::until_true("the OOM kill to be noted", SOON, || Ok(lab.client.field("c", "{{.State.OOMKilled}}")? == "true"))
+}
+
+fn pids_limit(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    lab.client.ok("run -d --name c --pids-limit 20 busybox sleep 1000")?;
+    eq("limit", limit(lab, "c", ("pids", "pids.max"), "pids.max")?.as_str(), "20")?;
+    let output = lab.client.run("exec c sh -c 'for i in $(seq 40); do sleep 30 & done'")?;
+    has(&output.stderr, "fork")
+}
+
+fn cpu_limit(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    lab.client.ok("run -d --name c --cpus 0.5 busybox sleep 1000")?;
+    let text = limit(lab, "c", ("cpu", "cpu.cfs_quota_us"), "cpu.max")?;
+    ensure!(text == "50000" || text == "50000 100000", "quota {text:?}");
+    eq("inspect", lab.client.field("c", "{{.HostConfig.NanoCpus}}")?.as_str(), "500000000")?;
+    lab.client.ok("run -d --name s --cpu-shares 512 busybox sleep 1000")?;
+    let text = limit(lab, "s", ("cpu", "cpu.shares"), "cpu.weight")?;
+    ensure!(text == "512" || text == "20" || text == "59", "shares {text:?}");
+    Ok(())
+}
+
+fn bad_limits(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    lab.client.fails(125, "run --rm -m 4m busybox true")?.stderr_has("Minimum memory limit allowed is 6MB")?;
+    lab.client.fails(125, "run --rm --cpus 1000 busybox true")?.stderr_has("range of CPUs is from 0.01 to")?;
+    lab.client
+        .fails(125, "run --rm -m nonsense busybox true")?
+        .stderr_has("invalid argument \"nonsense\" for \"-m, --memory\" flag")?;
+    Ok(())
+}

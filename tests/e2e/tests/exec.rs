@@ -1,0 +1,76 @@
+//! `exec`.
+
+use anyhow::{Result, ensure};
+use testkit::harness::{Lab, SOON, Test};
+use testkit::{tests, wait};
+
+use crate::check::{eq, has};
+
+pub const TESTS: &[Test] = tests![w09_exec, exec_options, exec_stdin, exec_errors, exec_ends_with_container];
+
+fn w09_exec(lab: &mut Lab) -> Result<()> {
+    lab.pull("httpd")?;
+    lab.client.ok("run -d --name ws1 httpd")?;
+    eq("pwd", lab.client.ok("exec ws1 pwd")?.as_str(), "/usr/local/apache2")?;
+    for code in [0, 1, 7, 255] {
+        lab.client.run(&format!("exec ws1 sh -c 'exit {code}'"))?.code(code)?;
+    }
+    let output = lab.client.run("exec ws1 sh -c 'echo out; echo err >&2'")?.code(0)?;
+    eq("stdout", output.stdout.as_str(), "out\n")?;
+    eq("stderr", output.stderr.as_str(), "err\n")
+}
+
+fn exec_options(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    lab.client.ok("run -d --name c -e FROM=container busybox sleep 1000")?;
+    eq("user", lab.client.ok("exec -u nobody c id -un")?.as_str(), "nobody")?;
+    eq("numbers", lab.client.ok("exec -u 12:34 c sh -c 'id -u; id -g'")?.as_str(), "12\n34")?;
+    eq("directory", lab.client.ok("exec -w /tmp c pwd")?.as_str(), "/tmp")?;
+    eq("environment", lab.client.ok("exec -e A=b c sh -c 'echo $A $FROM'")?.as_str(), "b container")?;
+    eq("detached", lab.client.ok("exec -d c touch /tmp/made")?.as_str(), "")?;
+    wait::until_true("the detached exec's file", SOON, || Ok(lab.client.run("exec c test -e /tmp/made")?.code == 0))?;
+    // In the container's namespaces and cgroup.
+    eq("sees process 1", lab.client.ok("exec c cat /proc/1/comm")?.as_str(), "sleep")?;
+    let inside = lab.client.ok("exec c readlink /proc/self/ns/pid")?;
+    eq("same pid namespace", lab.client.ok("exec c readlink /proc/1/ns/pid")?, inside)?;
+    // As confined as process 1.
+    for key in ["CapEff", "CapBnd", "Seccomp", "NoNewPrivs"] {
+        let one = lab.client.ok(&format!("exec c grep ^{key}: /proc/1/status"))?;
+        eq(key, lab.client.ok(&format!("exec c grep ^{key}: /proc/self/status"))?, one)?;
+    }
+    Ok(())
+}
+
+fn exec_stdin(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    lab.client.ok("run -d --name c busybox sleep 1000")?;
+    eq("cat", lab.client.ok_with("exec -i c cat", b"through\n")?.as_str(), "through")?;
+    eq("end of file arrives", lab.client.ok_with("exec -i c wc -c", &vec![b'x'; 300_000])?.as_str(), "300000")?;
+    eq("without -i", lab.client.ok_with("exec c cat", b"not read\n")?.as_str(), "")
+}
+
+fn exec_errors(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    let id = lab.client.ok("run -d --name c busybox sleep 1000")?;
+    let output = lab.client.fails(127, "exec c nosuch")?;
+    let all = output.stdout + &output.stderr;
+    has(&all, "OCI runtime exec failed: exec failed: ")?;
+    has(&all, "exec: \"nosuch\": executable file not found in $PATH")?;
+    let output = lab.client.fails(126, "exec c /etc/passwd")?;
+    has(&(output.stdout + &output.stderr), "permission denied")?;
+    lab.client.fails(1, "exec nosuch true")?.stderr_has("No such container: nosuch")?;
+    lab.client.ok("stop -t 0 c")?;
+    lab.client.fails(1, "exec c true")?.stderr_has(&format!("container {id} is not running"))?;
+    Ok(())
+}
+
+fn exec_ends_with_container(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    lab.client.ok("run -d --name c busybox sleep 1000")?;
+    let running = lab.client.spawn("exec c sh -c 'echo begun; sleep 1000'")?;
+    running.expect("begun", SOON)?;
+    lab.client.ok("kill c")?;
+    let output = running.finish(SOON)?;
+    ensure!(output.code == 137, "exec in a killed container ends with {}", output.code);
+    Ok(())
+}

@@ -1,0 +1,186 @@
+//! Archives that try to reach outside, by `import` and as a layer of a pulled image.
+
+use std::path::Path;
+
+use anyhow::{Result, bail, ensure};
+use testkit::harness::{Lab, Test};
+use testkit::images::{Layer, busybox, busybox_tar};
+use testkit::tar::{Builder, Entry, kind};
+use testkit::tests;
+
+use crate::check::eq;
+
+pub const TESTS: &[Test] = tests![rejected_by_import, rejected_by_pull, confined, device_nodes, symlinked_directories];
+
+/// Where an escape would show.
+const MARK: &str = "hoist-e2e-escaped";
+
+/// Archives that have to be refused, by name.
+fn refused() -> Vec<(&'static str, Vec<u8>)> {
+    let file = |path: &str| Builder::new().file(path, 0o644, b"escaped").finish();
+    let entry = |entry: &Entry<'_>| Builder::new().entry(entry).finish();
+    let mut hidden = Builder::new().file("etc/hidden", 0o4755, b"a file inside of a file's data").finish();
+    hidden.truncate(1024);
+    let long = "../".repeat(60) + "tmp/" + MARK;
+    vec![
+        ("dot-dot file", file(&format!("../../etc/{MARK}"))),
+        ("dot-dot in the middle", file(&format!("a/../../../tmp/{MARK}"))),
+        ("dot-dot by PAX", entry(&Entry { path: "x", pax: &[("path", &long)], data: b"escaped", ..Entry::default() })),
+        ("hard link out by dot-dot", Builder::new().hard_link("stolen", "../../../../etc/shadow").finish()),
+        ("hard link to nothing inside", Builder::new().hard_link("stolen", "/etc/no-such-file-inside").finish()),
+        (
+            "hard link out by PAX",
+            entry(&Entry {
+                path: "stolen",
+                kind: kind::HARD_LINK,
+                link: "x",
+                pax: &[("linkpath", "../../../../etc/shadow")],
+                ..Entry::default()
+            }),
+        ),
+        // One reader takes the header's size and sees a second file, another takes the record's and does not.
+        (
+            "PAX size against the header's",
+            entry(&Entry {
+                path: "f",
+                claimed_size: Some(0),
+                pax: &[("size", "1024")],
+                data: &hidden,
+                ..Entry::default()
+            }),
+        ),
+        ("PAX size negative", entry(&Entry { path: "f", pax: &[("size", "-1")], ..Entry::default() })),
+        (
+            "PAX size beyond 64 bits",
+            entry(&Entry { path: "f", pax: &[("size", "99999999999999999999999")], ..Entry::default() }),
+        ),
+        ("size beyond the end", entry(&Entry { path: "f", claimed_size: Some(0o77_777_777_777), ..Entry::default() })),
+        ("cut in a file's data", {
+            let mut bytes = Builder::new().file("f", 0o644, &[1; 4000]).finish();
+            bytes.truncate(2000);
+            bytes
+        }),
+        ("wrong checksum", {
+            let mut bytes = file("f");
+            bytes[0] = b'g';
+            bytes
+        }),
+        ("no archive at all", vec![b'x'; 4096]),
+        ("damaged gzip", {
+            let mut bytes = testkit::tar::gzip(&file("f"));
+            let middle = bytes.len() / 2;
+            bytes.truncate(middle);
+            bytes
+        }),
+    ]
+}
+
+fn nothing_escaped(what: &str) -> Result<()> {
+    for dir in ["/", "/etc", "/tmp", "/var/tmp"] {
+        if Path::new(dir).join(MARK).symlink_metadata().is_ok() {
+            bail!("{what} escaped to {dir}/{MARK}");
+        }
+    }
+    Ok(())
+}
+
+/// Nothing of a refused image stays.
+fn nothing_half_made(lab: &Lab, what: &str) -> Result<()> {
+    eq(&format!("images after {what}"), lab.client.ok("images -aq")?.as_str(), "")?;
+    for dir in ["layers", "content/ingest", "content/blobs/sha256"] {
+        let path = lab.daemon.data_root().join(dir);
+        testkit::wait::until_true(&format!("{dir} to be empty after {what}"), testkit::harness::SOON, || {
+            let names: Vec<_> = std::fs::read_dir(&path)?.flatten().map(|entry| entry.file_name()).collect();
+            ensure!(names.is_empty(), "{names:?}");
+            Ok(true)
+        })?;
+    }
+    Ok(())
+}
+
+fn rejected_by_import(lab: &mut Lab) -> Result<()> {
+    for (what, archive) in refused() {
+        let output = lab.client.run_with("import - hostile", &archive)?;
+        nothing_escaped(what)?;
+        ensure!(output.code == 1, "{what} was accepted\n{}", output.describe());
+        ensure!(!output.stderr.trim().is_empty(), "{what}: no message");
+        nothing_half_made(lab, what)?;
+    }
+    Ok(())
+}
+
+fn rejected_by_pull(lab: &mut Lab) -> Result<()> {
+    let host = lab.registry()?.host();
+    for (n, (what, archive)) in refused().into_iter().enumerate() {
+        // The digests are right: only what is inside is wrong.
+        let image = busybox()?.with_layer(match what {
+            "damaged gzip" => Layer::of_blob(archive.clone(), testkit::images::digest(&archive)),
+            _ => Layer::of_tar(&archive),
+        });
+        lab.registry()?.push("test/hostile", &format!("n{n}"), &image)?;
+        let output = lab.client.run(&format!("pull {host}/test/hostile:n{n}"))?;
+        nothing_escaped(what)?;
+        ensure!(output.code == 1, "{what} was accepted\n{}", output.describe());
+        nothing_half_made(lab, what)?;
+    }
+    Ok(())
+}
+
+/// What Docker takes as well, but as a path inside.
+fn confined(lab: &mut Lab) -> Result<()> {
+    let mut archive = busybox_tar()?;
+    archive.truncate(archive.len() - 1024);
+    let mut more = Builder::new();
+    more.file(&format!("/tmp/{MARK}"), 0o644, b"inside");
+    more.symlink("shadow", "/etc/shadow").symlink("up", "../../../../../../etc/shadow");
+    archive.extend(more.finish());
+    lab.client.ok_with("import - confined", &archive)?;
+    nothing_escaped("an absolute path")?;
+    eq("inside", lab.client.ok(&format!("run --rm confined cat /tmp/{MARK}"))?.as_str(), "inside")?;
+    // The links lead to the container's own file, which is not there.
+    for link in ["/shadow", "/up"] {
+        lab.client.fails(1, &format!("run --rm confined cat {link}"))?;
+    }
+    Ok(())
+}
+
+fn device_nodes(lab: &mut Lab) -> Result<()> {
+    let mut layer = Builder::new();
+    let device = |path, kind, device| Entry { path, kind, mode: 0o666, device, ..Entry::default() };
+    layer.entry(&device("disk", kind::BLOCK_DEVICE, (254, 0))).entry(&device("sda", kind::BLOCK_DEVICE, (8, 0)));
+    layer.entry(&device("mem", kind::CHAR_DEVICE, (1, 1))).entry(&device("kmsg", kind::CHAR_DEVICE, (1, 11)));
+    let image = busybox()?.with_layer(Layer::of_tar(&layer.finish()));
+    let name = format!("{}/test/devices", lab.registry()?.host());
+    lab.registry()?.push("test/devices", "latest", &image)?;
+    lab.client.ok(&format!("pull -q {name}"))?;
+    for path in ["/disk", "/sda", "/mem", "/kmsg"] {
+        let output = lab.client.run(&format!("run --rm {name} head -c 1 {path}"))?;
+        let refused = output.stderr.contains("not permitted") || output.stderr.contains("Permission denied");
+        ensure!(output.code != 0 && refused, "{path} of the image can be opened\n{}", output.describe());
+    }
+    Ok(())
+}
+
+/// A link, then an entry that goes through it: refused, or kept inside.
+fn symlinked_directories(lab: &mut Lab) -> Result<()> {
+    for target in ["/tmp", "../../../../../../../../tmp"] {
+        let mut archive = busybox_tar()?;
+        archive.truncate(archive.len() - 1024);
+        let mut more = Builder::new();
+        more.symlink("door", target).file(&format!("door/{MARK}"), 0o644, b"escaped");
+        archive.extend(more.finish());
+        lab.client.run_with("import - door", &archive)?;
+        nothing_escaped("a file through a link")?;
+        // The same with the link in a lower layer.
+        let lower = Layer::of_tar(&Builder::new().symlink("door", target).finish());
+        let upper = Layer::of_tar(&Builder::new().file(&format!("door/{MARK}"), 0o644, b"escaped").finish());
+        let image = busybox()?.with_layer(lower).with_layer(upper);
+        let name = format!("{}/test/door", lab.registry()?.host());
+        lab.registry()?.push("test/door", "latest", &image)?;
+        if lab.client.run(&format!("pull -q {name}"))?.code == 0 {
+            lab.client.run(&format!("run --rm {name} sh -c 'ls -la /door/; echo x > /door/{MARK}'"))?;
+        }
+        nothing_escaped("a file through a link of another layer")?;
+    }
+    Ok(())
+}

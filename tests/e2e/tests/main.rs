@@ -1,0 +1,55 @@
+//! End-to-end tests: the real programs, as root, driven by `hoist` and by the unmodified `docker` client.
+//!
+//! A file per area; tests that stand for a promise of the walkthroughs are called after its row (`w05_port_forwarding`).
+//! Run some of them with `cargo test -p e2e -- w05`; one client with `-- ::docker`.
+
+mod apt;
+mod bad_input;
+mod cgroups;
+mod check;
+mod confinement;
+mod daemons;
+mod exec;
+mod first_steps;
+mod hostile_archives;
+mod layers;
+mod lifecycle;
+mod listing;
+mod loading;
+mod networking;
+mod options;
+mod ports;
+mod streams;
+mod survival;
+mod terminal;
+mod tomcat;
+mod transfer_faults;
+mod volumes;
+
+fn main() {
+    std::process::exit(testkit::harness::main(&[
+        first_steps::TESTS,
+        first_steps::HOIST_TESTS,
+        listing::TESTS,
+        ports::TESTS,
+        exec::TESTS,
+        terminal::TESTS,
+        apt::TESTS,
+        tomcat::TESTS,
+        options::TESTS,
+        options::HOIST_TESTS,
+        volumes::TESTS,
+        lifecycle::TESTS,
+        streams::TESTS,
+        layers::TESTS,
+        loading::TESTS,
+        confinement::TESTS,
+        cgroups::TESTS,
+        networking::TESTS,
+        bad_input::TESTS,
+        hostile_archives::TESTS,
+        transfer_faults::TESTS,
+        survival::TESTS,
+        daemons::TESTS,
+    ]));
+}

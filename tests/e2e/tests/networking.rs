@@ -1,0 +1,94 @@
+//! Networks as a container sees them.
+
+use anyhow::{Context, Result, ensure};
+use testkit::harness::{Lab, SOON, Test};
+use testkit::{tests, wait};
+
+use crate::check::{eq, has};
+
+pub const TESTS: &[Test] = tests![bridge, container_to_container, none, host, resolver, mtu, addresses_are_reused];
+
+fn bridge(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    lab.client.ok("run -d --name c busybox sleep 1000")?;
+    let address = lab.client.field("c", "{{.NetworkSettings.Networks.bridge.IPAddress}}")?;
+    let gateway = lab.client.field("c", "{{.NetworkSettings.Networks.bridge.Gateway}}")?;
+    has(&lab.client.ok("exec c ip addr show eth0")?, &format!("inet {address}/"))?;
+    has(&lab.client.ok("exec c ip route")?, &format!("default via {gateway} dev eth0"))?;
+    lab.client.ok(&format!("exec c ping -c 1 -W 5 {gateway}"))?;
+    let mac = lab.client.field("c", "{{.NetworkSettings.Networks.bridge.MacAddress}}")?;
+    has(&lab.client.ok("exec c cat /sys/class/net/eth0/address")?, &mac)
+}
+
+fn container_to_container(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    lab.client.ok("run -d --name server busybox httpd -f -p 8000 -h /etc")?;
+    let address = lab.client.field("server", "{{.NetworkSettings.Networks.bridge.IPAddress}}")?;
+    let line = format!("run --rm busybox wget -q -T 5 -O - http://{address}:8000/hostname");
+    wait::until_true("the other container", SOON, || Ok(!lab.client.ok(&line)?.is_empty()))
+}
+
+fn none(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    eq("interfaces", lab.client.ok("run --rm --network none busybox ls /sys/class/net")?.as_str(), "lo")?;
+    lab.client.ok("run --rm --network none busybox ping -c 1 127.0.0.1")?;
+    eq("routes", lab.client.ok("run --rm --network none busybox ip route")?.as_str(), "")
+}
+
+fn host(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    let own = std::fs::read_link("/proc/self/ns/net")?.display().to_string();
+    eq("namespace", lab.client.ok("run --rm --network host busybox readlink /proc/self/ns/net")?, own)?;
+    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname")?.trim().to_string();
+    eq("host name", lab.client.ok("run --rm --network host busybox hostname")?, hostname)?;
+    let output = lab.client.run("run --rm --network host -p 80:80 busybox true")?.code(0)?;
+    has(&output.stderr, "Published ports are discarded when using host network mode")?;
+    lab.client.fails(125, "run --rm --network nosuch busybox true")?.stderr_has("network nosuch not found")?;
+    Ok(())
+}
+
+fn resolver(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    let text = lab.client.ok("run --rm busybox cat /etc/resolv.conf")?;
+    ensure!(text.lines().any(|line| line.starts_with("nameserver ")), "no name server:\n{text}");
+    for server in text.lines().filter_map(|line| line.strip_prefix("nameserver ")) {
+        ensure!(!server.starts_with("127."), "a loopback address of the host: {server}");
+    }
+    let line = "run --rm --dns 192.0.2.53 --dns-search example.org --dns-option ndots:3 busybox cat /etc/resolv.conf";
+    let text = lab.client.ok(line)?;
+    for part in ["nameserver 192.0.2.53", "search example.org", "options ndots:3"] {
+        has(&text, part)?;
+    }
+    // The container may change its own copy, and keeps the change.
+    lab.client
+        .ok("run --name c busybox sh -c 'grep -q edited /etc/resolv.conf || echo \"# edited\" >> /etc/resolv.conf'")?;
+    Ok(())
+}
+
+fn mtu(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    let inside = lab.client.ok("run --rm busybox cat /sys/class/net/eth0/mtu")?;
+    let routes = std::fs::read_to_string("/proc/net/route")?;
+    let default = routes.lines().find(|line| line.split('\t').nth(1) == Some("00000000"));
+    if let Some(uplink) = default.and_then(|line| line.split('\t').next()) {
+        let uplink = std::fs::read_to_string(format!("/sys/class/net/{uplink}/mtu"))?;
+        eq("mtu", inside, uplink.trim().to_string())?;
+    }
+    Ok(())
+}
+
+fn addresses_are_reused(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    let mut seen = std::collections::BTreeSet::new();
+    for n in 0..5 {
+        lab.client.ok(&format!("run -d --name c{n} busybox sleep 1000"))?;
+        let address = lab.client.field(&format!("c{n}"), "{{.NetworkSettings.Networks.bridge.IPAddress}}")?;
+        ensure!(seen.insert(address.clone()), "address {address} was given twice");
+    }
+    let network = lab.daemon.api("GET", "/networks/bridge", None)?.success()?.json()?;
+    let containers = network["Containers"].as_object().context("no containers in the network")?;
+    eq("containers of the network", containers.len(), 5)?;
+    lab.client.ok("rm -f c0 c1 c2 c3 c4")?;
+    let network = lab.daemon.api("GET", "/networks/bridge", None)?.success()?.json()?;
+    eq("containers of the network", network["Containers"].as_object().map_or(0, |map| map.len()), 0)
+}

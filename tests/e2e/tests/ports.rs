@@ -1,0 +1,125 @@
+//! Published ports.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use testkit::harness::{Lab, SOON, Test};
+use testkit::{http, registry, tests, wait};
+
+use crate::check::{eq, has};
+
+pub const TESTS: &[Test] =
+    tests![w05_port_forwarding, w05_udp, random_port, port_taken_by_container, port_taken_by_host, loopback_only];
+
+/// An address of this machine that is not loopback, if it has a route out.
+fn outer_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    // Connecting a datagram socket sends nothing; 192.0.2.1 is reserved for documentation.
+    socket.connect("192.0.2.1:9").ok()?;
+    socket.local_addr().ok().map(|address| address.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
+}
+
+fn page(address: SocketAddr) -> Result<String> {
+    wait::until(&format!("a page from {address}"), SOON, || {
+        let answer = http::get(address, "/")?;
+        Ok((answer.status == 200).then(|| answer.text()))
+    })
+}
+
+fn w05_port_forwarding(lab: &mut Lab) -> Result<()> {
+    lab.pull("httpd")?;
+    lab.pull("busybox")?;
+    let port = registry::free_port()?;
+    lab.client.ok(&format!("run -d --name web -p {port}:80 httpd"))?;
+    has(&page(([127, 0, 0, 1], port).into())?, "It works!").context("from the host, by 127.0.0.1")?;
+    let gateway = lab.client.field("web", "{{.NetworkSettings.Networks.bridge.Gateway}}")?;
+    has(&page(SocketAddr::new(gateway.parse()?, port))?, "It works!").context("by the bridge's address")?;
+    if let Some(outer) = outer_address() {
+        has(&page(SocketAddr::new(outer, port))?, "It works!").context("by another address of the host")?;
+        let line = format!("run --rm busybox wget -q -T 10 -O - http://{outer}:{port}/");
+        has(&lab.client.ok(&line)?, "It works!").context("from a container, by the host's address")?;
+    }
+    let line = format!("run --rm busybox wget -q -T 10 -O - http://{gateway}:{port}/");
+    has(&lab.client.ok(&line)?, "It works!").context("from a container, by the bridge's address")?;
+    let line = format!(
+        "exec web perl -MIO::Socket::INET -e 'print IO::Socket::INET->new(\"{gateway}:{port}\") ? \"open\" : $@'"
+    );
+    has(&lab.client.ok(&line)?, "open").context("from the container itself (hairpin)")?;
+    let ip = lab.client.field("web", "{{.NetworkSettings.Networks.bridge.IPAddress}}")?;
+    has(&lab.client.ok(&format!("run --rm busybox wget -q -T 10 -O - http://{ip}/"))?, "It works!")?;
+    has(&lab.client.ok("port web")?, &format!("80/tcp -> 0.0.0.0:{port}"))?;
+    lab.client.ok("rm -f web")?;
+    wait::until_true("the port to be closed", SOON, || Ok(http::get(([127, 0, 0, 1], port).into(), "/").is_err()))?;
+    // And free again.
+    lab.client.ok(&format!("run -d --name web -p {port}:80 httpd"))?;
+    has(&page(([127, 0, 0, 1], port).into())?, "It works!")
+}
+
+fn w05_udp(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    let port = UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
+    lab.client.ok(&format!("run -d --name echo -p {port}:5000/udp busybox nc -u -l -p 5000 -e cat"))?;
+    let socket = UdpSocket::bind("127.0.0.1:0")?;
+    socket.set_read_timeout(Some(Duration::from_millis(200)))?;
+    wait::until_true("an echo by UDP", SOON, || {
+        socket.send_to(b"hello", ("127.0.0.1", port))?;
+        let mut buffer = [0; 16];
+        let (n, from) = socket.recv_from(&mut buffer)?;
+        Ok(&buffer[..n] == b"hello" && from.port() == port)
+    })?;
+    has(&lab.client.ok("port echo")?, &format!("5000/udp -> 0.0.0.0:{port}"))
+}
+
+fn random_port(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    lab.client.ok("run -d --name web -p 80 busybox httpd -f -p 80 -h /etc")?;
+    let line = lab.client.ok("port web 80")?;
+    let port: u16 = line.lines().next().and_then(|line| line.rsplit(':').next()).context("no port")?.parse()?;
+    ensure!(port >= 1024, "random port {port}");
+    let address = ([127, 0, 0, 1], port).into();
+    wait::until_true("a page", SOON, || Ok(http::get(address, "/hostname")?.status == 200))
+}
+
+fn port_taken_by_container(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    let port = registry::free_port()?;
+    lab.client.ok(&format!("run -d --name first -p {port}:80 busybox sleep 1000"))?;
+    let output = lab.client.fails(125, &format!("run -d --name second -p {port}:80 busybox sleep 1000"))?;
+    has(&output.stderr, "driver failed programming external connectivity on endpoint second")?;
+    has(&output.stderr, &format!("Bind for 0.0.0.0:{port} failed: port is already allocated"))?;
+    eq("the loser does not run", lab.client.field("second", "{{.State.Running}}")?.as_str(), "false")?;
+    lab.client.ok("rm -f first")?;
+    eq("once it is free", lab.client.ok("start second")?.as_str(), "second")
+}
+
+fn port_taken_by_host(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    let holder = TcpListener::bind("0.0.0.0:0")?;
+    let port = holder.local_addr()?.port();
+    let output = lab.client.fails(125, &format!("run -d --name web -p {port}:80 busybox sleep 1000"))?;
+    has(&output.stderr, "driver failed programming external connectivity on endpoint web")?;
+    has(&output.stderr, "address already in use")?;
+    drop(holder);
+    lab.client.ok("start web")?;
+    Ok(())
+}
+
+fn loopback_only(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    let port = registry::free_port()?;
+    lab.client.ok(&format!("run -d --name web -p 127.0.0.1:{port}:7000 busybox nc -l -p 7000 -e cat"))?;
+    if let Some(outer) = outer_address() {
+        let answer = std::net::TcpStream::connect_timeout(&SocketAddr::new(outer, port), Duration::from_millis(500));
+        ensure!(answer.is_err(), "a port of 127.0.0.1 answers on {outer}");
+    }
+    wait::until_true("an echo by TCP", SOON, || {
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+        stream.write_all(b"ping")?;
+        let mut buffer = [0; 4];
+        stream.read_exact(&mut buffer)?;
+        Ok(&buffer == b"ping")
+    })
+}

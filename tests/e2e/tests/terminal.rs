@@ -1,0 +1,134 @@
+//! Real terminals: raw mode, size, control keys, detaching.
+
+use anyhow::{Result, ensure};
+use testkit::client::Client;
+use testkit::harness::{Lab, SOON, Test};
+use testkit::pty::Pty;
+use testkit::{tests, wait};
+
+use crate::check::{eq, has};
+
+pub const TESTS: &[Test] = tests![
+    w10_exec_shell,
+    w10_exec_bash,
+    w10_missing_shell,
+    w13_interactive_run,
+    detach_keys,
+    resize_reaches_process,
+    not_a_terminal,
+];
+
+/// Types `command` and waits for what only its output has: `expect` must not be part of the typed text.
+fn ask(pty: &mut Pty, command: &str, expect: &str) -> Result<()> {
+    pty.send(&format!("{command}\n"))?;
+    pty.expect(expect, SOON)
+}
+
+fn is_running(client: &Client, name: &str) -> Result<()> {
+    eq("running", client.field(name, "{{.State.Running}}")?.as_str(), "true")
+}
+
+fn w10_exec_shell(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    lab.client.ok("run -d --name ws1 busybox sleep 1000")?;
+    let mut pty = lab.client.pty("exec -it ws1 /bin/sh")?;
+    ask(&mut pty, "echo a$((1+1))b", "a2b")?;
+    ask(&mut pty, "tty", "/dev/pts/0")?;
+    ask(&mut pty, "echo T=$TERM.", "T=xterm.")?;
+    ask(&mut pty, "sleep 900 & jobs", "Running")?;
+    // Ctrl-C ends the foreground job and not the shell.
+    pty.send("echo st$((2*2))rt; sleep 1000\n")?;
+    pty.expect("st4rt", SOON)?;
+    pty.send("\x03")?;
+    ask(&mut pty, "echo c$((3+3))d", "c6d")?;
+    // Ctrl-Z and fg.
+    pty.send("echo st$((5*5))p; sleep 1000\n")?;
+    pty.expect("st25p", SOON)?;
+    pty.send("\x1a")?;
+    pty.expect("Stopped", SOON)?;
+    ask(&mut pty, "kill %2; kill %1; echo e$((4+4))f", "e8f")?;
+    pty.send("exit 3\n")?;
+    eq("exit status", pty.wait(SOON)?, 3)?;
+    ensure!(pty.is_cooked()?, "the terminal was left in raw mode");
+    is_running(&lab.client, "ws1")?;
+    let mut pty = lab.client.pty("exec -it ws1 /bin/sh")?;
+    ask(&mut pty, "echo a$((1+1))b", "a2b")?;
+    pty.send("\x04")?;
+    eq("after Ctrl-D", pty.wait(SOON)?, 0)?;
+    is_running(&lab.client, "ws1")
+}
+
+fn w10_exec_bash(lab: &mut Lab) -> Result<()> {
+    lab.pull("httpd")?;
+    lab.client.ok("run -d --name ws1 httpd")?;
+    let mut pty = lab.client.pty("exec -it ws1 /bin/bash")?;
+    ask(&mut pty, "echo x$((3+3))y", "x6y")?;
+    // Arrow up brings the last line back.
+    pty.send("\x1b[A\n")?;
+    pty.expect("x6y", SOON)?;
+    ask(&mut pty, "ls --color=always -d /usr", "\x1b[")?;
+    pty.send("exit\n")?;
+    eq("exit status", pty.wait(SOON)?, 0)?;
+    is_running(&lab.client, "ws1")
+}
+
+fn w10_missing_shell(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    lab.client.ok("run -d --name ws1 busybox sleep 1000")?;
+    let mut pty = lab.client.pty("exec -it ws1 /bin/bash")?;
+    eq("exit status", pty.wait(SOON)?, 127)?;
+    has(&pty.so_far(), "exec: \"/bin/bash\": stat /bin/bash: no such file or directory")
+}
+
+fn w13_interactive_run(lab: &mut Lab) -> Result<()> {
+    lab.pull("ubuntu:18.04")?;
+    let mut pty = lab.client.pty("run -it --name u ubuntu:18.04 bash")?;
+    ask(&mut pty, "ls /", "usr")?;
+    ask(&mut pty, "echo $$-$((6*7))", "1-42")?;
+    ask(&mut pty, "stty size", "24 80")?;
+    pty.send("exit 5\n")?;
+    eq("exit status", pty.wait(SOON)?, 5)?;
+    ensure!(pty.is_cooked()?, "the terminal was left in raw mode");
+    eq("state", lab.client.field("u", "{{.State.Status}} {{.State.ExitCode}}")?.as_str(), "exited 5")
+}
+
+fn detach_keys(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    let mut pty = lab.client.pty("run -it --name c busybox sh")?;
+    ask(&mut pty, "V=k$((1+2))p; echo $V", "k3p")?;
+    pty.send("\x10\x11")?;
+    eq("after detaching", pty.wait(SOON)?, 0)?;
+    ensure!(pty.is_cooked()?, "the terminal was left in raw mode");
+    is_running(&lab.client, "c")?;
+    let mut pty = lab.client.pty("attach --detach-keys ctrl-a,x c")?;
+    ask(&mut pty, "echo again-$V", "again-k3p")?;
+    pty.send("\x01x")?;
+    pty.wait(SOON)?;
+    is_running(&lab.client, "c")?;
+    let mut pty = lab.client.pty("attach c")?;
+    pty.send("exit 4\n")?;
+    eq("exit status by attach", pty.wait(SOON)?, 4)
+}
+
+fn resize_reaches_process(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    let mut pty = lab.client.pty("run -it --rm --name c busybox sh")?;
+    ask(&mut pty, "echo r$((1+1))y", "r2y")?;
+    wait::until_true("the first size", SOON, || Ok(size(&lab.client)? == "24 80"))?;
+    pty.resize(40, 100)?;
+    wait::until_true("the new size", SOON, || Ok(size(&lab.client)? == "40 100"))?;
+    pty.send("exit\n")?;
+    eq("exit status", pty.wait(SOON)?, 0)
+}
+
+/// The size of process 1's terminal as seen from inside.
+fn size(client: &Client) -> Result<String> {
+    client.ok("exec c sh -c 'stty size < /proc/1/fd/0'")
+}
+
+fn not_a_terminal(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    let output = lab.client.run("run -it --rm busybox true")?;
+    ensure!(output.code == 1 || output.code == 125, "{}", output.describe());
+    has(&output.stderr, "the input device is not a TTY")
+}

@@ -1,0 +1,225 @@
+//! `cargo xtask bench`: hoist against dockerd and Podman, if they are installed, in one run and in turns.
+//!
+//! ```text
+//!   private mount and network namespace (so that nothing of the peers stays on the machine)
+//!     registry ◀── images                      round 0 warms up; then, round by round:
+//!     hoist, dockerd, podman ──────────────▶   every operation on every engine
+//! ```
+//!
+//! Short operations take turns, so that a busy machine hits all alike; ratios are from one run. Times are medians.
+
+mod api;
+mod engine;
+mod machine;
+mod material;
+mod memory;
+mod table;
+
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use testkit::registry::Registry;
+use testkit::{programs, registry};
+
+use crate::packages;
+use crate::steps::{self, human, step};
+use engine::Engine;
+use table::Table;
+
+#[derive(Debug, Default)]
+struct Plan {
+    quick: bool,
+    install: bool,
+    /// Inside of the private namespaces.
+    inside: bool,
+    only: Vec<String>,
+    rounds: Option<usize>,
+    json: Option<String>,
+}
+
+impl Plan {
+    fn read(words: &[&str]) -> Result<Plan> {
+        let mut plan = Plan::default();
+        let mut words = words.iter();
+        let value = |name: &str, words: &mut std::slice::Iter<'_, &str>| {
+            words.next().map(ToString::to_string).with_context(|| format!("{name} needs a value"))
+        };
+        while let Some(word) = words.next() {
+            match *word {
+                "--quick" => plan.quick = true,
+                "--install" => plan.install = true,
+                "--inside" => plan.inside = true,
+                "--only" => plan.only.push(value("--only", &mut words)?),
+                "--json" => plan.json = Some(value("--json", &mut words)?),
+                "--rounds" => plan.rounds = Some(value("--rounds", &mut words)?.parse().context("--rounds")?),
+                other => bail!("unknown argument of bench: {other}"),
+            }
+        }
+        Ok(plan)
+    }
+
+    fn wants(&self, group: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|word| group.contains(word.as_str()))
+    }
+
+    fn rounds(&self, usual: usize, quick: usize) -> usize {
+        self.rounds.unwrap_or(if self.quick { quick } else { usual })
+    }
+}
+
+pub fn run(words: &[&str]) -> Result<ExitCode> {
+    let plan = Plan::read(words)?;
+    if !programs::is_root() {
+        bail!("the engines need root: run it as root");
+    }
+    if plan.inside {
+        return measure(&plan);
+    }
+    step("Test tools", || {
+        packages::ensure(&[("busybox", "busybox-static"), ("ip", "iproute2"), ("unshare", "util-linux")])?;
+        packages::unpack("docker-registry", &["docker-registry"])?;
+        if plan.install {
+            packages::ensure(&[
+                ("dockerd", "docker.io"),
+                ("podman", "podman"),
+                ("crun", "crun"),
+                ("runc", "runc"),
+                ("iptables", "iptables"),
+            ])?;
+            if programs::find("netavark").is_none() && !std::path::Path::new("/usr/lib/podman/netavark").exists() {
+                packages::ensure(&[("netavark", "netavark")])?;
+            }
+        }
+        Ok(())
+    })?;
+    step("Building hoist, hoistd and hoist-runtime (release)", steps::build)?;
+    enter_namespaces(words)
+}
+
+/// Runs this program again in mount and network namespaces of its own. The network has no way out; the peers' iptables
+/// rules, bridges and mounts vanish with the namespaces. crun refuses version 1 controllers beside a version 2 mount
+/// that has some, so that mount is taken away in there.
+fn enter_namespaces(words: &[&str]) -> Result<ExitCode> {
+    let script = "ip link set lo up; \
+                  if grep -q ' /sys/fs/cgroup/unified cgroup2 ' /proc/mounts; then umount /sys/fs/cgroup/unified; fi; \
+                  exec \"$0\" bench --inside \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--net", "--propagation", "private", "--", "sh", "-c", script]);
+    command.arg(std::env::current_exe()?).args(words);
+    let status = command.status().context("cannot run unshare")?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn measure(plan: &Plan) -> Result<ExitCode> {
+    let begun = Instant::now();
+    testkit::daemon::clean_leftovers()?;
+    println!("{}", machine::describe()?);
+    let scratch = machine::Scratch::new()?;
+    let registry =
+        step("Starting a registry on loopback", || Registry::start(&programs::cache().join("bench-registry")))?;
+    step("Making the images and pushing them to it (once; kept in the cache)", || material::push(&registry, plan))?;
+    let mut engines = step("Starting the engines", || engine::start_all(&scratch, &registry))?;
+    for engine in &engines {
+        println!("    {}: {}", engine.name, engine.describe());
+    }
+    let mut table = Table::new(engines.iter().map(|engine| engine.name.clone()).collect());
+    let result = groups(plan, &mut engines, &registry, &mut table);
+    println!("\n{table}");
+    println!("{}", machine::describe()?);
+    if let Some(path) = &plan.json {
+        std::fs::write(path, table.json().to_string()).with_context(|| path.clone())?;
+        println!("raw figures: {path}");
+    }
+    step("Cleaning up", || {
+        for engine in &mut engines {
+            engine.stop()?;
+        }
+        drop(engines);
+        drop(registry);
+        scratch.remove()
+    })?;
+    println!("The whole run took {}.", human(begun.elapsed()));
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+fn groups(plan: &Plan, engines: &mut [Engine], registry: &Registry, table: &mut Table) -> Result<()> {
+    if plan.wants("memory") {
+        step("Memory of the idle engines", || memory::idle(engines, table))?;
+    }
+    if plan.wants("latency") {
+        let rounds = plan.rounds(15, 4);
+        step(&format!("Short operations by the command line, {rounds} rounds"), || latency(engines, table, rounds))?;
+    }
+    if plan.wants("api") {
+        let rounds = plan.rounds(15, 4);
+        step(&format!("The same by the raw API, {rounds} rounds"), || api::rounds(engines, table, rounds))?;
+    }
+    if plan.wants("many") {
+        let count = if plan.quick { 30 } else { 100 };
+        step(&format!("{count} containers by 8 clients"), || memory::many(engines, table, count))?;
+    }
+    if plan.wants("images") {
+        let rounds = plan.rounds(3, 1);
+        step(&format!("Pulling and removing large images, {rounds} rounds"), || {
+            images(engines, table, registry, rounds, plan.quick)
+        })?;
+    }
+    Ok(())
+}
+
+/// `sh` as process 1 that ends on SIGTERM at once.
+const POLITE: &str = "trap \"exit 0\" TERM; while :; do sleep 1000 & wait $!; done";
+
+fn latency(engines: &mut [Engine], table: &mut Table, rounds: usize) -> Result<()> {
+    for round in 0..=rounds {
+        for engine in engines.iter() {
+            let mut note = |name: &str, milliseconds: f64| {
+                if round > 0 {
+                    table.add(name, &engine.name, "ms", milliseconds);
+                }
+            };
+            let image = &engine.image;
+            note("client --version", engine.time("--version")?);
+            note("ps, nothing runs", engine.time("ps")?);
+            for network in ["bridge", "none", "host"] {
+                let line = format!("run --rm --network {network} {image} true");
+                note(&format!("run --rm true, {network}"), engine.time(&line)?);
+            }
+            note("run -d", engine.time(&format!("run -d --name rd {image} sleep 1000"))?);
+            engine.remove("rd")?;
+            note("create", engine.time(&format!("create --name lc {image} sh -c '{POLITE}'"))?);
+            note("start", engine.time("start lc")?);
+            note("exec true", engine.time("exec lc true")?);
+            note("exec true, again", engine.time("exec lc true")?);
+            note("inspect", engine.time("inspect lc")?);
+            note("stop (ends on SIGTERM)", engine.time("stop lc")?);
+            note("start again", engine.time("start lc")?);
+            note("rm -f, running", engine.remove("lc")?);
+        }
+    }
+    Ok(())
+}
+
+fn images(engines: &mut [Engine], table: &mut Table, registry: &Registry, rounds: usize, quick: bool) -> Result<()> {
+    for round in 0..rounds {
+        for (image, what) in material::large(quick) {
+            let reference = format!("{}/bench/{image}:1", registry.host());
+            for engine in engines.iter() {
+                // Written back before, so that one engine does not pay for another's dirty pages.
+                steps::run(&mut Command::new("sync"))?;
+                let seconds = engine.time(&format!("pull -q {} {reference}", engine.pull_flags))? / 1000.0;
+                table.add(&format!("pull {what}"), &engine.name, "s", seconds);
+                let seconds = engine.time(&format!("rmi {reference}"))? / 1000.0;
+                table.add(&format!("rmi {what}"), &engine.name, "s", seconds);
+                println!("    round {}, {}: {what}: pulled and removed", round + 1, engine.name);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Where the registry serves the small image.
+fn small_image(registry: &registry::Registry) -> String {
+    format!("{}/bench/busybox:1", registry.host())
+}
