@@ -1,1 +1,5 @@
-fn main() {}
+//! The client: Docker's command line for hoistd. Called as `docker`, it answers under that name.
+
+fn main() {
+    std::process::exit(commands::main(std::env::args_os()));
+}

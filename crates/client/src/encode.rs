@@ -20,7 +20,9 @@ fn escape(text: &str, out: &mut String, keep: impl Fn(u8) -> bool) {
 /// Escapes a piece of a path; slashes stay (image names have them).
 pub fn path_escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    escape(text, &mut out, |b| unreserved(b) || matches!(b, b'/' | b':' | b'@' | b'$' | b'&' | b'+' | b',' | b';' | b'='));
+    escape(text, &mut out, |b| {
+        unreserved(b) || matches!(b, b'/' | b':' | b'@' | b'$' | b'&' | b'+' | b',' | b';' | b'=')
+    });
     out
 }
 

@@ -82,7 +82,10 @@ mod tests {
         ] {
             assert_eq!(Host::parse(text).expect(text).to_string(), expect);
         }
-        assert_eq!(Host::parse("nonsense").expect_err("no scheme").to_string(), "unable to parse docker host `nonsense`");
+        assert_eq!(
+            Host::parse("nonsense").expect_err("no scheme").to_string(),
+            "unable to parse docker host `nonsense`"
+        );
         assert!(Host::parse("ssh://me@there").expect_err("ssh").to_string().contains("ssh://"));
         assert!(matches!(Host::parse("unix://"), Err(Error::InvalidHost(_))));
     }

@@ -140,11 +140,10 @@ impl Response {
     fn finish(&mut self) {
         self.framing = Framing::Done;
         let close = self.head.header("connection").is_some_and(|v| v.eq_ignore_ascii_case("close"));
-        if let Some(connection) = self.connection.take() {
-            if !close {
+        if let Some(connection) = self.connection.take()
+            && !close {
                 self.idle.put(connection);
             }
-        }
     }
 }
 
@@ -225,7 +224,9 @@ pub(crate) fn error_message(status: u16, body: &[u8]) -> String {
     }
     let text = String::from_utf8_lossy(body);
     if text.trim().is_empty() {
-        return format!("request returned status {status} with no message, check if the server supports the requested API version");
+        return format!(
+            "request returned status {status} with no message, check if the server supports the requested API version"
+        );
     }
     text.trim().to_owned()
 }

@@ -132,8 +132,7 @@ impl ConfigFile {
                 .ok()
                 .and_then(|bytes| String::from_utf8(bytes).ok())
                 .and_then(|text| text.split_once(':').map(|(u, p)| (u.to_owned(), p.trim_matches('\0').to_owned())));
-            let (username, password) =
-                decoded.ok_or_else(|| Failure::new("invalid auth configuration file"))?;
+            let (username, password) = decoded.ok_or_else(|| Failure::new("invalid auth configuration file"))?;
             (auth.username, auth.password) = (username, password);
         }
         Ok(auth)
@@ -190,8 +189,12 @@ mod tests {
 
     #[test]
     fn credentials_become_a_header() {
-        let config = r#"{"auths":{"https://index.docker.io/v1/":{"auth":"dTpw"},"https://r.test/v2/":{"auth":"YTpiOmM="}}}"#;
-        assert_eq!(header(config, "docker.io"), r#"{"password":"p","serveraddress":"https://index.docker.io/v1/","username":"u"}"#);
+        let config =
+            r#"{"auths":{"https://index.docker.io/v1/":{"auth":"dTpw"},"https://r.test/v2/":{"auth":"YTpiOmM="}}}"#;
+        assert_eq!(
+            header(config, "docker.io"),
+            r#"{"password":"p","serveraddress":"https://index.docker.io/v1/","username":"u"}"#
+        );
         assert_eq!(header(config, "r.test"), r#"{"password":"b:c","serveraddress":"r.test","username":"a"}"#);
         assert_eq!(header(config, "other.test"), "{}");
         assert_eq!(header("{}", "docker.io"), "{}");

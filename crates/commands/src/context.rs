@@ -49,7 +49,10 @@ impl Context {
             (None, _) => None,
         };
         if let Some(name) = chosen_context.filter(|name| name != "default") {
-            return Err(Failure::new(format!("{}: contexts other than \"default\" are not supported yet: {name}", self.program)));
+            return Err(Failure::new(format!(
+                "{}: contexts other than \"default\" are not supported yet: {name}",
+                self.program
+            )));
         }
         let host = Host::choose(self.globals.hosts.first().map(String::as_str), env)?;
         if matches!(host, Host::Tcp(_)) {

@@ -92,7 +92,12 @@ pub(crate) fn parse_duration(text: &str) -> Result<i64, String> {
         };
         let (int, fraction) = number.split_once('.').unwrap_or((number, ""));
         if !int.is_empty() {
-            whole = int.parse::<i128>().ok().and_then(|n| n.checked_mul(scale)).and_then(|n| whole.checked_add(n)).ok_or_else(invalid)?;
+            whole = int
+                .parse::<i128>()
+                .ok()
+                .and_then(|n| n.checked_mul(scale))
+                .and_then(|n| whole.checked_add(n))
+                .ok_or_else(invalid)?;
         }
         if !fraction.is_empty() {
             total += format!("0.{fraction}").parse::<f64>().map_err(|_| invalid())? * scale as f64;
@@ -190,7 +195,8 @@ pub(crate) fn parse_timestamp(text: &str) -> Result<String, String> {
         return Ok(seconds_of(stamp));
     }
     let digits = text.strip_prefix('-').unwrap_or(text);
-    if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit() || b == b'.') && digits.matches('.').count() <= 1 {
+    if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit() || b == b'.') && digits.matches('.').count() <= 1
+    {
         return Ok(text.to_owned());
     }
     let (zone, body) = match text.strip_suffix(['Z', 'z']) {

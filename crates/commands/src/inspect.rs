@@ -2,7 +2,7 @@
 
 use client::{Request, path_escape};
 
-use crate::cli::{Args, Command, Flag, Kind as FlagKind, Parsed, flag};
+use crate::cli::{Args, Command, Kind as FlagKind, Parsed, flag};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::template::{Mode, Template, Value};
@@ -21,7 +21,25 @@ const TYPES: &str = "config\", \"container\", \"image\", \"network\", \"node\", 
 mod table {
     use super::*;
     use FlagKind as Kind;
-//@COMMAND {"cmd":"docker inspect"}
+    /// Table of `inspect`.
+    pub(crate) const COMMAND: Command = Command {
+        spellings: &["inspect"],
+        usage: "[OPTIONS] NAME|ID [NAME|ID...]",
+        about: "Return low-level information on Docker objects",
+        flags: &[
+            flag(
+                "format",
+                'f',
+                Kind::Str(""),
+                "Format output using a custom template:\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
+            ),
+            flag("size", 's', Kind::Bool(false), "Display total file sizes if the type is container"),
+            flag("type", '\0', Kind::Str(""), "Only inspect objects of the given type"),
+        ],
+        args: Args::AtLeast(1),
+        interspersed: true,
+        run,
+    };
 }
 pub(crate) use table::COMMAND;
 
@@ -30,12 +48,7 @@ pub(crate) fn fetch(context: &Context, parsed: &Parsed, kind: Kind, name: &str) 
     fetch_raw(context, parsed, kind, name)?.map_err(Failure::from)
 }
 
-fn fetch_raw(
-    context: &Context,
-    parsed: &Parsed,
-    kind: Kind,
-    name: &str,
-) -> Outcome<Result<Vec<u8>, client::Error>> {
+fn fetch_raw(context: &Context, parsed: &Parsed, kind: Kind, name: &str) -> Outcome<Result<Vec<u8>, client::Error>> {
     let escaped = path_escape(name);
     let mut request = match kind {
         Kind::Container => Request::get(format!("/containers/{escaped}/json")).query_if("size", parsed.bool("size")),
@@ -105,9 +118,7 @@ pub(crate) fn show(parsed: &Parsed, fetch: impl Fn(&str) -> Outcome<Vec<u8>>) ->
     let format = parsed.str("format");
     let template = match format {
         "" | "json" => None,
-        text => Some(
-            Template::parse(text).map_err(|why| Failure::code(64, format!("template parsing error: {why}")))?,
-        ),
+        text => Some(Template::parse(text).map_err(|why| Failure::code(64, format!("template parsing error: {why}")))?),
     };
     let mut errors = Vec::new();
     let mut documents: Vec<Vec<u8>> = Vec::new();
@@ -219,7 +230,10 @@ mod tests {
     fn layout() {
         let json = br#"[{"a":{},"b":[1,"x, {\"y"],"c":[]}]"#;
         let text = String::from_utf8(indent(json, Some("  "))).expect("utf8");
-        assert_eq!(text, "[\n  {\n    \"a\": {},\n    \"b\": [\n      1,\n      \"x, {\\\"y\"\n    ],\n    \"c\": []\n  }\n]");
+        assert_eq!(
+            text,
+            "[\n  {\n    \"a\": {},\n    \"b\": [\n      1,\n      \"x, {\\\"y\"\n    ],\n    \"c\": []\n  }\n]"
+        );
         assert_eq!(indent(b"{ \"a\" : 1 }", None), b"{\"a\":1}");
     }
 }

@@ -34,7 +34,10 @@ impl Template {
 
     /// True when the field is named anywhere in the template's text.
     pub(crate) fn mentions(&self, field: &str) -> bool {
-        self.tree.source.split(|c: char| !c.is_alphanumeric() && c != '.').any(|w| w.trim_start_matches('.').split('.').next() == Some(field) && w.contains('.'))
+        self.tree
+            .source
+            .split(|c: char| !c.is_alphanumeric() && c != '.')
+            .any(|w| w.trim_start_matches('.').split('.').next() == Some(field) && w.contains('.'))
     }
 }
 

@@ -163,7 +163,8 @@ impl<'a> BlobReader<'a> {
         let ask =
             Ask { method: Method::Get, url: url.clone(), headers, authorization: None, body: None, insecure: false };
         let attempts = self.session.registry.config.max_download_attempts;
-        let answer = self.session.exchange(&ask, attempts)?.map_err(|failure| failure.into_error(self.session))?;
+        let reached = self.session.exchange(&ask, attempts)?.map_err(|failure| failure.into_error(self.session))?;
+        let answer = reached.answer;
         if answer.status().is_success() { Ok(answer) } else { Err(self.session.translate(Method::Get, &url, answer)) }
     }
 

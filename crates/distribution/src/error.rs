@@ -178,7 +178,7 @@ pub enum Error {
         digest: Digest,
     },
     /// A layer's archive could not be unpacked.
-    #[error("failed to register layer {layer}")]
+    #[error("failed to register layer")]
     Layer {
         /// The layer's digest.
         layer: Digest,
@@ -186,7 +186,7 @@ pub enum Error {
         source: store::Error,
     },
     /// A layer's compression is broken or not supported.
-    #[error("failed to register layer {layer}")]
+    #[error("failed to register layer")]
     Decompress {
         /// The layer's digest.
         layer: Digest,

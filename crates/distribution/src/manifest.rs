@@ -161,7 +161,7 @@ fn read_bounded(answer: Answer) -> std::io::Result<Vec<u8>> {
 
 enum Kind {
     Manifest(Box<Manifest>),
-    Index(Index),
+    Index(Box<Index>),
 }
 
 /// Decides what a document is, by its header and by itself; the two must not disagree, and it must not be two things
@@ -250,7 +250,7 @@ fn read_bytes(header: &str, bytes: &[u8]) -> std::result::Result<Kind, Problem> 
         return Err(problem(format!("its fields are not those of {kind}")));
     }
     if as_index {
-        Ok(Kind::Index(serde_json::from_slice(bytes).map_err(not_json)?))
+        Ok(Kind::Index(Box::new(serde_json::from_slice(bytes).map_err(not_json)?)))
     } else {
         Ok(Kind::Manifest(Box::new(serde_json::from_slice(bytes).map_err(not_json)?)))
     }

@@ -40,8 +40,14 @@ pub(crate) struct Ask {
     pub(crate) insecure: bool,
 }
 
-/// An answer and where it came from after redirects.
+/// Head and body; the body is not read yet.
 pub(crate) type Answer = Response<Body>;
+
+/// An answer and the address that gave it, after redirects.
+pub(crate) struct Reached {
+    pub(crate) answer: Answer,
+    pub(crate) url: Url,
+}
 
 pub(crate) struct Session<'r> {
     pub(crate) registry: &'r Registry,
@@ -112,27 +118,22 @@ impl<'r> Session<'r> {
         loop {
             let authorization =
                 self.authorizations.lock().unwrap_or_else(PoisonError::into_inner).get(&endpoint.authority).cloned();
-            let (answer, url) = self.get_by_scheme(endpoint, path, headers, authorization.clone())?;
-            if answer.status() == StatusCode::UNAUTHORIZED && !challenged {
-                challenged = true;
-                let header = join_challenges(&answer);
-                let words = read_error(answer);
-                let value = token::authorization(
-                    self,
-                    endpoint,
-                    &url,
-                    &challenge::parse(&header),
-                    authorization.as_deref(),
-                    &words,
-                )?;
-                let mut known = self.authorizations.lock().unwrap_or_else(PoisonError::into_inner);
-                known.insert(endpoint.authority.clone(), value);
-                continue;
-            }
+            let Reached { answer, url } = self.get_by_scheme(endpoint, path, headers, authorization.clone())?;
             if answer.status().is_success() {
                 return Ok(answer);
             }
-            return Err(self.translate(Method::Get, &url, answer));
+            // Only the registry itself may ask for credentials. A host that it redirects to could name a token server
+            // of its own and be sent the password (CVE-2020-15157).
+            let own = url.same_origin(&endpoint.url(url.scheme, ""));
+            if answer.status() != StatusCode::UNAUTHORIZED || challenged || !own {
+                return Err(self.translate(Method::Get, &url, answer));
+            }
+            challenged = true;
+            let challenges = challenge::parse(&join_challenges(&answer));
+            let words = read_error(answer);
+            let value = token::authorization(self, endpoint, &url, &challenges, authorization.as_deref(), &words)?;
+            let mut known = self.authorizations.lock().unwrap_or_else(PoisonError::into_inner);
+            known.insert(endpoint.authority.clone(), value);
         }
     }
 
@@ -151,7 +152,7 @@ impl<'r> Session<'r> {
         path: &str,
         headers: &[(&'static str, String)],
         authorization: Option<String>,
-    ) -> Result<(Answer, Url)> {
+    ) -> Result<Reached> {
         let attempts = self.registry.config.max_download_attempts;
         let ask = |scheme: Scheme| Ask {
             method: Method::Get,
@@ -162,15 +163,12 @@ impl<'r> Session<'r> {
             body: None,
             insecure: endpoint.insecure,
         };
-        let run = |scheme: Scheme, attempts: u32| -> Result<Result<Answer, Failure>> {
+        let run = |scheme: Scheme, attempts: u32| -> Result<Result<Reached, Failure>> {
             self.exchange(&ask(scheme), attempts)
         };
-        let finish = |scheme: Scheme, result: Result<Answer, Failure>| match result {
-            Ok(answer) => Ok((answer, endpoint.url(scheme, path))),
-            Err(failure) => Err(failure.into_error(self)),
-        };
+        let finish = |result: Result<Reached, Failure>| result.map_err(|failure| failure.into_error(self));
         let scheme = match endpoint.rule {
-            SchemeRule::Fixed(scheme) => return finish(scheme, run(scheme, attempts)?),
+            SchemeRule::Fixed(scheme) => return finish(run(scheme, attempts)?),
             SchemeRule::HttpsThenHttp => self.registry.known_scheme(&endpoint.authority),
         };
         if let Some(scheme) = scheme {
@@ -178,36 +176,39 @@ impl<'r> Session<'r> {
             if result.is_err() {
                 self.registry.learn_scheme(&endpoint.authority, None);
             }
-            return finish(scheme, result);
+            return finish(result);
         }
-        match run(Scheme::Https, 1)? {
-            Err(failure) if failure.fault.kind.suggests_plain_http() => {
+        let result = match run(Scheme::Https, 1)? {
+            Err(failure) if failure.fault.kind.suggests_plain_http() && failure.url.authority == endpoint.authority => {
                 tracing::debug!(host = endpoint.authority, reason = failure.fault.text, "no TLS, trying plain HTTP");
                 let result = run(Scheme::Http, attempts)?;
                 if result.is_ok() {
                     self.registry.learn_scheme(&endpoint.authority, Some(Scheme::Http));
                 }
-                finish(Scheme::Http, result)
+                return finish(result);
             }
-            result => {
-                if result.is_ok() {
-                    self.registry.learn_scheme(&endpoint.authority, Some(Scheme::Https));
-                }
-                finish(Scheme::Https, result)
-            }
+            result => result,
+        };
+        if result.is_ok() {
+            self.registry.learn_scheme(&endpoint.authority, Some(Scheme::Https));
+        }
+        // The first try was for TLS alone; what passes is asked for as often as elsewhere.
+        match result {
+            Ok(reached) if is_passing(reached.answer.status()) => finish(run(Scheme::Https, attempts)?),
+            result => finish(result),
         }
     }
 
     /// Asks, follows redirects, and asks again after a passing failure, at most `attempts` times in all. The answer may
     /// have any status but a redirect.
-    pub(crate) fn exchange(&self, ask: &Ask, attempts: u32) -> Result<Result<Answer, Failure>> {
+    pub(crate) fn exchange(&self, ask: &Ask, attempts: u32) -> Result<Result<Reached, Failure>> {
         let mut attempt = 0;
         loop {
             self.check()?;
             attempt += 1;
             let result = self.follow(ask)?;
             let wait = match &result {
-                Ok(answer) if is_passing(answer.status()) => retry_after(answer),
+                Ok(Reached { answer, .. }) if is_passing(answer.status()) => retry_after(answer),
                 Err(failure) if failure.fault.kind.is_passing() => None,
                 _ => return Ok(result),
             };
@@ -219,7 +220,7 @@ impl<'r> Session<'r> {
         }
     }
 
-    fn follow(&self, ask: &Ask) -> Result<Result<Answer, Failure>> {
+    fn follow(&self, ask: &Ask) -> Result<Result<Reached, Failure>> {
         let mut url = ask.url.clone();
         let mut authorization = ask.authorization.clone();
         let mut insecure = ask.insecure;
@@ -236,7 +237,7 @@ impl<'r> Session<'r> {
                 }
             };
             if !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
-                return Ok(Ok(answer));
+                return Ok(Ok(Reached { answer, url }));
             }
             let refuse =
                 |detail: String| Err(Error::Protocol { method: ask.method.title(), url: without_query(&url), detail });

@@ -174,7 +174,7 @@ impl Grant {
             }
         };
         let attempts = session.registry.config.max_download_attempts;
-        let answer = session.exchange(&ask, attempts)?.map_err(|failure| failure.into_error(session))?;
+        let answer = session.exchange(&ask, attempts)?.map_err(|failure| failure.into_error(session))?.answer;
         if !answer.status().is_success() {
             if answer.status().as_u16() == 401 || answer.status().as_u16() == 403 {
                 let words = read_error(answer);

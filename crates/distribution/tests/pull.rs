@@ -514,6 +514,26 @@ fn credentials_stay_with_their_host() {
 }
 
 #[test]
+fn another_host_cannot_ask_for_credentials() {
+    // CVE-2020-15157: the host that a layer is redirected to wants a password, for a token server of its own.
+    let image = Image::of(&["one"]);
+    let thief = Server::start(|_| Response::new(200, r#"{"token":"thanks"}"#));
+    let realm = thief.address;
+    let storage = Server::start(move |_| {
+        Response::new(401, "").with("WWW-Authenticate", format!(r#"Bearer realm="http://{realm}/token",service="x""#))
+    });
+    let target = storage.address;
+    let server = twisted(&image, move |request, _| {
+        request
+            .path
+            .contains("/blobs/")
+            .then(|| Response::new(307, "").with("Location", format!("http://{target}{}", request.path)))
+    });
+    assert!(matches!(Bench::new().user("me", "secret").refuse(&server.name("app")), Error::Unauthorized { .. }));
+    assert_eq!(thief.requests().len(), 0);
+}
+
+#[test]
 fn redirects_that_go_nowhere() {
     for (location, words) in [
         ("/v2/app/manifests/latest", "stopped after 10 redirects"),

@@ -57,3 +57,70 @@ impl io::Read for Upload {
         Ok(count)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reply::{Body, Reply, Response};
+    use crate::socket::Socket;
+    use std::io::Read;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixStream;
+
+    /// Sends a request to a handler that reads at most `limit` bytes of the body and answers with how many these were.
+    async fn count(request: Vec<u8>, limit: u64) -> String {
+        let (client, server) = UnixStream::pair().unwrap();
+        let handle = move |request: hyper::Request<Incoming>| async move {
+            let upload = Upload::new(Some(request.into_body()));
+            let read = move || {
+                let mut bytes = Vec::new();
+                upload.take(limit).read_to_end(&mut bytes).map(|count| (count, bytes.iter().map(|b| u64::from(*b)).sum::<u64>()))
+            };
+            let text = match tokio::task::spawn_blocking(read).await.unwrap() {
+                Ok((count, sum)) => format!("{count} {sum}"),
+                Err(error) => error.kind().to_string(),
+            };
+            Reply::Response(Response::new(Body::from(text.into_bytes())))
+        };
+        let (_keep, ending) = tokio::sync::watch::channel(false);
+        let task = tokio::spawn(async move { crate::connection::serve(Socket::Unix(server), handle, ending).await });
+        let (mut read, mut write) = client.into_split();
+        let sender = tokio::spawn(async move {
+            write.write_all(&request).await.unwrap();
+            write
+        });
+        let mut answer = Vec::new();
+        let mut byte = [0; 256];
+        while !answer.ends_with(b"\n") {
+            match read.read(&mut byte).await.unwrap() {
+                0 => break,
+                count => answer.extend_from_slice(&byte[..count]),
+            }
+            if answer.windows(4).any(|window| window == b"\r\n\r\n") && !answer.ends_with(b"\r\n\r\n") {
+                break;
+            }
+        }
+        drop((sender.await.unwrap(), read));
+        task.await.unwrap();
+        String::from_utf8(answer).unwrap().rsplit("\r\n").next().unwrap().to_owned()
+    }
+
+    fn request(size: usize) -> Vec<u8> {
+        let mut bytes = format!("POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n").into_bytes();
+        bytes.resize(bytes.len() + size, 1);
+        bytes
+    }
+
+    #[tokio::test]
+    async fn whole_bodies() {
+        assert_eq!(count(request(3_000_000), u64::MAX).await, "3000000 3000000");
+        assert_eq!(count(request(0), u64::MAX).await, "0 0");
+        let chunked = b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n\x01\x01\x01\r\n2\r\n\x02\x02\r\n0\r\n\r\n";
+        assert_eq!(count(chunked.to_vec(), u64::MAX).await, "5 7");
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_stops_early_still_answers() {
+        assert_eq!(count(request(3_000_000), 10).await, "10 10");
+    }
+}

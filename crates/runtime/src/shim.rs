@@ -100,6 +100,9 @@ struct Shim<'c> {
     children: Vec<Child>,
     /// Reserved ports and the like.
     _hold: Vec<OwnedFd>,
+    /// The container's mount namespace. Its end unmounts the overlay, which writes out the whole file system below;
+    /// with a reference here that happens when this process ends, not before the exit is seen.
+    mounts: Option<OwnedFd>,
     buffer: Vec<u8>,
 }
 
@@ -214,9 +217,9 @@ impl Shim<'_> {
             }
             Ok(None) => {
                 child.phase = Phase::Running;
-                let (pid, process) = (child.pid, child.process.clone());
+                let (pid, start_time, process) = (child.pid, child.start_time, child.process.clone());
                 match process {
-                    ProcessRef::Init => self.started(pid)?,
+                    ProcessRef::Init => self.started(pid, start_time)?,
                     ProcessRef::Exec(id) => {
                         tell(self.control.as_ref(), &FromShim::ExecStarted { id, pid });
                     }
@@ -228,7 +231,7 @@ impl Shim<'_> {
         Ok(())
     }
 
-    fn started(&mut self, pid: i32) -> io::Result<()> {
+    fn started(&mut self, pid: i32, pid_start_time: u64) -> io::Result<()> {
         let shim_pid = std::process::id() as i32;
         let state = State {
             version: shim_api::VERSION,
@@ -236,7 +239,7 @@ impl Shim<'_> {
             shim_pid,
             shim_start_time: sys::process::start_time(shim_pid)?,
             pid,
-            pid_start_time: sys::process::start_time(pid)?,
+            pid_start_time,
             started_at: sys::clock::now_ns(),
             cgroup: self.cgroup.clone(),
         };
@@ -244,6 +247,7 @@ impl Shim<'_> {
             record::store(directory, names::STATE, &state)?;
         }
         tell(self.control.as_ref(), &FromShim::Started { state: state.clone() });
+        self.mounts = std::fs::File::open(format!("/proc/{pid}/ns/mnt")).ok().map(OwnedFd::from);
         self.stage = Stage::Running(state);
         Ok(())
     }

@@ -28,6 +28,8 @@ pub fn run() -> Result<(), Error> {
     let step = |what| move |source| Error::Io { what, source };
     let _ = rustix::process::setsid();
     let _ = rustix::thread::set_name(c"hoist-spawner");
+    // Inherited by every fork: nobody in a container looks into a process of ours that has just joined it.
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     let socket = sys::process::take_stdin().map_err(step("take over the socket"))?;
     let context = Context::new()?;
     // Shims are nobody's to wait for.

@@ -2,6 +2,7 @@
 
 mod resolve;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use oci::{Descriptor, Digest, ImageConfig, Reference};
@@ -67,11 +68,8 @@ impl Images {
                 .prepare_cached(&format!("SELECT {COLUMNS} FROM image ORDER BY rowid"))
                 .and_then(|mut query| query.query_map([], row)?.collect())
                 .map_err(Error::database("read the images of"))?;
-            let mut digests =
-                pairs(connection, "SELECT image, name FROM repo_digest ORDER BY image, name")?.into_iter().peekable();
-            // Both are looked up by image; the digests once for all.
-            let mut by_image: std::collections::HashMap<String, Vec<String>> = std::collections::HashMap::new();
-            while let Some((image, name)) = digests.next() {
+            let mut by_image: HashMap<String, Vec<String>> = HashMap::new();
+            for (image, name) in pairs(connection, "SELECT image, name FROM repo_digest ORDER BY image, name")? {
                 by_image.entry(image).or_default().push(name);
             }
             rows.into_iter()

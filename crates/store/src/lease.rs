@@ -51,12 +51,14 @@ impl Leases {
     }
 }
 
+type Sweep = dyn Fn(&HashSet<Digest>) + Send + Sync;
+
 /// Protects what its holder works with from [`crate::Store::prune_unreferenced`], until it is dropped.
 #[must_use = "a lease protects only while it is held"]
 pub struct Lease {
     leases: Arc<Leases>,
     /// Removes those of the given blobs and layers that no image refers to; called when the last lease ends.
-    sweep: Box<dyn Fn(&HashSet<Digest>) + Send + Sync>,
+    sweep: Box<Sweep>,
 }
 
 impl Lease {

@@ -150,7 +150,6 @@ fn make_tree(tree: &Path) {
     fs::hard_link(tree.join("big"), tree.join("hard-big")).unwrap();
     fs::set_permissions(tree.join("size1"), fs::Permissions::from_mode(0o4755)).unwrap();
     fs::set_permissions(tree.join("few"), fs::Permissions::from_mode(0o1777)).unwrap();
-    fs::set_permissions(tree.join("size2000"), fs::Permissions::from_mode(0)).unwrap();
     let set = |name: &str, key: &str, value: &[u8]| {
         rustix::fs::lsetxattr(tree.join(name), key, value, rustix::fs::XattrFlags::empty()).is_ok()
     };
@@ -165,6 +164,7 @@ fn make_tree(tree: &Path) {
         eprintln!("no user extended attributes on the temporary directory's file system");
     }
     if root() {
+        fs::set_permissions(tree.join("size2000"), fs::Permissions::from_mode(0o000)).unwrap();
         use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
         let node = |name: &str, kind, device| mknodat(CWD, tree.join(name), kind, Mode::from(0o640), device).unwrap();
         node("fifo", FileType::Fifo, 0);
@@ -215,6 +215,34 @@ fn same_as_gnu_tar_extracts() {
     assert_eq!(device(&mount), device(&again), "one superblock for both");
     assert!(store.layers().remove(&diff_id).unwrap());
     assert_eq!(fs::read(path_of(&mount).join("few/00002")).unwrap(), b"2", "a mount outlives the layer's name");
+}
+
+#[test]
+fn file_systems_that_need_a_loop_device() {
+    let shared = Path::new("/dev/shm");
+    if !root() || !shared.is_dir() || !Path::new("/dev/loop-control").exists() {
+        eprintln!("skipped: needs root, /dev/shm and loop devices");
+        return;
+    }
+    let place = Place::below(shared, "loop");
+    let store = place.store();
+    let diff_id = commit(&store, &tar(&[file("x", b"over a loop device")]));
+    let mount = store.layers().mount(&diff_id).unwrap();
+    assert_eq!(fs::read(path_of(&mount).join("x")).unwrap(), b"over a loop device");
+}
+
+#[test]
+fn long_data_roots() {
+    if !root() {
+        eprintln!("skipped: mounting needs root");
+        return;
+    }
+    let place = Place::new("long");
+    let long = Place(place.0.join("l".repeat(200)));
+    let store = long.store();
+    let diff_id = commit(&store, &tar(&[file("x", b"far")]));
+    let mount = store.layers().mount(&diff_id).unwrap();
+    assert_eq!(fs::read(path_of(&mount).join("x")).unwrap(), b"far");
 }
 
 #[test]

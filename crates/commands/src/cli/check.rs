@@ -76,8 +76,7 @@ pub(crate) fn filter(value: &str) -> Result<String, String> {
     if value.is_empty() {
         return Ok(String::new());
     }
-    let (name, text) =
-        value.split_once('=').ok_or_else(|| "bad format of filter (expected name=value)".to_owned())?;
+    let (name, text) = value.split_once('=').ok_or_else(|| "bad format of filter (expected name=value)".to_owned())?;
     Ok(format!("{}={}", name.trim().to_lowercase(), text.trim()))
 }
 
@@ -186,9 +185,7 @@ pub(crate) fn sysctl(value: &str) -> Result<String, String> {
         "kernel.shm_rmid_forced",
     ];
     match value.split_once('=') {
-        Some((key, _))
-            if NAMES.contains(&key) || key.starts_with("net.") || key.starts_with("fs.mqueue.") =>
-        {
+        Some((key, _)) if NAMES.contains(&key) || key.starts_with("net.") || key.starts_with("fs.mqueue.") => {
             Ok(value.to_owned())
         }
         _ => Err(format!("sysctl '{value}' is not allowed")),

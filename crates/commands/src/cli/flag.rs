@@ -1,9 +1,9 @@
 //! What a command and a flag are, as data.
 
 use super::check;
+use crate::cli::Parsed;
 use crate::context::Context;
 use crate::failure::Outcome;
-use crate::cli::Parsed;
 
 /// Turns the text of a flag's value into the value that is kept, or says what is wrong with it.
 pub(crate) type Check = fn(&str) -> Result<String, String>;

@@ -145,7 +145,9 @@ fn columns(rows: &[(&str, &str)]) -> String {
 pub(crate) fn root(program: &str, width: usize) -> String {
     const COMMON: [&str; 7] = ["run", "exec", "ps", "pull", "images", "version", "info"];
     let about = |name: &str| tree::find(&[name]).map_or("", |c| c.about);
-    let mut out = format!("Usage:  {program} [OPTIONS] COMMAND\n\nA self-sufficient runtime for containers\n\nCommon Commands:\n");
+    let mut out = format!(
+        "Usage:  {program} [OPTIONS] COMMAND\n\nA self-sufficient runtime for containers\n\nCommon Commands:\n"
+    );
     out.push_str(&columns(&COMMON.map(|name| (name, about(name)))));
     out.push_str("\nManagement Commands:\n");
     let groups: Vec<(&str, &str)> = tree::GROUPS.iter().map(|g| (g.name, g.about)).collect();

@@ -30,8 +30,7 @@ fn canonical(name: &'static str) -> &'static str {
 impl Parsed {
     /// Parses everything behind the command's words; the error is pflag's sentence.
     pub(crate) fn parse(command: &'static Command, path: String, args: &[String]) -> Result<Parsed, String> {
-        let mut parsed =
-            Parsed { command, path, values: Vec::new(), args: Vec::new(), help: false, short_help: false };
+        let mut parsed = Parsed { command, path, values: Vec::new(), args: Vec::new(), help: false, short_help: false };
         let mut rest = args.iter();
         while let Some(arg) = rest.next() {
             if arg == "--" {
@@ -84,7 +83,11 @@ impl Parsed {
                     self.short_help = true;
                     return Ok(());
                 }
-                return Err(format!("unknown shorthand flag: {} in -{left}{}", quote_letter(letter), did_you_mean(self.command, letters)));
+                return Err(format!(
+                    "unknown shorthand flag: {} in -{left}{}",
+                    quote_letter(letter),
+                    did_you_mean(self.command, letters)
+                ));
             };
             if let (Some(value), true) = (after.strip_prefix('='), after.len() > 1) {
                 return self.set(flag, value.to_owned());

@@ -5,13 +5,26 @@ use std::sync::atomic::AtomicBool;
 use super::run::{self, Signals};
 use super::state::{self, Container};
 use super::{resize, route, wait};
-use crate::cli::{Args, Command, Flag, Kind, Parsed, flag};
+use crate::cli::{Args, Command, Kind, Parsed, flag};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::terminal::session::{End, Streams};
 use crate::terminal::tty;
 
-//@COMMAND {"cmd":"docker attach"}
+/// Table of `attach`.
+pub(crate) const COMMAND: Command = Command {
+    spellings: &["container attach", "attach"],
+    usage: "[OPTIONS] CONTAINER",
+    about: "Attach local standard input, output, and error streams to a running container",
+    flags: &[
+        flag("detach-keys", '\0', Kind::Str(""), "Override the key sequence for detaching a container"),
+        flag("no-stdin", '\0', Kind::Bool(false), "Do not attach STDIN"),
+        flag("sig-proxy", '\0', Kind::Bool(true), "Proxy all received signals to the process (default true)"),
+    ],
+    args: Args::Exactly(1),
+    interspersed: true,
+    run,
+};
 
 fn running(context: &Context, name: &str) -> Outcome<Container> {
     let container = state::get(context, name)?;

@@ -17,7 +17,16 @@ use crate::options::body::{self, CreateBody};
 use crate::options::table;
 use crate::terminal::session;
 
-//@COMMAND {"cmd":"docker create","flags":"table::CREATE"}
+/// Table of `create`.
+pub(crate) const COMMAND: Command = Command {
+    spellings: &["container create", "create"],
+    usage: "[OPTIONS] IMAGE [COMMAND] [ARG...]",
+    about: "Create a new container",
+    flags: table::CREATE,
+    args: Args::AtLeast(1),
+    interspersed: false,
+    run,
+};
 
 fn run(context: &Context, parsed: &Parsed) -> Outcome {
     let prepared = prepare(context, parsed, false)?;
@@ -93,11 +102,10 @@ pub(crate) fn create(context: &Context, parsed: &Parsed, prepared: CreateBody) -
         body["HostConfig"]["ConsoleSize"] = json!([rows, columns]);
     }
     let quiet = parsed.bool("quiet");
-    if parsed.str("pull") == "always" {
-        if let Some(reference) = &reference {
+    if parsed.str("pull") == "always"
+        && let Some(reference) = &reference {
             pull::for_create(context, reference, platform.as_deref(), quiet)?;
         }
-    }
     let send = || -> client::Result<Created> {
         let request = Request::post("/containers/create")
             .query_some("name", parsed.text("name"))
@@ -147,8 +155,9 @@ impl IdFile {
                 "container ID file found, make sure the other container isn't running or delete {path}"
             )));
         }
-        let file = File::create(path)
-            .map_err(|e| Failure::new(format!("failed to create the container ID file: {}", io_text("open", path, &e))))?;
+        let file = File::create(path).map_err(|e| {
+            Failure::new(format!("failed to create the container ID file: {}", io_text("open", path, &e)))
+        })?;
         Ok(IdFile(Some((PathBuf::from(path), file))))
     }
 

@@ -8,14 +8,33 @@ use serde_json::json;
 
 use super::run::{Signals, detach_keys};
 use super::{resize, route, state};
-use crate::cli::{Args, Command, Flag, Kind, Parsed, check, flag};
+use crate::cli::{Args, Command, Kind, Parsed, check, flag};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::options::kvfile;
 use crate::terminal::session::{End, Session, Streams, console_size};
 use crate::terminal::tty;
 
-//@COMMAND {"cmd":"docker exec"}
+/// Table of `exec`.
+pub(crate) const COMMAND: Command = Command {
+    spellings: &["container exec", "exec"],
+    usage: "[OPTIONS] CONTAINER COMMAND [ARG...]",
+    about: "Execute a command in a running container",
+    flags: &[
+        flag("detach", 'd', Kind::Bool(false), "Detached mode: run command in the background"),
+        flag("detach-keys", '\0', Kind::Str(""), "Override the key sequence for detaching a container"),
+        flag("env", 'e', Kind::Many("list", check::env), "Set environment variables"),
+        flag("env-file", '\0', Kind::LIST, "Read in a file of environment variables"),
+        flag("interactive", 'i', Kind::Bool(false), "Keep STDIN open even if not attached"),
+        flag("privileged", '\0', Kind::Bool(false), "Give extended privileges to the command"),
+        flag("tty", 't', Kind::Bool(false), "Allocate a pseudo-TTY"),
+        flag("user", 'u', Kind::Str(""), "Username or UID (format: \"<name|uid>[:<group|gid>]\")"),
+        flag("workdir", 'w', Kind::Str(""), "Working directory inside the container"),
+    ],
+    args: Args::AtLeast(2),
+    interspersed: false,
+    run,
+};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]

@@ -7,7 +7,7 @@ use client::Request;
 use oci::Reference;
 use serde::Deserialize;
 
-use crate::cli::{Args, Command, Flag, Kind, Parsed, flag};
+use crate::cli::{Args, Command, Kind, Parsed, flag};
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::format::{self, Listing, list};
@@ -15,7 +15,30 @@ use crate::human::{self, ellipsis, quote, short_id};
 use crate::options::filters;
 use crate::template::{Row, Value};
 
-//@COMMAND {"cmd":"docker ps"}
+/// Table of `ps`.
+pub(crate) const COMMAND: Command = Command {
+    spellings: &["container ls", "container list", "container ps", "ps"],
+    usage: "[OPTIONS]",
+    about: "List containers",
+    flags: &[
+        flag("all", 'a', Kind::Bool(false), "Show all containers (default shows just running)"),
+        flag("filter", 'f', Kind::FILTER, "Filter output based on conditions provided"),
+        flag(
+            "format",
+            '\0',
+            Kind::Str(""),
+            "Format output using a custom template:\n'table':            Print output in table format with column headers (default)\n'table TEMPLATE':   Print output in table format using the given Go template\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
+        ),
+        flag("last", 'n', Kind::Int(-1), "Show n last created containers (includes all states) (default -1)"),
+        flag("latest", 'l', Kind::Bool(false), "Show the latest created container (includes all states)"),
+        flag("no-trunc", '\0', Kind::Bool(false), "Don't truncate output"),
+        flag("quiet", 'q', Kind::Bool(false), "Only display container IDs"),
+        flag("size", 's', Kind::Bool(false), "Display total file sizes"),
+    ],
+    args: Args::None,
+    interspersed: true,
+    run,
+};
 
 /// Titles of the columns.
 pub(crate) const LISTING: Listing = Listing {
@@ -184,8 +207,21 @@ impl Row for Line {
 
     fn columns(&self) -> &[&'static str] {
         &[
-            "Command", "CreatedAt", "ID", "Image", "Labels", "LocalVolumes", "Mounts", "Names", "Networks",
-            "Platform", "Ports", "RunningFor", "Size", "State", "Status",
+            "Command",
+            "CreatedAt",
+            "ID",
+            "Image",
+            "Labels",
+            "LocalVolumes",
+            "Mounts",
+            "Names",
+            "Networks",
+            "Platform",
+            "Ports",
+            "RunningFor",
+            "Size",
+            "State",
+            "Status",
         ]
     }
 
@@ -197,9 +233,7 @@ impl Row for Line {
 /// `0.0.0.0:8000->80/tcp, 443/tcp`: neighbouring ports joined to ranges.
 pub(crate) fn ports(mut list: Vec<Port>) -> String {
     let join = |ip: &str, port: &str| if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") };
-    list.sort_by(|a, b| {
-        (a.private, &a.ip, a.public, &a.kind).cmp(&(b.private, &b.ip, b.public, &b.kind))
-    });
+    list.sort_by(|a, b| (a.private, &a.ip, a.public, &a.kind).cmp(&(b.private, &b.ip, b.public, &b.kind)));
     // A group per address and protocol, in the order of their first port.
     let mut groups: Vec<(String, String, u16, u16)> = Vec::new();
     let (mut out, mut mapped) = (Vec::new(), Vec::new());
@@ -235,7 +269,9 @@ fn run(context: &Context, parsed: &Parsed) -> Outcome {
         "table" if quiet => "{{.ID}}".to_owned(),
         "table" => {
             let extra = if size { "\\t{{.Size}}" } else { "" };
-            format!("table {{{{.ID}}}}\\t{{{{.Image}}}}\\t{{{{.Command}}}}\\t{{{{.RunningFor}}}}\\t{{{{.Status}}}}\\t{{{{.Ports}}}}\\t{{{{.Names}}}}{extra}")
+            format!(
+                "table {{{{.ID}}}}\\t{{{{.Image}}}}\\t{{{{.Command}}}}\\t{{{{.RunningFor}}}}\\t{{{{.Status}}}}\\t{{{{.Ports}}}}\\t{{{{.Names}}}}{extra}"
+            )
         }
         "raw" if quiet => "container_id: {{.ID}}".to_owned(),
         "raw" => {
@@ -277,9 +313,18 @@ mod tests {
         for (list, expect) in [
             (vec![], ""),
             (vec![port("", 0, 80, "tcp")], "80/tcp"),
-            (vec![port("0.0.0.0", 8000, 80, "tcp"), port("::", 8000, 80, "tcp")], "0.0.0.0:8000->80/tcp, [::]:8000->80/tcp"),
-            (vec![port("0.0.0.0", 81, 81, "tcp"), port("0.0.0.0", 80, 80, "tcp"), port("0.0.0.0", 82, 82, "tcp")], "0.0.0.0:80-82->80-82/tcp"),
-            (vec![port("", 0, 80, "tcp"), port("", 0, 443, "tcp"), port("", 0, 444, "tcp"), port("", 0, 53, "udp")], "80/tcp, 443-444/tcp, 53/udp"),
+            (
+                vec![port("0.0.0.0", 8000, 80, "tcp"), port("::", 8000, 80, "tcp")],
+                "0.0.0.0:8000->80/tcp, [::]:8000->80/tcp",
+            ),
+            (
+                vec![port("0.0.0.0", 81, 81, "tcp"), port("0.0.0.0", 80, 80, "tcp"), port("0.0.0.0", 82, 82, "tcp")],
+                "0.0.0.0:80-82->80-82/tcp",
+            ),
+            (
+                vec![port("", 0, 80, "tcp"), port("", 0, 443, "tcp"), port("", 0, 444, "tcp"), port("", 0, 53, "udp")],
+                "80/tcp, 443-444/tcp, 53/udp",
+            ),
         ] {
             assert_eq!(ports(list), expect);
         }

@@ -5,20 +5,47 @@ use std::io::{Read, Write};
 use client::Request;
 
 use super::{route, state};
-use crate::cli::{Args, Command, Flag, Kind, Parsed, flag};
+use crate::cli::{Args, Command, Kind, Parsed, flag};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::human::parse_timestamp;
 use crate::terminal::{demux, session};
 
-//@COMMAND {"cmd":"docker logs"}
+/// Table of `logs`.
+pub(crate) const COMMAND: Command = Command {
+    spellings: &["container logs", "logs"],
+    usage: "[OPTIONS] CONTAINER",
+    about: "Fetch the logs of a container",
+    flags: &[
+        flag("details", '\0', Kind::Bool(false), "Show extra details provided to logs"),
+        flag("follow", 'f', Kind::Bool(false), "Follow log output"),
+        flag(
+            "since",
+            '\0',
+            Kind::Str(""),
+            "Show logs since timestamp (e.g. \"2013-01-02T13:23:37Z\") or relative (e.g. \"42m\" for 42 minutes)",
+        ),
+        flag("tail", 'n', Kind::Str("all"), "Number of lines to show from the end of the logs (default \"all\")"),
+        flag("timestamps", 't', Kind::Bool(false), "Show timestamps"),
+        flag(
+            "until",
+            '\0',
+            Kind::Str(""),
+            "Show logs before a timestamp (e.g. \"2013-01-02T13:23:37Z\") or relative (e.g. \"42m\" for 42 minutes)",
+        ),
+    ],
+    args: Args::Exactly(1),
+    interspersed: true,
+    run,
+};
 
 fn time(parsed: &Parsed, name: &'static str) -> Outcome<Option<String>> {
-    parsed
-        .text(name)
-        .map(parse_timestamp)
-        .transpose()
-        .map_err(|bad| Failure::new(format!("invalid value for \"{name}\": failed to parse value as time or duration: {}", crate::human::quote(&bad))))
+    parsed.text(name).map(parse_timestamp).transpose().map_err(|bad| {
+        Failure::new(format!(
+            "invalid value for \"{name}\": failed to parse value as time or duration: {}",
+            crate::human::quote(&bad)
+        ))
+    })
 }
 
 fn run(context: &Context, parsed: &Parsed) -> Outcome {

@@ -10,7 +10,16 @@ use crate::cli::{Args, Command, Parsed};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 
-//@COMMAND {"cmd":"docker port"}
+/// Table of `port`.
+pub(crate) const COMMAND: Command = Command {
+    spellings: &["container port", "port"],
+    usage: "CONTAINER [PRIVATE_PORT[/PROTO]]",
+    about: "List port mappings or a specific mapping for the container",
+    flags: &[],
+    args: Args::Between(1, 2),
+    interspersed: true,
+    run,
+};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -67,7 +76,7 @@ fn run(context: &Context, parsed: &Parsed) -> Outcome {
             }
         }
     }
-    lines.sort_by(|a, b| natural(a).cmp(&natural(b)));
+    lines.sort_by_key(|a| natural(a));
     for line in lines {
         crate::out::line(&line)?;
     }

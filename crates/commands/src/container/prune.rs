@@ -3,14 +3,26 @@
 use client::Request;
 use serde::Deserialize;
 
-use crate::cli::{Args, Command, Flag, Kind, Parsed, flag};
+use crate::cli::{Args, Command, Kind, Parsed, flag};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::human;
 use crate::options::filters;
 use crate::terminal::prompt;
 
-//@COMMAND {"cmd":"docker container prune"}
+/// Table of `container prune`.
+pub(crate) const COMMAND: Command = Command {
+    spellings: &["container prune"],
+    usage: "[OPTIONS]",
+    about: "Remove all stopped containers",
+    flags: &[
+        flag("filter", '\0', Kind::FILTER, "Provide filter values (e.g. \"until=<timestamp>\")"),
+        flag("force", 'f', Kind::Bool(false), "Do not prompt for confirmation"),
+    ],
+    args: Args::None,
+    interspersed: true,
+    run,
+};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]

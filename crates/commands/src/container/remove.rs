@@ -3,12 +3,25 @@
 use client::Request;
 
 use super::route;
-use crate::cli::{Args, Command, Flag, Kind, Parsed, flag};
+use crate::cli::{Args, Command, Kind, Parsed, flag};
 use crate::context::Context;
 use crate::each;
 use crate::failure::{Failure, Outcome};
 
-//@COMMAND {"cmd":"docker rm"}
+/// Table of `rm`.
+pub(crate) const COMMAND: Command = Command {
+    spellings: &["container rm", "container remove", "rm"],
+    usage: "[OPTIONS] CONTAINER [CONTAINER...]",
+    about: "Remove one or more containers",
+    flags: &[
+        flag("force", 'f', Kind::Bool(false), "Force the removal of a running container (uses SIGKILL)"),
+        flag("link", 'l', Kind::Bool(false), "Remove the specified link"),
+        flag("volumes", 'v', Kind::Bool(false), "Remove anonymous volumes associated with the container"),
+    ],
+    args: Args::AtLeast(1),
+    interspersed: true,
+    run,
+};
 
 fn run(context: &Context, parsed: &Parsed) -> Outcome {
     let client = context.client()?;

@@ -7,7 +7,16 @@ use crate::cli::{Args, Command, Parsed};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 
-//@COMMAND {"cmd":"docker rename"}
+/// Table of `rename`.
+pub(crate) const COMMAND: Command = Command {
+    spellings: &["container rename", "rename"],
+    usage: "CONTAINER NEW_NAME",
+    about: "Rename a container",
+    flags: &[],
+    args: Args::Exactly(2),
+    interspersed: true,
+    run,
+};
 
 fn run(context: &Context, parsed: &Parsed) -> Outcome {
     let (old, new) = (parsed.args[0].trim(), parsed.args[1].trim());

@@ -21,7 +21,16 @@ use crate::terminal::session::{End, Session, Streams};
 use crate::terminal::signals::{self, Take};
 use crate::terminal::{keys, tty};
 
-//@COMMAND {"cmd":"docker run","flags":"table::RUN"}
+/// Table of `run`.
+pub(crate) const COMMAND: Command = Command {
+    spellings: &["container run", "run"],
+    usage: "[OPTIONS] IMAGE [COMMAND] [ARG...]",
+    about: "Create and run a new container from an image",
+    flags: table::RUN,
+    args: Args::AtLeast(1),
+    interspersed: false,
+    run,
+};
 
 /// Exit status of an error that the container's own program caused, else 125.
 fn exit_code(why: &str) -> i32 {
@@ -207,8 +216,7 @@ impl Signals {
                     if number == signals::WINCH && tty {
                         resize::current(client, target);
                     } else if forward {
-                        let request =
-                            Request::post(format!("{target}/kill")).query("signal", signals::name(number));
+                        let request = Request::post(format!("{target}/kill")).query("signal", signals::name(number));
                         // A container that is not running (yet, any more) has no use for it.
                         let _ = client.send(request).and_then(client::Response::discard);
                     } else if number != signals::WINCH {

@@ -2,13 +2,28 @@
 
 use super::run::{Foreground, detach_keys, start};
 use super::state;
-use crate::cli::{Args, Command, Flag, Kind, Parsed, flag};
+use crate::cli::{Args, Command, Kind, Parsed, flag};
 use crate::context::Context;
 use crate::each;
 use crate::failure::{Failure, Outcome};
 use crate::terminal::session::Streams;
 
-//@COMMAND {"cmd":"docker start"}
+/// Table of `start`.
+pub(crate) const COMMAND: Command = Command {
+    spellings: &["container start", "start"],
+    usage: "[OPTIONS] CONTAINER [CONTAINER...]",
+    about: "Start one or more stopped containers",
+    flags: &[
+        flag("attach", 'a', Kind::Bool(false), "Attach STDOUT/STDERR and forward signals"),
+        flag("checkpoint", '\0', Kind::Str(""), "Restore from this checkpoint"),
+        flag("checkpoint-dir", '\0', Kind::Str(""), "Use a custom checkpoint storage directory"),
+        flag("detach-keys", '\0', Kind::Str(""), "Override the key sequence for detaching a container"),
+        flag("interactive", 'i', Kind::Bool(false), "Attach container's STDIN"),
+    ],
+    args: Args::AtLeast(1),
+    interspersed: true,
+    run,
+};
 
 fn run(context: &Context, parsed: &Parsed) -> Outcome {
     if parsed.changed("checkpoint") || parsed.changed("checkpoint-dir") {

@@ -3,12 +3,25 @@
 use client::Request;
 
 use super::route;
-use crate::cli::{Args, Command, Flag, Kind, Parsed, flag, hidden};
+use crate::cli::{Args, Command, Kind, Parsed, flag, hidden};
 use crate::context::Context;
 use crate::each;
 use crate::failure::Outcome;
 
-//@COMMAND {"cmd":"docker stop"}
+/// Table of `stop`.
+pub(crate) const COMMAND: Command = Command {
+    spellings: &["container stop", "stop"],
+    usage: "[OPTIONS] CONTAINER [CONTAINER...]",
+    about: "Stop one or more running containers",
+    flags: &[
+        flag("signal", 's', Kind::Str(""), "Signal to send to the container"),
+        flag("timeout", 't', Kind::Int(0), "Seconds to wait before killing the container"),
+        hidden("time", Kind::Int(0)),
+    ],
+    args: Args::AtLeast(1),
+    interspersed: true,
+    run,
+};
 
 /// Seconds of `-t` (or of its old long name), if given.
 pub(crate) fn timeout(parsed: &Parsed) -> Option<String> {

@@ -8,7 +8,16 @@ use crate::context::Context;
 use crate::each;
 use crate::failure::Outcome;
 
-//@COMMAND {"cmd":"docker unpause"}
+/// Table of `unpause`.
+pub(crate) const COMMAND: Command = Command {
+    spellings: &["container unpause", "unpause"],
+    usage: "CONTAINER [CONTAINER...]",
+    about: "Unpause all processes within one or more containers",
+    flags: &[],
+    args: Args::AtLeast(1),
+    interspersed: true,
+    run,
+};
 
 fn run(context: &Context, parsed: &Parsed) -> Outcome {
     let client = context.client()?;

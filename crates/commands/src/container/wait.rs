@@ -8,7 +8,16 @@ use crate::context::Context;
 use crate::each;
 use crate::failure::{Failure, Outcome};
 
-//@COMMAND {"cmd":"docker wait"}
+/// Table of `wait`.
+pub(crate) const COMMAND: Command = Command {
+    spellings: &["container wait", "wait"],
+    usage: "CONTAINER [CONTAINER...]",
+    about: "Block until one or more containers stop, then print their exit codes",
+    flags: &[],
+    args: Args::AtLeast(1),
+    interspersed: true,
+    run,
+};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]

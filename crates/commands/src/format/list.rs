@@ -51,11 +51,7 @@ pub(crate) fn write(listing: &Listing, format: &str, rows: impl IntoIterator<Ite
 }
 
 /// As [`write`], returned.
-pub(crate) fn render(
-    listing: &Listing,
-    format: &str,
-    rows: impl IntoIterator<Item = Rc<dyn Row>>,
-) -> Outcome<String> {
+pub(crate) fn render(listing: &Listing, format: &str, rows: impl IntoIterator<Item = Rc<dyn Row>>) -> Outcome<String> {
     let template = parse(format)?;
     let mut body = String::new();
     for row in rows {

@@ -6,14 +6,39 @@ use client::Request;
 use serde::Deserialize;
 
 use super::route;
-use crate::cli::{Args, Command, Flag, Kind, Parsed, flag};
+use crate::cli::{Args, Command, Kind, Parsed, flag};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::format::{self, Listing};
 use crate::human::{self, ellipsis, short_id};
 use crate::template::{Row, Value};
 
-//@COMMAND {"cmd":"docker history"}
+/// Table of `history`.
+pub(crate) const COMMAND: Command = Command {
+    spellings: &["image history", "history"],
+    usage: "[OPTIONS] IMAGE",
+    about: "Show the history of an image",
+    flags: &[
+        flag(
+            "format",
+            '\0',
+            Kind::Str(""),
+            "Format output using a custom template:\n'table':            Print output in table format with column headers (default)\n'table TEMPLATE':   Print output in table format using the given Go template\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
+        ),
+        flag("human", 'H', Kind::Bool(true), "Print sizes and dates in human readable format (default true)"),
+        flag("no-trunc", '\0', Kind::Bool(false), "Don't truncate output"),
+        flag(
+            "platform",
+            '\0',
+            Kind::Str(""),
+            "Show history for the given platform. Formatted as \"os[/arch[/variant]]\" (e.g., \"linux/amd64\")",
+        ),
+        flag("quiet", 'q', Kind::Bool(false), "Only show image IDs"),
+    ],
+    args: Args::Exactly(1),
+    interspersed: true,
+    run,
+};
 
 const LISTING: Listing = Listing {
     headers: &[

@@ -6,12 +6,25 @@ use std::io::Read;
 use client::Request;
 use oci::Reference;
 
-use crate::cli::{Args, Command, Flag, Kind, Parsed, flag};
+use crate::cli::{Args, Command, Kind, Parsed, flag};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome, io_text};
 use crate::terminal::progress;
 
-//@COMMAND {"cmd":"docker import"}
+/// Table of `import`.
+pub(crate) const COMMAND: Command = Command {
+    spellings: &["image import", "import"],
+    usage: "[OPTIONS] file|URL|- [REPOSITORY[:TAG]]",
+    about: "Import the contents from a tarball to create a filesystem image",
+    flags: &[
+        flag("change", 'c', Kind::LIST, "Apply Dockerfile instruction to the created image"),
+        flag("message", 'm', Kind::Str(""), "Set commit message for imported image"),
+        flag("platform", '\0', Kind::Str(""), "Set platform if server is multi-platform capable"),
+    ],
+    args: Args::AtLeast(1),
+    interspersed: true,
+    run,
+};
 
 fn run(context: &Context, parsed: &Parsed) -> Outcome {
     let source = parsed.args[0].as_str();

@@ -7,7 +7,7 @@ use client::Request;
 use oci::Reference;
 use serde::Deserialize;
 
-use crate::cli::{Args, Command, Flag, Kind, Parsed, flag};
+use crate::cli::{Args, Command, Kind, Parsed, flag};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::format::{self, Listing, list};
@@ -15,7 +15,29 @@ use crate::human::{self, short_id};
 use crate::options::filters;
 use crate::template::{Row, Value};
 
-//@COMMAND {"cmd":"docker images"}
+/// Table of `images`.
+pub(crate) const COMMAND: Command = Command {
+    spellings: &["image ls", "image list", "images"],
+    usage: "[OPTIONS] [REPOSITORY[:TAG]]",
+    about: "List images",
+    flags: &[
+        flag("all", 'a', Kind::Bool(false), "Show all images (default hides intermediate images)"),
+        flag("digests", '\0', Kind::Bool(false), "Show digests"),
+        flag("filter", 'f', Kind::FILTER, "Filter output based on conditions provided"),
+        flag(
+            "format",
+            '\0',
+            Kind::Str(""),
+            "Format output using a custom template:\n'table':            Print output in table format with column headers (default)\n'table TEMPLATE':   Print output in table format using the given Go template\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
+        ),
+        flag("no-trunc", '\0', Kind::Bool(false), "Don't truncate output"),
+        flag("quiet", 'q', Kind::Bool(false), "Only show image IDs"),
+        flag("tree", '\0', Kind::Bool(false), "List multi-platform images as a tree (EXPERIMENTAL)"),
+    ],
+    args: Args::AtMost(1),
+    interspersed: true,
+    run,
+};
 
 /// Titles of the columns.
 pub(crate) const LISTING: Listing = Listing {
@@ -84,8 +106,17 @@ impl Row for Line {
 
     fn columns(&self) -> &[&'static str] {
         &[
-            "Containers", "CreatedAt", "CreatedSince", "Digest", "ID", "Repository", "SharedSize", "Size", "Tag",
-            "UniqueSize", "VirtualSize",
+            "Containers",
+            "CreatedAt",
+            "CreatedSince",
+            "Digest",
+            "ID",
+            "Repository",
+            "SharedSize",
+            "Size",
+            "Tag",
+            "UniqueSize",
+            "VirtualSize",
         ]
     }
 
@@ -179,9 +210,8 @@ fn run(context: &Context, parsed: &Parsed) -> Outcome {
     };
     let reference = parsed.args.first().map(|name| format!("reference={name}"));
     let wanted = parsed.list("filter").into_iter().chain(reference.as_deref());
-    let request = Request::get("/images/json")
-        .query_if("all", parsed.bool("all"))
-        .query_some("filters", filters::encode(wanted));
+    let request =
+        Request::get("/images/json").query_if("all", parsed.bool("all")).query_some("filters", filters::encode(wanted));
     let images: Vec<Summary> = context.client()?.send(request)?.json()?;
     let shows_digest = digests || text.contains("{{.Digest}}");
     let trunc = !parsed.bool("no-trunc");

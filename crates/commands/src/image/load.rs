@@ -5,12 +5,30 @@ use std::io::Read;
 
 use client::Request;
 
-use crate::cli::{Args, Command, Flag, Kind, Parsed, flag};
+use crate::cli::{Args, Command, Kind, Parsed, flag};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome, io_text};
 use crate::terminal::{progress, tty};
 
-//@COMMAND {"cmd":"docker load"}
+/// Table of `load`.
+pub(crate) const COMMAND: Command = Command {
+    spellings: &["image load", "load"],
+    usage: "[OPTIONS]",
+    about: "Load an image from a tar archive or STDIN",
+    flags: &[
+        flag("input", 'i', Kind::Str(""), "Read from tar archive file, instead of STDIN"),
+        flag(
+            "platform",
+            '\0',
+            Kind::Str(""),
+            "Load only the given platform variant. Formatted as \"os[/arch[/variant]]\" (e.g., \"linux/amd64\")",
+        ),
+        flag("quiet", 'q', Kind::Bool(false), "Suppress the load output"),
+    ],
+    args: Args::None,
+    interspersed: true,
+    run,
+};
 
 fn run(context: &Context, parsed: &Parsed) -> Outcome {
     let path = parsed.str("input");

@@ -4,14 +4,27 @@ use client::Request;
 use serde::Deserialize;
 
 use super::remove::Deleted;
-use crate::cli::{Args, Command, Flag, Kind, Parsed, flag};
+use crate::cli::{Args, Command, Kind, Parsed, flag};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::human;
 use crate::options::filters;
 use crate::terminal::prompt;
 
-//@COMMAND {"cmd":"docker image prune"}
+/// Table of `image prune`.
+pub(crate) const COMMAND: Command = Command {
+    spellings: &["image prune"],
+    usage: "[OPTIONS]",
+    about: "Remove unused images",
+    flags: &[
+        flag("all", 'a', Kind::Bool(false), "Remove all unused images, not just dangling ones"),
+        flag("filter", '\0', Kind::FILTER, "Provide filter values (e.g. \"until=<timestamp>\")"),
+        flag("force", 'f', Kind::Bool(false), "Do not prompt for confirmation"),
+    ],
+    args: Args::None,
+    interspersed: true,
+    run,
+};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]

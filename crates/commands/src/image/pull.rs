@@ -3,12 +3,26 @@
 use client::Request;
 use oci::Reference;
 
-use crate::cli::{Args, Command, Flag, Kind, Parsed, flag};
+use crate::cli::{Args, Command, Kind, Parsed, flag};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::terminal::progress;
 
-//@COMMAND {"cmd":"docker pull"}
+/// Table of `pull`.
+pub(crate) const COMMAND: Command = Command {
+    spellings: &["image pull", "pull"],
+    usage: "[OPTIONS] NAME[:TAG|@DIGEST]",
+    about: "Download an image from a registry",
+    flags: &[
+        flag("all-tags", 'a', Kind::Bool(false), "Download all tagged images in the repository"),
+        flag("disable-content-trust", '\0', Kind::Bool(true), "Skip image verification (default true)"),
+        flag("platform", '\0', Kind::Str(""), "Set platform if server is multi-platform capable"),
+        flag("quiet", 'q', Kind::Bool(false), "Suppress verbose output"),
+    ],
+    args: Args::Exactly(1),
+    interspersed: true,
+    run,
+};
 
 fn run(context: &Context, parsed: &Parsed) -> Outcome {
     let quiet = parsed.bool("quiet");

@@ -4,11 +4,29 @@ use client::Request;
 use serde::Deserialize;
 
 use super::route;
-use crate::cli::{Args, Command, Flag, Kind, Parsed, check, flag};
+use crate::cli::{Args, Command, Kind, Parsed, check, flag};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 
-//@COMMAND {"cmd":"docker rmi"}
+/// Table of `rmi`.
+pub(crate) const COMMAND: Command = Command {
+    spellings: &["image rm", "image remove", "rmi"],
+    usage: "[OPTIONS] IMAGE [IMAGE...]",
+    about: "Remove one or more images",
+    flags: &[
+        flag("force", 'f', Kind::Bool(false), "Force removal of the image"),
+        flag("no-prune", '\0', Kind::Bool(false), "Do not delete untagged parents"),
+        flag(
+            "platform",
+            '\0',
+            Kind::Many("strings", check::any),
+            "Remove only the given platform variant. Formatted as \"os[/arch[/variant]]\" (e.g., \"linux/amd64\")",
+        ),
+    ],
+    args: Args::AtLeast(1),
+    interspersed: true,
+    run,
+};
 
 /// One line of what a removal or a prune did.
 #[derive(Debug, Deserialize)]
@@ -23,7 +41,11 @@ pub(crate) struct Deleted {
 impl Deleted {
     /// `Untagged: x`, `Deleted: sha256:…`.
     pub(crate) fn shown(&self) -> String {
-        if self.deleted.is_empty() { format!("Untagged: {}", self.untagged) } else { format!("Deleted: {}", self.deleted) }
+        if self.deleted.is_empty() {
+            format!("Untagged: {}", self.untagged)
+        } else {
+            format!("Deleted: {}", self.deleted)
+        }
     }
 }
 
@@ -33,9 +55,8 @@ fn run(context: &Context, parsed: &Parsed) -> Outcome {
     let mut errors = Vec::new();
     let mut fatal = false;
     for name in &parsed.args {
-        let mut request = Request::delete(route(name, ""))
-            .query_if("force", force)
-            .query_if("noprune", parsed.bool("no-prune"));
+        let mut request =
+            Request::delete(route(name, "")).query_if("force", force).query_if("noprune", parsed.bool("no-prune"));
         for platform in parsed.list("platform").into_iter().flat_map(|p| p.split(',')) {
             request = request.query("platforms", super::platform_json(platform)?);
         }

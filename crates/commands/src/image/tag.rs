@@ -8,13 +8,25 @@ use crate::cli::{Args, Command, Parsed};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 
-//@COMMAND {"cmd":"docker tag"}
+/// Table of `tag`.
+pub(crate) const COMMAND: Command = Command {
+    spellings: &["image tag", "tag"],
+    usage: "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]",
+    about: "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE",
+    flags: &[],
+    args: Args::Exactly(2),
+    interspersed: true,
+    run,
+};
 
 fn run(context: &Context, parsed: &Parsed) -> Outcome {
     let (source, target) = (&parsed.args[0], &parsed.args[1]);
     let named = |text: &str| {
         Reference::parse(text).map_err(|e| {
-            Failure::new(format!("Error parsing reference: {} is not a valid repository/tag: {e}", crate::human::quote(text)))
+            Failure::new(format!(
+                "Error parsing reference: {} is not a valid repository/tag: {e}",
+                crate::human::quote(text)
+            ))
         })
     };
     if let Err(failure) = named(source) {
@@ -27,8 +39,7 @@ fn run(context: &Context, parsed: &Parsed) -> Outcome {
     if target.digest.is_some() {
         return Err(Failure::new("refusing to create a tag with a digest reference"));
     }
-    let request = Request::post(route(source, "/tag"))
-        .query("repo", target.name())
-        .query("tag", target.tag_or_latest());
+    let request =
+        Request::post(route(source, "/tag")).query("repo", target.name()).query("tag", target.tag_or_latest());
     Ok(context.client()?.send(request)?.discard()?)
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use client::Request;
 use serde::Deserialize;
 
-use crate::cli::{Args, Command, Flag, Kind, Parsed, flag};
+use crate::cli::{Args, Command, Kind, Parsed, flag};
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::format::{self, Listing, list};
@@ -14,7 +14,26 @@ use crate::human::short_id;
 use crate::options::filters;
 use crate::template::{Row, Value};
 
-//@COMMAND {"cmd":"docker network ls"}
+/// Table of `network list`.
+pub(crate) const COMMAND: Command = Command {
+    spellings: &["network ls", "network list"],
+    usage: "[OPTIONS]",
+    about: "List networks",
+    flags: &[
+        flag("filter", 'f', Kind::FILTER, "Provide filter values (e.g. \"driver=bridge\")"),
+        flag(
+            "format",
+            '\0',
+            Kind::Str(""),
+            "Format output using a custom template:\n'table':            Print output in table format with column headers (default)\n'table TEMPLATE':   Print output in table format using the given Go template\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
+        ),
+        flag("no-trunc", '\0', Kind::Bool(false), "Do not truncate the output"),
+        flag("quiet", 'q', Kind::Bool(false), "Only display network IDs"),
+    ],
+    args: Args::None,
+    interspersed: true,
+    run,
+};
 
 const LISTING: Listing = Listing {
     headers: &[
@@ -63,9 +82,7 @@ impl Row for Line {
             "IPv4" => network.ipv4.unwrap_or(true).to_string(),
             "IPv6" => network.ipv6.to_string(),
             "Internal" => network.internal.to_string(),
-            "Labels" => {
-                network.labels.iter().flatten().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(",")
-            }
+            "Labels" => network.labels.iter().flatten().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(","),
             "CreatedAt" => created(&network.created),
             _ => return None,
         }))

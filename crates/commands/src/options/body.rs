@@ -65,7 +65,8 @@ pub(crate) fn build(p: &Parsed, detach: bool) -> Result<CreateBody, String> {
     let storage = storage(p)?;
     let health = health(p)?;
     for value in p.list("gpus") {
-        requests.insert(requests.len() - usize::from(requests.iter().any(|r| r["Driver"] == "cdi")), gpus::parse(value)?);
+        requests
+            .insert(requests.len() - usize::from(requests.iter().any(|r| r["Driver"] == "cdi")), gpus::parse(value)?);
     }
     let mut ulimits: Vec<Value> = Vec::new();
     for value in p.list("ulimit") {
@@ -179,7 +180,8 @@ pub(crate) fn build(p: &Parsed, detach: bool) -> Result<CreateBody, String> {
     let mounts = parse_all(p.list("mount"), mount::parse)?;
     let sysctls = kvfile::to_map(p.list("sysctl"));
     let annotations = kvfile::to_map(p.list("annotation"));
-    let some_map = |map: Map<String, Value>| Some(Value::Object(map)).filter(|m| m.as_object().is_some_and(|m| !m.is_empty()));
+    let some_map =
+        |map: Map<String, Value>| Some(Value::Object(map)).filter(|m| m.as_object().is_some_and(|m| !m.is_empty()));
     optional(&mut host, "Tmpfs", some_map(tmpfs));
     optional(&mut host, "StorageOpt", some_map(storage));
     optional(&mut host, "Sysctls", some_map(sysctls));
@@ -279,7 +281,8 @@ fn devices(p: &Parsed) -> Result<(Vec<Value>, Vec<Value>), String> {
     }
     let mut requests = Vec::new();
     if !names.is_empty() {
-        requests.push(json!({ "Driver": "cdi", "Count": 0, "DeviceIDs": names, "Capabilities": null, "Options": null }));
+        requests
+            .push(json!({ "Driver": "cdi", "Count": 0, "DeviceIDs": names, "Capabilities": null, "Options": null }));
     }
     Ok((paths, requests))
 }
@@ -308,9 +311,9 @@ fn restart(policy: &str) -> Result<Value, String> {
         Some((name, "")) => (name, 0),
         Some((name, count)) => (
             name,
-            count.parse::<i64>().map_err(|_| {
-                "invalid restart policy format: maximum retry count must be an integer".to_owned()
-            })?,
+            count
+                .parse::<i64>()
+                .map_err(|_| "invalid restart policy format: maximum retry count must be an integer".to_owned())?,
         ),
         None => (policy, 0),
     };

@@ -9,7 +9,11 @@ pub(crate) fn split(line: &str) -> Result<Vec<String>, String> {
     let mut rest = line;
     loop {
         let field;
-        (field, rest) = if let Some(quoted) = rest.strip_prefix('"') { quoted_field(line, quoted)? } else { plain_field(line, rest)? };
+        (field, rest) = if let Some(quoted) = rest.strip_prefix('"') {
+            quoted_field(line, quoted)?
+        } else {
+            plain_field(line, rest)?
+        };
         fields.push(field);
         match rest.strip_prefix(',') {
             Some(after) => rest = after,
@@ -26,7 +30,10 @@ fn plain_field<'a>(line: &str, rest: &'a str) -> Result<(String, &'a str), Strin
     let end = rest.find(',').unwrap_or(rest.len());
     let field = &rest[..end];
     if let Some(at) = field.find('"') {
-        return Err(format!("parse error on line 1, column {}: bare \" in non-quoted-field", column(line, &rest[at..])));
+        return Err(format!(
+            "parse error on line 1, column {}: bare \" in non-quoted-field",
+            column(line, &rest[at..])
+        ));
     }
     Ok((field.to_owned(), &rest[end..]))
 }
@@ -35,7 +42,10 @@ fn quoted_field<'a>(line: &str, mut rest: &'a str) -> Result<(String, &'a str), 
     let mut field = String::new();
     loop {
         let Some(at) = rest.find('"') else {
-            return Err(format!("parse error on line 1, column {}: extraneous or missing \" in quoted-field", line.len() + 1));
+            return Err(format!(
+                "parse error on line 1, column {}: extraneous or missing \" in quoted-field",
+                line.len() + 1
+            ));
         };
         field.push_str(&rest[..at]);
         let after = &rest[at + 1..];
@@ -45,7 +55,10 @@ fn quoted_field<'a>(line: &str, mut rest: &'a str) -> Result<(String, &'a str), 
         } else if after.is_empty() || after.starts_with(',') {
             return Ok((field, after));
         } else {
-            return Err(format!("parse error on line 1, column {}: extraneous or missing \" in quoted-field", column(line, &rest[at..])));
+            return Err(format!(
+                "parse error on line 1, column {}: extraneous or missing \" in quoted-field",
+                column(line, &rest[at..])
+            ));
         }
     }
 }

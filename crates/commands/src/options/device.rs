@@ -66,7 +66,9 @@ mod tests {
     #[test]
     fn devices() {
         let path = |text: &str| match parse(text) {
-            Ok(Device::Path(v)) => format!("{}>{}:{}", v["PathOnHost"], v["PathInContainer"], v["CgroupPermissions"]).replace('"', ""),
+            Ok(Device::Path(v)) => {
+                format!("{}>{}:{}", v["PathOnHost"], v["PathInContainer"], v["CgroupPermissions"]).replace('"', "")
+            }
             Ok(Device::Cdi(name)) => format!("cdi {name}"),
             Err(why) => format!("error {why}"),
         };

@@ -74,7 +74,8 @@ pub(crate) fn parse(text: &str) -> Result<Value, String> {
         match key.as_str() {
             "type" => kind = value.to_lowercase(),
             "source" | "src" => {
-                let source = if value.starts_with('.') { super::volume::absolute_path(value) } else { value.to_owned() };
+                let source =
+                    if value.starts_with('.') { super::volume::absolute_path(value) } else { value.to_owned() };
                 mount.insert("Source".to_owned(), source.into());
             }
             "target" | "dst" | "destination" => target = value.to_owned(),
@@ -139,7 +140,9 @@ fn finish(
     if let Some(bind) = &groups.bind {
         for (key, word) in [("ReadOnlyNonRecursive", "writable"), ("ReadOnlyForceRecursive", "readonly")] {
             if bind.contains_key(key) && !read_only {
-                return Err(format!("option 'bind-recursive={word}' requires 'readonly' to be specified in conjunction"));
+                return Err(format!(
+                    "option 'bind-recursive={word}' requires 'readonly' to be specified in conjunction"
+                ));
             }
         }
         if bind.contains_key("ReadOnlyForceRecursive") && bind.get("Propagation") != Some(&"rprivate".into()) {
@@ -178,8 +181,14 @@ mod tests {
         for (text, expect) in [
             ("type=bind,src=/tmp,dst=/t,ro", json!({"Type":"bind","Source":"/tmp","Target":"/t","ReadOnly":true})),
             ("dst=/t", json!({"Type":"volume","Target":"/t"})),
-            ("type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=1770", json!({"Type":"tmpfs","Target":"/t","TmpfsOptions":{"SizeBytes":1048576,"Mode":1016}})),
-            ("type=bind,src=/a,dst=/b,bind-propagation=RSLAVE", json!({"Type":"bind","Source":"/a","Target":"/b","BindOptions":{"Propagation":"rslave"}})),
+            (
+                "type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=1770",
+                json!({"Type":"tmpfs","Target":"/t","TmpfsOptions":{"SizeBytes":1048576,"Mode":1016}}),
+            ),
+            (
+                "type=bind,src=/a,dst=/b,bind-propagation=RSLAVE",
+                json!({"Type":"bind","Source":"/a","Target":"/b","BindOptions":{"Propagation":"rslave"}}),
+            ),
         ] {
             assert_eq!(parse(text).expect(text), expect);
         }

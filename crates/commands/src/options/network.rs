@@ -86,7 +86,11 @@ pub(crate) fn endpoints(parsed: &Parsed) -> Result<(String, Map<String, Value>),
     let single = networks.len() == 1;
     let (mut user, mut fixed) = (false, false);
     for (i, mut network) in networks.into_iter().enumerate() {
-        if is_user_defined(&network.target) { user = true } else { fixed = true }
+        if is_user_defined(&network.target) {
+            user = true
+        } else {
+            fixed = true
+        }
         if i == 0 {
             apply_flags(&mut network, parsed)?;
         }
@@ -100,7 +104,9 @@ pub(crate) fn endpoints(parsed: &Parsed) -> Result<(String, Map<String, Value>),
         out.insert(network.target.clone(), endpoint);
     }
     if user && fixed {
-        return Err("conflicting options: cannot attach both user-defined and non-user-defined network-modes".to_owned());
+        return Err(
+            "conflicting options: cannot attach both user-defined and non-user-defined network-modes".to_owned()
+        );
     }
     Ok((mode, out))
 }
@@ -118,7 +124,9 @@ fn is_plain(network: &Attachment) -> bool {
 
 /// The older flags belong to the first network.
 fn apply_flags(network: &mut Attachment, parsed: &Parsed) -> Result<(), String> {
-    let conflict = |flag: &str, what: &str| Err(format!("conflicting options: cannot specify both --{flag} and per-network {what}"));
+    let conflict = |flag: &str, what: &str| {
+        Err(format!("conflicting options: cannot specify both --{flag} and per-network {what}"))
+    };
     let aliases = parsed.owned_list("network-alias");
     let links = parsed.owned_list("link");
     let local = parsed.owned_list("link-local-ip");

@@ -118,8 +118,7 @@ pub(crate) fn expose(text: &str) -> Result<Vec<String>, String> {
         return Err(format!("invalid port format for --expose: {text}"));
     }
     let (proto, port) = split_proto(text);
-    let (start, end) =
-        range(port).map_err(|why| format!("invalid range format for --expose: {text}, error: {why}"))?;
+    let (start, end) = range(port).map_err(|why| format!("invalid range format for --expose: {text}, error: {why}"))?;
     if !matches!(proto.to_lowercase().as_str(), "tcp" | "udp" | "sctp") {
         return Err(format!("invalid proto: {proto}"));
     }

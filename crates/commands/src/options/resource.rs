@@ -6,8 +6,21 @@ use crate::human::parse_size;
 
 /// Known names, as in getrlimit(2).
 const ULIMITS: [&str; 15] = [
-    "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
-    "rttime", "sigpending", "stack",
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
 ];
 
 /// `name=soft[:hard]`.
@@ -18,7 +31,9 @@ pub(crate) fn parse_ulimit(text: &str) -> Result<Value, String> {
     }
     let parts: Vec<&str> = values.split(':').collect();
     let number = |digits: &str| {
-        digits.parse::<i64>().map_err(|_| format!("strconv.ParseInt: parsing {}: invalid syntax", crate::human::quote(digits)))
+        digits
+            .parse::<i64>()
+            .map_err(|_| format!("strconv.ParseInt: parsing {}: invalid syntax", crate::human::quote(digits)))
     };
     let (soft, hard) = match parts.as_slice() {
         [soft] => (number(soft)?, number(soft)?),

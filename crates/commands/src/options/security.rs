@@ -64,7 +64,14 @@ mod tests {
             (vec!["no-new-privileges".to_owned(), "label=disable".to_owned(), "apparmor:x".to_owned()], true)
         );
         assert_eq!(parse(&["nonsense"]).expect_err("bad"), "invalid --security-opt: \"nonsense\"");
-        assert!(parse(&["seccomp=/nonexistent"]).expect_err("missing").starts_with("opening seccomp profile (/nonexistent) failed: open /nonexistent: no such file"));
-        assert_eq!(compact(b"{ \"a b\" : [ 1,\n 2 ], \"c\": \"\\\" \" }").expect("json"), "{\"a b\":[1,2],\"c\":\"\\\" \"}");
+        assert!(
+            parse(&["seccomp=/nonexistent"])
+                .expect_err("missing")
+                .starts_with("opening seccomp profile (/nonexistent) failed: open /nonexistent: no such file")
+        );
+        assert_eq!(
+            compact(b"{ \"a b\" : [ 1,\n 2 ], \"c\": \"\\\" \" }").expect("json"),
+            "{\"a b\":[1,2],\"c\":\"\\\" \"}"
+        );
     }
 }

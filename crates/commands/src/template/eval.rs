@@ -37,8 +37,7 @@ struct Run<'t> {
 
 /// Runs the template; the error is Go's sentence.
 pub(crate) fn run(tree: &Tree, data: Value, mode: Mode) -> Result<String, String> {
-    let mut run =
-        Run { tree, mode, out: String::new(), variables: vec![("$".to_owned(), data.clone())], depth: 0 };
+    let mut run = Run { tree, mode, out: String::new(), variables: vec![("$".to_owned(), data.clone())], depth: 0 };
     run.nodes(&tree.nodes, &data)?;
     Ok(run.out)
 }
@@ -242,11 +241,10 @@ impl Run<'_> {
         for field in path {
             value = self.field(operand, &value, field)?;
         }
-        if let (Value::Row(row), [argument]) = (&value, arguments) {
-            if let Some(found) = row.call(name, &print::to_text(argument)) {
+        if let (Value::Row(row), [argument]) = (&value, arguments)
+            && let Some(found) = row.call(name, &print::to_text(argument)) {
                 return Ok(found);
             }
-        }
         Err(self.at(operand, &format!("{name} has arguments but cannot be invoked as function")))
     }
 
@@ -293,9 +291,9 @@ impl Run<'_> {
                 }),
                 None => Ok(Value::Missing),
             },
-            Value::Row(row) => row.column(name).ok_or_else(|| {
-                self.at(operand, &format!("can't evaluate field {name} in type {}", row.type_name()))
-            }),
+            Value::Row(row) => row
+                .column(name)
+                .ok_or_else(|| self.at(operand, &format!("can't evaluate field {name} in type {}", row.type_name()))),
             Value::Nil | Value::Missing if self.mode == Mode::Document => {
                 Err(self.at(operand, &format!("nil pointer evaluating interface {{}}.{name}")))
             }

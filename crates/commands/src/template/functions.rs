@@ -145,9 +145,7 @@ pub(crate) fn call(name: &str, arguments: &[Value], header: bool) -> Result<Valu
             let separator = text(&arguments[1])?;
             match &arguments[0] {
                 Value::Nil | Value::Missing => Ok(Value::text("")),
-                Value::List(items) => {
-                    Ok(Value::text(items.iter().map(to_text).collect::<Vec<_>>().join(&separator)))
-                }
+                Value::List(items) => Ok(Value::text(items.iter().map(to_text).collect::<Vec<_>>().join(&separator))),
                 Value::Object(members, _) => {
                     let mut parts: Vec<String> = members.iter().map(|(_, v)| to_text(v)).collect();
                     parts.sort();
@@ -236,10 +234,9 @@ fn compare(a: &Value, b: &Value) -> Result<Ordering, String> {
 
 fn position(key: &Value, length: usize) -> Result<usize, String> {
     match key {
-        Value::Int(n) => usize::try_from(*n)
-            .ok()
-            .filter(|n| *n < length)
-            .ok_or_else(|| format!("index out of range: {n}")),
+        Value::Int(n) => {
+            usize::try_from(*n).ok().filter(|n| *n < length).ok_or_else(|| format!("index out of range: {n}"))
+        }
         other => Err(format!("cannot index slice/array with type {}", other.type_name())),
     }
 }
@@ -308,7 +305,7 @@ fn printf(format: &str, arguments: &[Value]) -> String {
             plus |= flag == '+';
             chars.next();
         }
-        let mut digits = |chars: &mut std::iter::Peekable<std::str::Chars<'_>>| {
+        let digits = |chars: &mut std::iter::Peekable<std::str::Chars<'_>>| {
             let mut number = None;
             while let Some(digit) = chars.peek().and_then(|d| d.to_digit(10)) {
                 number = Some((number.unwrap_or(0) * 10 + digit as usize).min(4096));

@@ -164,7 +164,9 @@ fn action(source: &str, start: usize, first_line: usize) -> Result<Action, Strin
                 let code = rest[1..=end].chars().next().map_or(0, |c| c as u32);
                 (Token::Number(code.to_string()), at + end + 2)
             }
-            c if c.is_ascii_digit() || ((c == '-' || c == '+') && rest[1..].starts_with(|d: char| d.is_ascii_digit())) => {
+            c if c.is_ascii_digit()
+                || ((c == '-' || c == '+') && rest[1..].starts_with(|d: char| d.is_ascii_digit())) =>
+            {
                 number(source, at)
             }
             c if c.is_alphabetic() || c == '_' => {
@@ -183,9 +185,8 @@ fn action(source: &str, start: usize, first_line: usize) -> Result<Action, Strin
 
 fn number(source: &str, at: usize) -> (Token, usize) {
     let rest = &source[at + 1..];
-    let end = rest
-        .find(|c: char| !c.is_ascii_alphanumeric() && c != '.' && c != '_')
-        .map_or(source.len(), |n| at + 1 + n);
+    let end =
+        rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '.' && c != '_').map_or(source.len(), |n| at + 1 + n);
     (Token::Number(source[at..end].to_owned()), end)
 }
 

@@ -116,7 +116,8 @@ enum End {
 /// Parses a whole template.
 pub(crate) fn parse(source: &str) -> Result<Tree, String> {
     let pieces = lex(source)?.into_iter();
-    let mut parser = Parser { pieces, line: 1, variables: vec!["$".to_owned()], defined: HashMap::new(), loops: 0, depth: 0 };
+    let mut parser =
+        Parser { pieces, line: 1, variables: vec!["$".to_owned()], defined: HashMap::new(), loops: 0, depth: 0 };
     let (nodes, end) = parser.list()?;
     match end {
         End::Eof => Ok(Tree { source: source.to_owned(), nodes, defined: parser.defined }),
@@ -398,12 +399,13 @@ impl Parser {
     }
 
     fn number(&self, text: &str) -> Result<Kind, String> {
-        if let Ok(digits) = crate::cli::check::int(text) {
-            if let Ok(number) = digits.parse() {
+        if let Ok(digits) = crate::cli::check::int(text)
+            && let Ok(number) = digits.parse() {
                 return Ok(Kind::Int(number));
             }
-        }
-        text.parse().map(Kind::Float).map_err(|_| self.error(&format!("bad number syntax: {}", crate::human::quote(text))))
+        text.parse()
+            .map(Kind::Float)
+            .map_err(|_| self.error(&format!("bad number syntax: {}", crate::human::quote(text))))
     }
 }
 

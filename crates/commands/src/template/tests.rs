@@ -72,7 +72,10 @@ fn errors() {
         ("{{}}", "template: :1: missing value for command"),
         ("{{.Foo}}", "template: :1:2: executing \"\" at <.Foo>: map has no entry for key \"Foo\""),
         ("{{.State.Foo}}", "template: :1:8: executing \"\" at <.State.Foo>: map has no entry for key \"Foo\""),
-        ("{{index .Config.Env 9}}", "template: :1:2: executing \"\" at <index .Config.Env 9>: error calling index: index out of range: 9"),
+        (
+            "{{index .Config.Env 9}}",
+            "template: :1:2: executing \"\" at <index .Config.Env 9>: error calling index: index out of range: 9",
+        ),
         ("{{break}}", "template: :1: {{break}} outside {{range}}"),
         ("{{/* x", "template: :1: unclosed comment"),
     ] {
@@ -82,7 +85,16 @@ fn errors() {
 
 #[test]
 fn hostile_templates_end() {
-    for template in ["{{define \"t\"}}{{template \"t\"}}{{end}}{{template \"t\"}}".to_owned(), "{{if 1}}".repeat(5000), format!("{{{{{}", "(".repeat(5000)), "{{\"".to_owned(), "{{'".to_owned(), "{{\"\\".to_owned(), "{{$".to_owned(), "{{.é}}".to_owned()] {
+    for template in [
+        "{{define \"t\"}}{{template \"t\"}}{{end}}{{template \"t\"}}".to_owned(),
+        "{{if 1}}".repeat(5000),
+        format!("{{{{{}", "(".repeat(5000)),
+        "{{\"".to_owned(),
+        "{{'".to_owned(),
+        "{{\"\\".to_owned(),
+        "{{$".to_owned(),
+        "{{.é}}".to_owned(),
+    ] {
         assert!(render(&template).is_err());
     }
 }

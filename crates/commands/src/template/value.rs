@@ -96,9 +96,32 @@ impl Value {
 
 /// Members whose values are maps in Go's types.
 const MAPS: [&str; 26] = [
-    "Labels", "Ports", "PortBindings", "Volumes", "ExposedPorts", "Networks", "Options", "Sysctls", "Tmpfs",
-    "Annotations", "DriverOpts", "Data", "Containers", "StorageOpt", "EndpointsConfig", "Attributes", "Runtimes",
-    "IndexConfigs", "GenericResources", "DriverStatus", "Config.Config", "AuxiliaryAddresses", "AuxAddress", "Services", "Peers", "Status",
+    "Labels",
+    "Ports",
+    "PortBindings",
+    "Volumes",
+    "ExposedPorts",
+    "Networks",
+    "Options",
+    "Sysctls",
+    "Tmpfs",
+    "Annotations",
+    "DriverOpts",
+    "Data",
+    "Containers",
+    "StorageOpt",
+    "EndpointsConfig",
+    "Attributes",
+    "Runtimes",
+    "IndexConfigs",
+    "GenericResources",
+    "DriverStatus",
+    "Config.Config",
+    "AuxiliaryAddresses",
+    "AuxAddress",
+    "Services",
+    "Peers",
+    "Status",
 ];
 
 fn mark(value: Value, as_struct: bool) -> Value {

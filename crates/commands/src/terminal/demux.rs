@@ -79,10 +79,15 @@ fn flush(stream: u8, pending: &mut Vec<u8>, out: &mut dyn Write, err: &mut dyn W
     if pending.is_empty() {
         return Ok(());
     }
-    let target = if stream == 2 { err } else { out };
-    target.write_all(pending)?;
+    if stream == 2 {
+        err.write_all(pending)?;
+        err.flush()?;
+    } else {
+        out.write_all(pending)?;
+        out.flush()?;
+    }
     pending.clear();
-    target.flush()
+    Ok(())
 }
 
 #[cfg(test)]

@@ -51,7 +51,8 @@ pub(crate) fn show(body: impl Read, display: &mut Display<'_>) -> Outcome {
     let mut lines: Vec<String> = Vec::new();
     let reader = std::io::BufReader::new(body);
     for message in serde_json::Deserializer::from_reader(reader).into_iter::<Message>() {
-        let message = message.map_err(|e| Failure::new(if e.is_io() { "unexpected EOF".to_owned() } else { e.to_string() }))?;
+        let message =
+            message.map_err(|e| Failure::new(if e.is_io() { "unexpected EOF".to_owned() } else { e.to_string() }))?;
         if let Some(detail) = message.error_detail.as_ref().filter(|d| !d.message.is_empty() || d.code != 0) {
             return Err(Failure::code(if detail.code == 0 { 1 } else { detail.code }, detail.message.clone()));
         }
@@ -198,8 +199,14 @@ mod tests {
     #[test]
     fn terminal_lines() {
         let (text, _) = shown(true, PULL);
-        assert!(text.starts_with("latest: Pulling from library/httpd\n\n\x1b[1A\x1b[2K\raaa: Pulling fs layer \r\x1b[1B\n\x1b[1A"));
-        let bar = format!("\x1b[2A\x1b[2K\raaa: Downloading [{}>{}]     512B/1.024kB\r\x1b[2B", "=".repeat(25), " ".repeat(25));
+        assert!(text.starts_with(
+            "latest: Pulling from library/httpd\n\n\x1b[1A\x1b[2K\raaa: Pulling fs layer \r\x1b[1B\n\x1b[1A"
+        ));
+        let bar = format!(
+            "\x1b[2A\x1b[2K\raaa: Downloading [{}>{}]     512B/1.024kB\r\x1b[2B",
+            "=".repeat(25),
+            " ".repeat(25)
+        );
         assert!(text.contains(&bar), "{text:?}");
     }
 

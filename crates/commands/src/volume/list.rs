@@ -6,7 +6,7 @@ use std::rc::Rc;
 use client::Request;
 use serde::Deserialize;
 
-use crate::cli::{Args, Command, Flag, Kind, Parsed, flag};
+use crate::cli::{Args, Command, Kind, Parsed, flag};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::format::{self, Listing, list};
@@ -14,7 +14,31 @@ use crate::human;
 use crate::options::filters;
 use crate::template::{Row, Value};
 
-//@COMMAND {"cmd":"docker volume ls"}
+/// Table of `volume list`.
+pub(crate) const COMMAND: Command = Command {
+    spellings: &["volume ls", "volume list"],
+    usage: "[OPTIONS]",
+    about: "List volumes",
+    flags: &[
+        flag(
+            "cluster",
+            '\0',
+            Kind::Bool(false),
+            "Display only cluster volumes, and use cluster volume list formatting",
+        ),
+        flag("filter", 'f', Kind::FILTER, "Provide filter values (e.g. \"dangling=true\")"),
+        flag(
+            "format",
+            '\0',
+            Kind::Str(""),
+            "Format output using a custom template:\n'table':            Print output in table format with column headers (default)\n'table TEMPLATE':   Print output in table format using the given Go template\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
+        ),
+        flag("quiet", 'q', Kind::Bool(false), "Only display volume names"),
+    ],
+    args: Args::None,
+    interspersed: true,
+    run,
+};
 
 /// Titles of the columns.
 pub(crate) const LISTING: Listing = Listing {
@@ -68,13 +92,9 @@ impl Row for Line {
             "Driver" => volume.driver.clone(),
             "Scope" => volume.scope.clone(),
             "Mountpoint" => volume.mountpoint.clone(),
-            "Labels" => {
-                volume.labels.iter().flatten().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(",")
-            }
+            "Labels" => volume.labels.iter().flatten().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(","),
             "Links" => volume.usage_data.as_ref().map_or_else(|| "N/A".to_owned(), |u| u.ref_count.to_string()),
-            "Size" => {
-                volume.usage_data.as_ref().map_or_else(|| "N/A".to_owned(), |u| human::size(u.size as f64, 4))
-            }
+            "Size" => volume.usage_data.as_ref().map_or_else(|| "N/A".to_owned(), |u| human::size(u.size as f64, 4)),
             "Group" | "Availability" | "Status" => "N/A".to_owned(),
             _ => return None,
         }))

@@ -3,14 +3,27 @@
 use client::Request;
 use serde::Deserialize;
 
-use crate::cli::{Args, Command, Flag, Kind, Parsed, flag};
+use crate::cli::{Args, Command, Kind, Parsed, flag};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::human;
 use crate::options::filters;
 use crate::terminal::prompt;
 
-//@COMMAND {"cmd":"docker volume prune"}
+/// Table of `volume prune`.
+pub(crate) const COMMAND: Command = Command {
+    spellings: &["volume prune"],
+    usage: "[OPTIONS]",
+    about: "Remove unused local volumes",
+    flags: &[
+        flag("all", 'a', Kind::Bool(false), "Remove all unused volumes, not just anonymous ones"),
+        flag("filter", '\0', Kind::FILTER, "Provide filter values (e.g. \"label=<label>\")"),
+        flag("force", 'f', Kind::Bool(false), "Do not prompt for confirmation"),
+    ],
+    args: Args::None,
+    interspersed: true,
+    run,
+};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -21,8 +34,7 @@ struct Report {
 }
 
 const ANONYMOUS: &str = "WARNING! This will remove anonymous local volumes not used by at least one container.\nAre you sure you want to continue?";
-const ALL: &str =
-    "WARNING! This will remove all local volumes not used by at least one container.\nAre you sure you want to continue?";
+const ALL: &str = "WARNING! This will remove all local volumes not used by at least one container.\nAre you sure you want to continue?";
 
 fn run(context: &Context, parsed: &Parsed) -> Outcome {
     let all = parsed.bool("all");

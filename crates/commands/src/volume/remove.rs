@@ -2,12 +2,21 @@
 
 use client::{Request, path_escape};
 
-use crate::cli::{Args, Command, Flag, Kind, Parsed, flag};
+use crate::cli::{Args, Command, Kind, Parsed, flag};
 use crate::context::Context;
 use crate::each;
 use crate::failure::Outcome;
 
-//@COMMAND {"cmd":"docker volume rm"}
+/// Table of `volume remove`.
+pub(crate) const COMMAND: Command = Command {
+    spellings: &["volume rm", "volume remove"],
+    usage: "[OPTIONS] VOLUME [VOLUME...]",
+    about: "Remove one or more volumes. You cannot remove a volume that is in use by a container.",
+    flags: &[flag("force", 'f', Kind::Bool(false), "Force the removal of one or more volumes")],
+    args: Args::AtLeast(1),
+    interspersed: true,
+    run,
+};
 
 fn run(context: &Context, parsed: &Parsed) -> Outcome {
     let client = context.client()?;

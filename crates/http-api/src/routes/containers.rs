@@ -62,6 +62,12 @@ fn inspect(call: &Call) -> Outcome {
 }
 
 fn start(call: &Call) -> Outcome {
+    // A host configuration came here before 1.24. Some clients still send "{}".
+    if call.body.len() > 2 {
+        return Err(Error::invalid(
+            "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24",
+        ));
+    }
     container::start(&call.engine, call.name())?;
     no_content()
 }

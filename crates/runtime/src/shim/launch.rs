@@ -99,6 +99,7 @@ pub fn launch<'c>(
             log: rest.log,
             children: vec![Child::new(ProcessRef::Init, pid, report, streams)],
             _hold: rest.hold,
+            mounts: None,
             buffer: vec![0; shim_api::MAX_MESSAGE],
         }),
         Err(message) => {

@@ -21,6 +21,8 @@ pub enum Phase {
 pub struct Child {
     pub process: ProcessRef,
     pub pid: i32,
+    /// Read while the process is certain to be there.
+    pub start_time: u64,
     pub phase: Phase,
     pub streams: Streams,
     /// Reaped; its end is still to be told.
@@ -31,7 +33,8 @@ pub struct Child {
 
 impl Child {
     pub fn new(process: ProcessRef, pid: i32, report: OwnedFd, streams: Streams) -> Child {
-        Child { process, pid, phase: Phase::Starting(report), streams, ended: None, told: false }
+        let start_time = sys::process::start_time(pid).unwrap_or(0);
+        Child { process, pid, start_time, phase: Phase::Starting(report), streams, ended: None, told: false }
     }
 
     pub fn is_init(&self) -> bool {

@@ -27,8 +27,8 @@ pub enum LayerError {
     XattrTooLarge { path: String, name: String, size: usize, limit: usize },
     #[error("{path:?}: {size} bytes of extended attributes, the limit is {limit}")]
     XattrsTooLarge { path: String, size: usize, limit: usize },
-    #[error("more than {limit} members")]
-    TooManyMembers { limit: u32 },
+    #[error("the names of the layer take more than {limit} bytes of memory")]
+    TooManyNames { limit: u64 },
     #[error("more than {limit} bytes")]
     TooLarge { limit: u64 },
 }

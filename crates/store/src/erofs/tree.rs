@@ -15,8 +15,11 @@ pub(super) const ROOT: DirectoryId = 0;
 
 /// Deepest nesting: what a path can express.
 const MAX_DEPTH: u16 = (limits::PATH / 2) as u16 + 1;
-/// Most names, so that memory is bounded.
-const MAX_MEMBERS: u32 = 10_000_000;
+/// Most memory for names, link targets and attributes of directories, as estimated: some ten million usual members.
+const MAX_MEMORY: u64 = 2 << 30;
+/// What a name costs beside its bytes, and a directory beside its name.
+const NAME_MEMORY: usize = 96;
+const DIRECTORY_MEMORY: usize = 512;
 /// Symbolic links on the way to one member, as the kernel counts them.
 const MAX_LINKS: u32 = 40;
 
@@ -50,7 +53,7 @@ pub(super) struct Tree {
     symlinks: HashMap<u64, Box<[u8]>>,
     /// Inodes that have had more than one name.
     pub linked: HashSet<u64>,
-    members: u32,
+    memory: u64,
     /// The last parent path and its directory; empty after anything was replaced.
     last: (Vec<u8>, DirectoryId),
 }
@@ -69,7 +72,7 @@ impl Tree {
             directories: vec![root],
             symlinks: HashMap::new(),
             linked: HashSet::new(),
-            members: 0,
+            memory: 0,
             last: (Vec::new(), ROOT),
         }
     }
@@ -150,6 +153,7 @@ impl Tree {
         if depth > MAX_DEPTH {
             return Err(LayerError::TooDeep { path: shown(path), limit: MAX_DEPTH });
         }
+        self.charge(DIRECTORY_MEMORY)?;
         let id = self.directories.len() as DirectoryId;
         self.directories.push(Directory {
             parent,
@@ -164,10 +168,7 @@ impl Tree {
     }
 
     fn insert(&mut self, parent: DirectoryId, name: &[u8], child: Child) -> Result<(), LayerError> {
-        self.members += 1;
-        if self.members > MAX_MEMBERS {
-            return Err(LayerError::TooManyMembers { limit: MAX_MEMBERS });
-        }
+        self.charge(NAME_MEMORY + name.len())?;
         if self.directory(parent).children.insert(name.into(), child).is_some() {
             self.last = (Vec::new(), ROOT);
         }
@@ -190,6 +191,7 @@ impl Tree {
                 }
             }
         };
+        self.charge(xattrs.iter().map(|(name, value)| NAME_MEMORY + name.len() + value.len()).sum())?;
         let directory = self.directory(id);
         directory.attributes = attributes;
         directory.xattrs = xattrs;
@@ -204,6 +206,7 @@ impl Tree {
 
     /// A symbolic link; its target counts when it is on the way to a later member.
     pub fn put_symlink(&mut self, path: &[u8], offset: u64, target: &[u8]) -> Result<(), LayerError> {
+        self.charge(NAME_MEMORY + target.len())?;
         self.put_inode(path, offset, FileType::Symlink)?;
         self.symlinks.insert(offset, target.into());
         Ok(())
@@ -227,14 +230,17 @@ impl Tree {
     /// Like [`Tree::parent`], but makes nothing.
     fn lookup_parent<'a>(&mut self, path: &'a [u8]) -> Option<(DirectoryId, &'a [u8])> {
         let before = self.directories.len();
-        let members = self.members;
         let found = self.parent(path).ok()?;
-        if self.directories.len() == before {
-            return Some(found);
+        // Where a directory had to be made, nothing was: the archive is refused, and the directory with it.
+        (self.directories.len() == before).then_some(found)
+    }
+
+    fn charge(&mut self, memory: usize) -> Result<(), LayerError> {
+        self.memory += memory as u64;
+        if self.memory > MAX_MEMORY {
+            return Err(LayerError::TooManyNames { limit: MAX_MEMORY });
         }
-        // The target's parent was missing: the archive is refused, the new directories with it.
-        self.members = members;
-        None
+        Ok(())
     }
 
     /// Hides `name` of the layers below. A member of this layer with that name stays; it hides them itself.

@@ -1,8 +1,9 @@
 //! Mounts a layer once; everybody shares the mount.
 
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::{MutexGuard, PoisonError};
 
 use oci::Digest;
@@ -26,7 +27,7 @@ impl Layers {
         if let Some(mount) = mounts.get(diff_id) {
             return duplicate(diff_id, mount);
         }
-        let mount = match self.from_keeper(diff_id) {
+        let mount = match self.ask_keeper(diff_id) {
             Some(mount) => mount,
             None => self.shared_mount(diff_id)?,
         };
@@ -69,7 +70,7 @@ impl Layers {
         self.0.mounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn from_keeper(&self, diff_id: &Digest) -> Option<OwnedFd> {
+    fn ask_keeper(&self, diff_id: &Digest) -> Option<OwnedFd> {
         match self.0.keeper.as_ref()?.get(&keeper_name(diff_id)) {
             Ok(mount) => mount,
             Err(error) => {
@@ -85,7 +86,7 @@ impl Layers {
         let Some(keeper) = &self.0.keeper else { return Ok(mount) };
         match keeper.hold(&keeper_name(diff_id), &mount) {
             Ok(()) => Ok(mount),
-            Err(keeper::Error::Taken { .. }) => Ok(self.from_keeper(diff_id).unwrap_or(mount)),
+            Err(keeper::Error::Taken { .. }) => Ok(self.ask_keeper(diff_id).unwrap_or(mount)),
             Err(error) => {
                 tracing::warn!(%diff_id, %error, "the keeper cannot hold a layer");
                 Ok(mount)
@@ -98,6 +99,12 @@ impl Layers {
             return Err(Error::NoLayer { diff_id: *diff_id });
         }
         let path = self.path(diff_id);
+        // The kernel takes a source of at most 255 bytes.
+        let short = match path.as_os_str().len() {
+            ..256 => None,
+            _ => Some(File::open(&path).map_err(Error::io("open", &path))?),
+        };
+        let path = short.as_ref().map_or(path, |file| PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd())));
         match from_file(&path) {
             // A file system that cannot serve as a backing file, or a kernel before 6.12.
             Err((_, Errno::NOTBLK)) => from_loop(&path),
@@ -134,7 +141,7 @@ fn from_file(source: &Path) -> Step<OwnedFd> {
 /// Mounts through a loop device, which goes away with the mount.
 fn from_loop(path: &Path) -> Step<OwnedFd> {
     let errno = |error: io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
-    let file = std::fs::File::open(path).map_err(|error| ("open the layer", errno(error)))?;
+    let file = File::open(path).map_err(|error| ("open the layer", errno(error)))?;
     let device =
         sys::loopdev::attach_read_only(file.as_fd()).map_err(|error| ("attach a loop device", errno(error)))?;
     from_file(device.path())

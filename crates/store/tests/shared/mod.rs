@@ -13,7 +13,11 @@ pub struct Place(pub PathBuf);
 
 impl Place {
     pub fn new(name: &str) -> Place {
-        let path = std::env::temp_dir().join(format!("hoist-store-{}-{name}", std::process::id()));
+        Place::below(&std::env::temp_dir(), name)
+    }
+
+    pub fn below(directory: &Path, name: &str) -> Place {
+        let path = directory.join(format!("hoist-store-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         Place(path)
     }
