@@ -36,6 +36,7 @@ mod tls;
 mod token;
 mod transport;
 mod url;
+mod words;
 
 pub use auth::AuthConfig;
 pub use config::RegistryConfig;

@@ -11,9 +11,10 @@ use serde::Deserialize;
 
 use crate::challenge::Challenge;
 use crate::endpoint::Endpoint;
-use crate::session::{Ask, Session, Words, read_error, without_query};
+use crate::session::{Ask, Session, without_query};
 use crate::transport::Method;
 use crate::url::{Scheme, Url, encode_query};
+use crate::words::{Words, read_error};
 use crate::{Error, Result};
 
 /// Largest answer of a token server, in bytes.

@@ -224,6 +224,24 @@ pub fn keep_only(kept: crate::signal::SignalFd) -> crate::signal::SignalFd {
     kept
 }
 
+/// Closes every descriptor but the standard streams and `kept`: what a forked child was not meant to inherit.
+///
+/// For a child that never returns to its parent's code: the owned descriptors that it has copies of dangle from here
+/// on and must be neither used nor dropped.
+pub fn close_except(kept: &[BorrowedFd<'_>]) {
+    let mut kept: Vec<u32> = kept.iter().map(|descriptor| descriptor.as_raw_fd() as u32).collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    for number in kept.into_iter().chain([u32::MAX]) {
+        if number > first {
+            // SAFETY: close_range(2) between descriptors that are kept. What it closes is never used again, which the
+            // documentation demands of the caller.
+            unsafe { libc::syscall(libc::SYS_close_range, first, number - 1, 0) };
+        }
+        first = first.max(number.saturating_add(1));
+    }
+}
+
 /// Makes `descriptor` also be number 0, 1 or 2, not close-on-exec.
 pub fn replace_stdio(descriptor: impl AsFd, number: i32) -> io::Result<()> {
     debug_assert!((0..=2).contains(&number));

@@ -21,7 +21,7 @@ pub(crate) fn nearest<'a>(typed: &str, known: impl Iterator<Item = &'a str>) -> 
     let mut found: Vec<(usize, &str)> = known
         .filter_map(|word| {
             let edits = distance(typed, word);
-            let near = edits <= 2 && edits < typed.chars().count().max(2);
+            let near = edits <= if typed.chars().count() < 4 { 1 } else { 2 };
             let begins = typed.len() >= 2 && word.starts_with(typed);
             (near || begins).then_some((edits, word))
         })

@@ -102,13 +102,18 @@ pub(crate) fn group(name: &str) -> Option<&'static Group> {
 pub(crate) fn of_group(name: &str) -> impl Iterator<Item = (&'static str, &'static str)> {
     COMMANDS.iter().filter_map(move |c| {
         let own = c.spellings.iter().find_map(|s| s.strip_prefix(name)?.strip_prefix(' '))?;
-        Some((own, c.about))
+        Some((own, first_sentence(c.about)))
     })
+}
+
+/// Lists show no more of a description.
+fn first_sentence(about: &'static str) -> &'static str {
+    about.split(". ").next().unwrap_or(about)
 }
 
 /// Commands that have a spelling of one word.
 pub(crate) fn top_level() -> impl Iterator<Item = (&'static str, &'static str)> {
-    COMMANDS.iter().filter_map(|c| c.spellings.iter().find(|s| !s.contains(' ')).map(|s| (*s, c.about)))
+    COMMANDS.iter().filter_map(|c| c.spellings.iter().find(|s| !s.contains(' ')).map(|s| (*s, first_sentence(c.about))))
 }
 
 /// The spelling that messages use: the first one of the same place (`container list` is told as `container ls`).

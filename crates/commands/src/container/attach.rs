@@ -45,7 +45,7 @@ fn run(context: &Context, parsed: &Parsed) -> Outcome {
     let tty = container.config.tty;
     let stdin = !parsed.bool("no-stdin");
     tty::check(stdin, tty)?;
-    let keys = run::detach_keys(context, parsed)?;
+    let keys = run::detach_keys(context, parsed);
     let streams = Streams { stdin: stdin && container.config.open_stdin, stdout: true, stderr: true, tty };
     let signals = Signals::take(parsed.bool("sig-proxy") && !tty, tty)?;
     let session = run::attach(context, name, streams, &keys)?;

@@ -50,32 +50,12 @@ pub(crate) fn prepare(context: &Context, parsed: &Parsed, detach: bool) -> Outco
             "invalid pull option: '{pull}': must be one of \"always\", \"missing\" or \"never\""
         )));
     }
-    let mut body = body::build(parsed, detach).map_err(fail)?;
-    if let Some(env) = body.json.get_mut("Env") {
-        let host = context.client()?.host().to_string();
-        add_proxies(env, context.config().proxy_env(&host));
-    }
+    let proxies = context.config().proxy_env(&context.client()?.host().to_string());
+    let body = body::build(parsed, detach, proxies).map_err(fail)?;
     if parsed.bool("use-api-socket") {
         return Err(Failure::new(format!("{}: '--use-api-socket' is not supported yet", context.program)));
     }
     Ok(body)
-}
-
-/// Puts configured proxy variables in front, unless the user gave the same name; equal names keep the last value.
-fn add_proxies(env: &mut serde_json::Value, proxies: Vec<(String, String)>) {
-    let given: Vec<String> = serde_json::from_value(env.clone()).unwrap_or_default();
-    let mut out: Vec<String> = Vec::new();
-    let all = proxies.into_iter().map(|(k, v)| format!("{k}={v}")).chain(given);
-    for pair in all {
-        let name = |p: &str| p.split('=').next().unwrap_or_default().to_owned();
-        match out.iter_mut().find(|known| name(known) == name(&pair)) {
-            Some(known) => *known = pair,
-            None => out.push(pair),
-        }
-    }
-    if !out.is_empty() {
-        *env = json!(out);
-    }
 }
 
 #[derive(Debug, Deserialize)]

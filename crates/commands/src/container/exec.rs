@@ -54,7 +54,7 @@ fn run(context: &Context, parsed: &Parsed) -> Outcome {
     let tty = parsed.bool("tty");
     let env = kvfile::read_all(&parsed.list("env-file"), parsed.owned_list("env"), Some(kvfile::from_environment))
         .map_err(Failure::new)?;
-    let keys = detach_keys(context, parsed)?;
+    let keys = detach_keys(context, parsed);
     let streams = Streams { stdin: !detach && parsed.bool("interactive"), stdout: !detach, stderr: !detach, tty };
     let client = context.client()?;
     if !detach && streams.stdin && tty && !tty::stdin_is_terminal() {

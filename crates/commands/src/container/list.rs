@@ -323,7 +323,7 @@ mod tests {
             ),
             (
                 vec![port("", 0, 80, "tcp"), port("", 0, 443, "tcp"), port("", 0, 444, "tcp"), port("", 0, 53, "udp")],
-                "80/tcp, 443-444/tcp, 53/udp",
+                "80/tcp, 53/udp, 443-444/tcp",
             ),
         ] {
             assert_eq!(ports(list), expect);

@@ -19,7 +19,7 @@ use crate::failure::{Failure, Outcome};
 use crate::options::table;
 use crate::terminal::session::{End, Session, Streams};
 use crate::terminal::signals::{self, Take};
-use crate::terminal::{keys, tty};
+use crate::terminal::tty;
 
 /// Table of `run`.
 pub(crate) const COMMAND: Command = Command {
@@ -44,13 +44,9 @@ fn exit_code(why: &str) -> i32 {
     }
 }
 
-/// The keys that detach: the flag's, else the configured ones.
-pub(crate) fn detach_keys(context: &Context, parsed: &Parsed) -> Outcome<String> {
-    let flag = parsed.str("detach-keys");
-    if !flag.is_empty() && keys::parse(flag).is_none() {
-        return Err(Failure::new(format!("invalid detach keys ({flag}): Unknown character: '{flag}'")));
-    }
-    Ok(if flag.is_empty() { context.config().detach_keys.clone() } else { flag.to_owned() })
+/// The keys that detach: the flag's, else the configured ones. The daemon judges them.
+pub(crate) fn detach_keys(context: &Context, parsed: &Parsed) -> String {
+    parsed.text("detach-keys").unwrap_or(&context.config().detach_keys).to_owned()
 }
 
 fn run(context: &Context, parsed: &Parsed) -> Outcome {
@@ -68,7 +64,7 @@ fn run(context: &Context, parsed: &Parsed) -> Outcome {
     if !detach {
         tty::check(streams.stdin, streams.tty)?;
     }
-    let keys = detach_keys(context, parsed)?;
+    let keys = detach_keys(context, parsed);
     let status = |failure: Failure| {
         if failure.text.is_empty() {
             return failure;

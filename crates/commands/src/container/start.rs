@@ -2,7 +2,7 @@
 
 use super::run::{Foreground, detach_keys, start};
 use super::state;
-use crate::cli::{Args, Command, Kind, Parsed, flag};
+use crate::cli::{Args, Command, Kind, Parsed, flag, hidden};
 use crate::context::Context;
 use crate::each;
 use crate::failure::{Failure, Outcome};
@@ -15,8 +15,8 @@ pub(crate) const COMMAND: Command = Command {
     about: "Start one or more stopped containers",
     flags: &[
         flag("attach", 'a', Kind::Bool(false), "Attach STDOUT/STDERR and forward signals"),
-        flag("checkpoint", '\0', Kind::Str(""), "Restore from this checkpoint"),
-        flag("checkpoint-dir", '\0', Kind::Str(""), "Use a custom checkpoint storage directory"),
+        hidden("checkpoint", Kind::Str("")),
+        hidden("checkpoint-dir", Kind::Str("")),
         flag("detach-keys", '\0', Kind::Str(""), "Override the key sequence for detaching a container"),
         flag("interactive", 'i', Kind::Bool(false), "Attach container's STDIN"),
     ],
@@ -57,7 +57,7 @@ fn foreground(context: &Context, parsed: &Parsed) -> Outcome {
     let tty = container.config.tty;
     let foreground = Foreground {
         id: &container.id,
-        keys: detach_keys(context, parsed)?,
+        keys: detach_keys(context, parsed),
         streams: Streams {
             stdin: parsed.bool("interactive") && container.config.open_stdin,
             stdout: true,

@@ -24,8 +24,8 @@ fn parse_all(values: Vec<&str>, parse: impl Fn(&str) -> Result<Value, String>) -
     values.into_iter().map(parse).collect()
 }
 
-/// Builds the body; `env` are pairs that go in front of the user's (proxy settings).
-pub(crate) fn build(p: &Parsed, detach: bool) -> Result<CreateBody, String> {
+/// Builds the body; `proxies` are variables that the user has not to name, but may override.
+pub(crate) fn build(p: &Parsed, detach: bool, proxies: Vec<(String, String)>) -> Result<CreateBody, String> {
     let (image, command) = p.args.split_first().map_or(("", &[][..]), |(i, c)| (i.as_str(), c));
     let attach = p.list("attach");
     let mut attach_stdin = attach.contains(&"stdin") || p.bool("interactive");
@@ -52,9 +52,8 @@ pub(crate) fn build(p: &Parsed, detach: bool) -> Result<CreateBody, String> {
     };
     let (exposed, bindings) = published(p)?;
     let (devices, mut requests) = devices(p)?;
-    let env = kvfile::read_all(&p.list("env-file"), p.owned_list("env"), Some(kvfile::from_environment))
-        .map_err(file_error)?;
-    let labels = kvfile::read_all(&p.list("label-file"), p.owned_list("label"), None).map_err(file_error)?;
+    let env = kvfile::read_all(&p.list("env-file"), variables(p, proxies), Some(kvfile::from_environment))?;
+    let labels = kvfile::read_all(&p.list("label-file"), p.owned_list("label"), None)?;
     modes(p)?;
     let restart = restart(p.str("restart"))?;
     if p.str("log-driver") == "none" && p.changed("log-opt") {
@@ -189,12 +188,10 @@ pub(crate) fn build(p: &Parsed, detach: bool) -> Result<CreateBody, String> {
     optional(&mut host, "Mounts", Some(json!(mounts)).filter(|_| !mounts.is_empty()));
     optional(&mut host, "Runtime", p.text("runtime").map(Value::from));
     optional(&mut host, "Init", Some(json!(p.bool("init"))).filter(|_| p.changed("init")));
-    optional(&mut host, "KernelMemory", Some(json!(p.int("kernel-memory"))).filter(|v| v != 0));
     optional(&mut config, "ExposedPorts", some_map(exposed));
     optional(&mut config, "Healthcheck", health);
     optional(&mut config, "StopSignal", p.text("stop-signal").map(Value::from));
     optional(&mut config, "StopTimeout", Some(json!(p.int("stop-timeout"))).filter(|_| p.changed("stop-timeout")));
-    optional(&mut config, "MacAddress", Some(json!(mac)).filter(|_| !mac.is_empty()));
     optional(&mut config, "HostConfig", Some(host));
     Ok(CreateBody { json: config, attach_stdin, attach_stdout, attach_stderr, tty: p.bool("tty") })
 }
@@ -206,21 +203,25 @@ fn merge(mut base: Value, more: Value) -> Value {
     base
 }
 
-fn file_error(why: String) -> String {
-    why
+/// `-e` values behind the proxy settings; of equal names the last value counts.
+fn variables(p: &Parsed, proxies: Vec<(String, String)>) -> Vec<String> {
+    let name = |pair: &str| pair.split('=').next().unwrap_or_default().to_owned();
+    let mut out: Vec<String> = Vec::new();
+    for pair in proxies.into_iter().map(|(k, v)| format!("{k}={v}")).chain(p.owned_list("env")) {
+        match out.iter_mut().find(|known| name(known) == name(&pair)) {
+            Some(known) => *known = pair,
+            None => out.push(pair),
+        }
+    }
+    out
 }
 
-/// Docker's client sends capabilities in one spelling: upper case with `CAP_`, sorted, `ALL` alone.
+/// Docker's client sends capabilities in one spelling: upper case with `CAP_`, sorted.
 fn capabilities(values: Vec<&str>) -> Value {
     let mut names: Vec<String> = Vec::new();
     for value in values {
         let mut name = value.trim().to_uppercase();
-        if name == "ALL" || name == "RESET" {
-            names.clear();
-            names.push(name);
-            return json!(names);
-        }
-        if !name.starts_with("CAP_") {
+        if name != "ALL" && name != "RESET" && !name.starts_with("CAP_") {
             name.insert_str(0, "CAP_");
         }
         if !names.contains(&name) {

@@ -15,7 +15,7 @@ pub(crate) fn parse(options: &[&str]) -> Result<(Vec<String>, bool), String> {
         };
         let (key, value) = pair.unwrap_or((option, ""));
         if value.is_empty() && key != "no-new-privileges" {
-            return Err(format!("invalid --security-opt: {}", quote(option)));
+            return Err(format!("Invalid --security-opt: {}", quote(option)));
         }
         if *option == "systempaths=unconfined" {
             open_paths = true;
@@ -63,7 +63,7 @@ mod tests {
             parse(&["no-new-privileges", "label=disable", "apparmor:x", "systempaths=unconfined"]).expect("valid"),
             (vec!["no-new-privileges".to_owned(), "label=disable".to_owned(), "apparmor:x".to_owned()], true)
         );
-        assert_eq!(parse(&["nonsense"]).expect_err("bad"), "invalid --security-opt: \"nonsense\"");
+        assert_eq!(parse(&["nonsense"]).expect_err("bad"), "Invalid --security-opt: \"nonsense\"");
         assert!(
             parse(&["seccomp=/nonexistent"])
                 .expect_err("missing")

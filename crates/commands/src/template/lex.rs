@@ -50,7 +50,7 @@ pub(crate) fn lex(source: &str) -> Result<Vec<Piece>, String> {
         let open = at + found;
         let line = 1 + source[..open].matches('\n').count();
         let mut inside = open + 2;
-        let after = source[inside..].as_bytes();
+        let after = &source.as_bytes()[inside..];
         let trim_before = after.first() == Some(&b'-') && after.get(1).is_some_and(|b| b.is_ascii_whitespace());
         if trim_before {
             inside += 1;

@@ -106,7 +106,7 @@ struct Parser {
 
 /// Why a list of nodes ended.
 #[derive(PartialEq)]
-enum End {
+enum Stop {
     Eof,
     End,
     /// `else`, with the tokens behind it (`if …`, `with …`).
@@ -120,9 +120,9 @@ pub(crate) fn parse(source: &str) -> Result<Tree, String> {
         Parser { pieces, line: 1, variables: vec!["$".to_owned()], defined: HashMap::new(), loops: 0, depth: 0 };
     let (nodes, end) = parser.list()?;
     match end {
-        End::Eof => Ok(Tree { source: source.to_owned(), nodes, defined: parser.defined }),
-        End::End => Err(parser.error("unexpected {{end}}")),
-        End::Else(_) => Err(parser.error("unexpected {{else}}")),
+        Stop::Eof => Ok(Tree { source: source.to_owned(), nodes, defined: parser.defined }),
+        Stop::End => Err(parser.error("unexpected {{end}}")),
+        Stop::Else(_) => Err(parser.error("unexpected {{else}}")),
     }
 }
 
@@ -131,7 +131,7 @@ impl Parser {
         format!("template: :{}: {why}", self.line)
     }
 
-    fn list(&mut self) -> Result<(Vec<Node>, End), String> {
+    fn list(&mut self) -> Result<(Vec<Node>, Stop), String> {
         self.depth += 1;
         if self.depth > 100 {
             return Err(self.error("template is nested too deeply"));
@@ -167,11 +167,11 @@ impl Parser {
                 "end" => {
                     clause(tokens.is_empty(), "operand")?;
                     self.depth -= 1;
-                    return Ok((nodes, End::End));
+                    return Ok((nodes, Stop::End));
                 }
                 "else" => {
                     self.depth -= 1;
-                    return Ok((nodes, End::Else(tokens)));
+                    return Ok((nodes, Stop::Else(tokens)));
                 }
                 "break" | "continue" => {
                     if self.loops == 0 {
@@ -191,7 +191,7 @@ impl Parser {
                     let saved = std::mem::replace(&mut self.variables, vec!["$".to_owned()]);
                     let (body, end) = self.list()?;
                     self.variables = saved;
-                    if end != End::End {
+                    if end != Stop::End {
                         return Err(self.error("unexpected EOF"));
                     }
                     self.defined.insert(name, body);
@@ -200,7 +200,7 @@ impl Parser {
                     let (name, rest) = self.name(&tokens, "block clause")?;
                     let pipe = self.pipe(&rest, "block clause", false)?;
                     let (body, end) = self.list()?;
-                    if end != End::End {
+                    if end != Stop::End {
                         return Err(self.error("unexpected EOF"));
                     }
                     self.defined.entry(name.clone()).or_insert(body);
@@ -209,7 +209,7 @@ impl Parser {
             }
         }
         self.depth -= 1;
-        Ok((nodes, End::Eof))
+        Ok((nodes, Stop::Eof))
     }
 
     fn name(&self, tokens: &[(Token, usize)], context: &str) -> Result<(String, Vec<(Token, usize)>), String> {
@@ -226,13 +226,13 @@ impl Parser {
         let (body, end) = self.list()?;
         self.loops -= usize::from(keyword == "range");
         let otherwise = match end {
-            End::End => Vec::new(),
-            End::Eof => return Err(self.error("unexpected EOF")),
-            End::Else(rest) => match rest.first() {
+            Stop::End => Vec::new(),
+            Stop::Eof => return Err(self.error("unexpected EOF")),
+            Stop::Else(rest) => match rest.first() {
                 None => match self.list()? {
-                    (nodes, End::End) => nodes,
-                    (_, End::Eof) => return Err(self.error("unexpected EOF")),
-                    (_, End::Else(_)) => return Err(self.error("expected end; found {{else}}")),
+                    (nodes, Stop::End) => nodes,
+                    (_, Stop::Eof) => return Err(self.error("unexpected EOF")),
+                    (_, Stop::Else(_)) => return Err(self.error("expected end; found {{else}}")),
                 },
                 Some((Token::Word(word), _)) if word == keyword && keyword != "range" => {
                     vec![self.control(keyword, &trim(rest[1..].to_vec()))?]

@@ -16,7 +16,8 @@ fn missing(error: &io::Error) -> bool {
 
 /// Hides paths: directories below one empty read-only tmpfs, files behind the null device.
 pub fn mask(root: &Root<'_>, paths: &[String], null: Option<&OwnedFd>) -> Result<(), Error> {
-    let mut empty = None;
+    // Cloned from where it is attached: kernels before 6.15 do not clone a mount that is nowhere.
+    let mut empty: Option<OwnedFd> = None;
     for path in paths {
         let failed = |source| Error::Path { path: format!("mask {path}"), source };
         let target = match root.open(path, OFlags::PATH) {
@@ -35,9 +36,9 @@ pub fn mask(root: &Root<'_>, paths: &[String], null: Option<&OwnedFd>) -> Result
                     tmpfs.string("nr_inodes", "1").map_err(failed)?;
                     let attributes = attribute::RDONLY | attribute::NOSUID | attribute::NODEV | attribute::NOEXEC;
                     let made = tmpfs.mount(attributes).map_err(failed)?;
-                    let clone = sys::mount::clone_descriptor(&made, false).map_err(failed)?;
+                    sys::mount::attach(&made, &target).map_err(failed)?;
                     empty = Some(made);
-                    clone
+                    continue;
                 }
             }
         } else {

@@ -26,6 +26,8 @@ pub fn split(proof: SingleThreaded) -> Result<(), Error> {
 
 fn reap(command: i32, signals: SignalFd) -> ! {
     let _ = rustix::thread::set_name(c"hoist-init");
+    // The command dies with this process, this process with the shim.
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     let signals = sys::process::keep_only(signals);
     for number in 0..=2 {
         if let Ok(null) = std::fs::File::open("/dev/null") {

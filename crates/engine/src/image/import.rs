@@ -1,0 +1,58 @@
+//! `POST /images/create?fromSrc=-`: a root file system's tar becomes an image of one layer.
+
+use std::io::Read;
+
+use api::image::Progress;
+use oci::ImageConfig;
+
+use super::{change, names_changed, publish, target};
+use crate::{Engine, Error, Kind, Result, time};
+
+/// What becomes of the tar.
+#[derive(Clone, Debug, Default)]
+pub struct ImportRequest {
+    /// Name of the image; empty for none.
+    pub repository: String,
+    pub tag: String,
+    pub message: String,
+    /// Dockerfile instructions.
+    pub changes: Vec<String>,
+    pub platform: Option<String>,
+}
+
+/// Imports a tar. The last message is the image's id.
+pub fn import(engine: &Engine, request: ImportRequest, tar: &mut dyn Read, emit: &mut dyn FnMut(Progress)) -> Result<()> {
+    let reference =
+        if request.repository.is_empty() { None } else { Some(target(&request.repository, &request.tag)?) };
+    let mut config = ImageConfig {
+        created: Some(time::rfc3339(logs::time::now_ns())),
+        comment: if request.message.is_empty() { "Imported from -".to_owned() } else { request.message },
+        ..ImageConfig::default()
+    };
+    if let Some(text) = request.platform.as_deref().filter(|text| !text.is_empty()) {
+        let platform = oci::Platform::parse(text).map_err(|error| Error::invalid(error.to_string()))?;
+        (config.os, config.architecture, config.variant) = (platform.os, platform.architecture, platform.variant);
+    }
+    for instruction in request.changes.iter().flat_map(|change| change.lines()).filter(|line| !line.trim().is_empty()) {
+        change::apply(&mut config.config, instruction)?;
+    }
+    let image = engine.store.import(tar, config).map_err(translate)?;
+    if let Some(reference) = &reference {
+        engine.store.images().tag(reference, &image.id).map_err(|error| Error::system("tag the image", error))?;
+    }
+    names_changed(engine);
+    let id = image.id.to_string();
+    let name = reference.map_or_else(|| id.clone(), |reference| reference.familiar());
+    publish(engine, "import", &id, &name, Some(&image));
+    emit(Progress::status(id));
+    Ok(())
+}
+
+/// A broken archive is the client's fault.
+pub(super) fn translate(error: store::Error) -> Error {
+    let kind = match &error {
+        store::Error::Archive { .. } | store::Error::Source(_) | store::Error::Layer { .. } => Kind::InvalidParameter,
+        _ => Kind::System,
+    };
+    Error::system("read the archive", error).with_kind(kind)
+}

@@ -1,0 +1,140 @@
+//! `POST /images/create?fromImage=`: from a registry into the store.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+
+use api::image::{Progress, RegistryAuth};
+use distribution::{AuthConfig, Registry, RegistryConfig};
+use oci::{Platform, Reference};
+
+use super::{find, names_changed, publish};
+use crate::{Config, Engine, Error, Kind, Result};
+
+/// What to pull.
+#[derive(Clone, Debug, Default)]
+pub struct PullRequest {
+    /// Name, with or without tag or digest.
+    pub image: String,
+    /// Tag or digest; it counts more than the one in `image`.
+    pub tag: Option<String>,
+    /// `linux/arm64`; `None`: this machine's.
+    pub platform: Option<String>,
+    pub auth: Option<RegistryAuth>,
+}
+
+/// Ends a pull from another thread; clones are the same flag.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// The pull ends soon, and leaves nothing.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+/// The registry client of a daemon.
+pub(crate) fn registry(config: &Config) -> Result<Registry> {
+    let options = RegistryConfig {
+        mirrors: config.registry_mirrors.clone(),
+        insecure: config.insecure_registries.clone(),
+        max_concurrent_downloads: config.max_concurrent_downloads.max(1),
+        ..RegistryConfig::default()
+    };
+    Registry::new(options).map_err(|error| Error::system("configure the registry client", error))
+}
+
+/// Pulls an image and tells how it goes.
+pub fn pull(engine: &Engine, request: PullRequest, cancel: &Cancel, emit: &mut dyn FnMut(Progress)) -> Result<()> {
+    let reference = reference(&request)?;
+    if reference.tag.is_none() && reference.digest.is_none() && request.tag.as_deref() == Some("") {
+        return Err(Error::not_implemented("pulling all tags of a repository"));
+    }
+    let platform = match request.platform.as_deref().filter(|text| !text.is_empty()) {
+        Some(text) => Platform::parse(text).map_err(|error| Error::invalid(error.to_string()))?,
+        None => Platform::host(),
+    };
+    let auth = request.auth.map(credentials);
+    let (sender, events) = mpsc::channel();
+    // `emit` belongs to this thread; the pull tells from several.
+    let pulled = std::thread::scope(|scope| {
+        let reference = &reference;
+        let pulling = scope.spawn(move || {
+            let tell = |progress: distribution::Progress| {
+                // Nobody listens only when this function has panicked.
+                let _ = sender.send(progress);
+            };
+            distribution::pull(&engine.registry, &engine.store, reference, &platform, auth, &tell, &cancel.0)
+        });
+        for progress in events {
+            emit(message(progress));
+        }
+        pulling.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    });
+    let pulled = pulled.map_err(translate)?;
+    names_changed(engine);
+    let image = find(engine, &pulled.id.to_string()).ok();
+    let name = reference.with_default_tag();
+    publish(engine, "pull", &name.familiar(), &name.familiar_name(), image.as_ref());
+    Ok(())
+}
+
+fn reference(request: &PullRequest) -> Result<Reference> {
+    let invalid = |error: oci::ReferenceError| Error::invalid(error.to_string());
+    let name = Reference::parse(&request.image).map_err(invalid)?;
+    let Some(tag) = request.tag.as_deref().filter(|tag| !tag.is_empty()) else { return Ok(name) };
+    let separator = if tag.contains(':') { '@' } else { ':' };
+    Reference::parse(&format!("{}{separator}{tag}", name.name())).map_err(invalid)
+}
+
+fn credentials(auth: RegistryAuth) -> AuthConfig {
+    AuthConfig {
+        username: auth.username,
+        password: auth.password,
+        auth: auth.auth,
+        serveraddress: auth.server_address,
+        identitytoken: auth.identity_token,
+        registrytoken: auth.registry_token,
+    }
+}
+
+/// In the words of the API.
+fn message(progress: distribution::Progress) -> Progress {
+    let status = progress.status.into_owned();
+    match (progress.id, progress.current, progress.total) {
+        (Some(id), Some(current), total) => Progress::bytes(id, status, current, total.unwrap_or(0)),
+        (Some(id), None, _) if status.starts_with("Pulling from") => Progress { id, ..Progress::status(status) },
+        (Some(id), None, _) => Progress::layer(id, status),
+        (None, ..) => Progress::status(status),
+    }
+}
+
+fn translate(error: distribution::Error) -> Error {
+    use distribution::Error as E;
+    let kind = match &error {
+        E::NotFound { .. } | E::RepositoryNotFound { .. } | E::Denied { .. } | E::NoMatchingManifest { .. } => Kind::NotFound,
+        E::Unauthorized { .. } => Kind::Unauthorized,
+        E::OperatingSystem { .. } | E::Schema1 { .. } => Kind::InvalidParameter,
+        _ => Kind::System,
+    };
+    let chain = Error::system("", error).full_text();
+    Error::new(kind, chain.strip_prefix(": ").unwrap_or(&chain))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_of_requests() {
+        let check = |image: &str, tag: Option<&str>, expected: &str| {
+            let request = PullRequest { image: image.into(), tag: tag.map(str::to_owned), ..PullRequest::default() };
+            assert_eq!(reference(&request).map(|r| r.familiar()).unwrap(), expected);
+        };
+        check("docker.io/library/alpine", Some("latest"), "alpine:latest");
+        check("alpine:3", None, "alpine:3");
+        check("alpine:3", Some("4"), "alpine:4");
+        let digest = format!("sha256:{}", "a".repeat(64));
+        check("x/y", Some(&digest), &format!("x/y@{digest}"));
+    }
+}
