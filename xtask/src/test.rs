@@ -130,6 +130,13 @@ pub fn run(words: &[&str]) -> Result<ExitCode> {
         Ok(()) => println!("    all there"),
         Err(error) => println!("    {error:#}"),
     }
+    if root && tools.is_ok() {
+        println!("==> Test images");
+        match testkit::images::prepare() {
+            Ok(()) => println!("    all there"),
+            Err(error) => println!("    {error:#}"),
+        }
+    }
     let mut parts = Vec::new();
     parts.push(part("Formatting", steps::cargo(&["fmt", "--all", "--check"]))?);
     let mut clippy = steps::cargo(&["clippy", "--quiet", "--workspace", "--all-targets"]);

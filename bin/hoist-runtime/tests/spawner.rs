@@ -1,221 +1,14 @@
 //! The spawner and its shims, driven over their sockets as hoistd drives them. Needs root and busybox.
 
+mod host;
+
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::os::fd::{AsFd, OwnedFd};
 
-use oci::runtime::{Capabilities, Linux, Mount, Namespace, Process, Root, Spec};
-use shim_api::{AttachStreams, Exec, Exit, FromShim, Launch, Log, ProcessRef, Role, Seccomp, State, ToShim, ToSpawner};
-
-/// A running spawner and a directory for bundles.
-struct Host {
-    spawner: Child,
-    socket: OwnedFd,
-    base: PathBuf,
-    parent: String,
-}
-
-impl Host {
-    /// `None`, with the reason printed, where containers cannot be made.
-    fn new(name: &str) -> Option<Host> {
-        if !rustix::process::geteuid().is_root() {
-            eprintln!("skipped: needs root");
-            return None;
-        }
-        if !Path::new("/bin/busybox").exists() {
-            eprintln!("skipped: needs /bin/busybox (package busybox-static)");
-            return None;
-        }
-        let base = std::env::temp_dir().join(format!("hoist-spawner-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(base.join("root/bin")).unwrap();
-        std::fs::create_dir_all(base.join("root/etc")).unwrap();
-        std::fs::copy("/bin/busybox", base.join("root/bin/busybox")).unwrap();
-        for applet in ["sh", "echo", "cat", "true", "sleep", "id", "ls", "grep", "pwd", "kill", "stty", "head"] {
-            std::os::unix::fs::symlink("busybox", base.join("root/bin").join(applet)).unwrap();
-        }
-        std::fs::write(base.join("root/etc/passwd"), "root:x:0:0::/root:/bin/sh\nwww:x:33:33::/var/www:/bin/sh\n")
-            .unwrap();
-        std::fs::write(base.join("root/etc/group"), "root:x:0:\nwww:x:33:\n").unwrap();
-        let (ours, theirs) = sys::socket::seqpacket_pair().unwrap();
-        let program = sys::memfd::sealed_copy(Path::new(env!("CARGO_BIN_EXE_hoist-runtime"))).unwrap();
-        let spawner = sys::process::start_sealed(&program, &["hoist-runtime", "spawner"], theirs).unwrap();
-        let parent = format!("/hoist-test-{name}-{}", std::process::id());
-        let hello = ToSpawner::Hello { version: shim_api::VERSION, cgroup_parent: parent.clone(), parked: 2 };
-        sys::socket::send(&ours, &serde_json::to_vec(&hello).unwrap(), &[]).unwrap();
-        let mut buffer = [0; 256];
-        assert!(sys::socket::receive(&ours, &mut buffer).unwrap().0 > 0, "the spawner answers");
-        Some(Host { spawner, socket: ours, base, parent })
-    }
-
-    fn spec(&self, args: &[&str]) -> Spec {
-        let mount = |destination: &str, kind: &str, options: &[&str]| Mount {
-            destination: destination.to_owned(),
-            kind: kind.to_owned(),
-            source: kind.to_owned(),
-            options: options.iter().map(|option| (*option).to_owned()).collect(),
-            ..Mount::default()
-        };
-        let namespace = |kind: &str| Namespace { kind: kind.to_owned(), path: String::new() };
-        let caps = vec!["CAP_CHOWN".to_owned(), "CAP_KILL".to_owned()];
-        Spec {
-            oci_version: oci::runtime::VERSION.to_owned(),
-            root: Some(Root { path: self.base.join("root").to_string_lossy().into_owned(), readonly: false }),
-            hostname: "inside".to_owned(),
-            process: Some(Process {
-                args: args.iter().map(|arg| (*arg).to_owned()).collect(),
-                env: vec!["PATH=/bin".to_owned()],
-                cwd: "/".to_owned(),
-                capabilities: Some(Capabilities {
-                    bounding: caps.clone(),
-                    effective: caps.clone(),
-                    permitted: caps,
-                    ..Capabilities::default()
-                }),
-                ..Process::default()
-            }),
-            mounts: vec![
-                mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
-                mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-                mount(
-                    "/dev/pts",
-                    "devpts",
-                    &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
-                ),
-                mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
-                mount("/sys/fs/cgroup", "cgroup", &["ro", "nosuid", "noexec", "nodev"]),
-                mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777", "size=67108864"]),
-            ],
-            linux: Linux {
-                namespaces: ["pid", "network", "mount", "ipc", "uts", "cgroup"].map(namespace).to_vec(),
-                masked_paths: vec!["/proc/kcore".to_owned(), "/proc/acpi".to_owned(), "/sys/firmware".to_owned()],
-                readonly_paths: vec!["/proc/sys".to_owned(), "/proc/bus".to_owned()],
-                ..Linux::default()
-            },
-            ..Spec::default()
-        }
-    }
-
-    fn create(&self, id: &str, mut launch: Launch) -> Container {
-        let directory = self.base.join(id);
-        std::fs::create_dir_all(&directory).unwrap();
-        let exec_dir = OwnedFd::from(File::open(&directory).unwrap());
-        let log_dir = exec_dir.try_clone().unwrap();
-        launch.version = shim_api::VERSION;
-        launch.id = id.to_owned();
-        launch.cgroup = id.to_owned();
-        launch.descriptors = vec![Role::ExecDir, Role::LogDir];
-        launch.log = Some(Log::JsonFile { max_size: 1 << 20, max_files: 2 });
-        let document = sys::memfd::with_bytes("launch", &serde_json::to_vec(&launch).unwrap()).unwrap();
-        let (control, theirs) = sys::socket::seqpacket_pair().unwrap();
-        let descriptors = [theirs.as_fd(), document.as_fd(), exec_dir.as_fd(), log_dir.as_fd()];
-        sys::socket::send(&self.socket, &serde_json::to_vec(&ToSpawner::Create).unwrap(), &descriptors).unwrap();
-        Container { control, directory }
-    }
-
-    fn run(&self, id: &str, args: &[&str]) -> (Container, Launch) {
-        let launch = Launch { spec: self.spec(args), ..Launch::default() };
-        (self.create(id, launch.clone()), launch)
-    }
-
-    fn cgroups(&self) -> Vec<String> {
-        let mut found = Vec::new();
-        for hierarchy in std::fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
-            if let Ok(children) = std::fs::read_dir(hierarchy.path().join(&self.parent[1..])) {
-                found.extend(
-                    children
-                        .flatten()
-                        .filter(|c| c.path().is_dir())
-                        .map(|c| c.file_name().to_string_lossy().into_owned()),
-                );
-            }
-        }
-        found
-    }
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        // The end of the socket ends the spawner and its parked shims.
-        let (gone, _) = sys::socket::seqpacket_pair().unwrap();
-        self.socket = gone;
-        let _ = self.spawner.wait();
-        // Shims end after they have told of their container's end.
-        for _ in 0..2000 {
-            for hierarchy in std::fs::read_dir("/sys/fs/cgroup")
-                .unwrap()
-                .flatten()
-                .map(|h| h.path())
-                .chain([PathBuf::from("/sys/fs/cgroup")])
-            {
-                let _ = std::fs::remove_dir(hierarchy.join(&self.parent[1..]).join("shims"));
-                let _ = std::fs::remove_dir(hierarchy.join(&self.parent[1..]));
-            }
-            if self.cgroups().is_empty() {
-                break;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
-        std::fs::remove_dir_all(&self.base).unwrap();
-        if !std::thread::panicking() {
-            assert_eq!(self.cgroups(), Vec::<String>::new(), "no cgroup is left");
-        }
-    }
-}
-
-struct Container {
-    control: OwnedFd,
-    directory: PathBuf,
-}
-
-impl Container {
-    fn tell(&self, message: &ToShim, descriptors: &[BorrowedFd<'_>]) {
-        sys::socket::send(&self.control, &serde_json::to_vec(message).unwrap(), descriptors).unwrap();
-    }
-
-    fn hear(&self) -> Option<FromShim> {
-        let mut buffer = vec![0; shim_api::MAX_MESSAGE];
-        let length = sys::socket::receive(&self.control, &mut buffer).unwrap().0;
-        (length > 0).then(|| serde_json::from_slice(&buffer[..length]).unwrap())
-    }
-
-    fn attach(&self, process: ProcessRef, stdin: bool) -> File {
-        let (ours, theirs) = sys::socket::stream_pair().unwrap();
-        self.tell(&ToShim::Attach { process, stdin, stdout: true, stderr: true }, &[theirs.as_fd()]);
-        File::from(ours)
-    }
-
-    fn started(&self) -> State {
-        match self.hear() {
-            Some(FromShim::Started { state }) => state,
-            other => panic!("expected Started, got {other:?}"),
-        }
-    }
-
-    fn exited(&self) -> Exit {
-        match self.hear() {
-            Some(FromShim::Exited { exit }) => exit,
-            other => panic!("expected Exited, got {other:?}"),
-        }
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.directory.join("json.log")).unwrap_or_default()
-    }
-}
-
-/// Payloads of Docker's frames.
-fn unframe(mut bytes: &[u8]) -> Vec<(u8, String)> {
-    let mut frames: Vec<(u8, String)> = Vec::new();
-    while let [stream, 0, 0, 0, a, b, c, d, rest @ ..] = bytes {
-        let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
-        frames.push((*stream, String::from_utf8_lossy(&rest[..length]).into_owned()));
-        bytes = &rest[length..];
-    }
-    assert!(bytes.is_empty());
-    frames
-}
+use host::{Host, unframe};
+use oci::runtime::Root;
+use shim_api::{AttachStreams, Exec, Exit, FromShim, Launch, ProcessRef, Role, Seccomp, ToShim};
 
 #[test]
 fn a_container_runs_logs_and_ends() {
@@ -355,6 +148,38 @@ fn exec_signal_and_a_daemon_that_comes_back() {
     container.tell(&ToShim::Signal { request: 1, process: ProcessRef::Init, signal: 15, all: false }, &[]);
     assert!(matches!(container.hear(), Some(FromShim::Done { request: 1, errno: 0 })));
     assert_eq!(container.exited().code, 5);
+}
+
+#[test]
+fn layers_are_stacked_by_descriptor() {
+    let Some(host) = Host::new("layers") else { return };
+    let above = host.base.join("above");
+    std::fs::create_dir_all(above.join("etc")).unwrap();
+    std::fs::write(above.join("etc/top"), "from above").unwrap();
+    let overlay = host.base.join("overlay");
+    std::fs::create_dir_all(overlay.join("upper")).unwrap();
+    std::fs::create_dir_all(overlay.join("work")).unwrap();
+    let layers = [&above, &host.base.join("root")].map(|path| sys::mount::clone_path(path, false).unwrap());
+    let writable = OwnedFd::from(File::open(&overlay).unwrap());
+    // The same detached mounts serve several containers.
+    for (round, ephemeral) in [(0, false), (1, true)] {
+        let script = "cat /etc/top; head -c 4 /etc/passwd; echo new > /made; echo; ls /proc/self/fd";
+        let mut launch = Launch { spec: host.spec(&["sh", "-c", script]), ephemeral, ..Launch::default() };
+        launch.spec.root = Some(Root::default());
+        let more = [(Role::Layer, layers[0].as_fd()), (Role::Layer, layers[1].as_fd()), (Role::Writable, writable.as_fd())];
+        let container = host.create_with(&format!("c{round}"), launch, &more);
+        let mut client = container.attach(ProcessRef::Init, false);
+        container.tell(&ToShim::Start, &[]);
+        container.started();
+        assert_eq!(container.exited().code, 0);
+        let mut bytes = Vec::new();
+        client.read_to_end(&mut bytes).unwrap();
+        let text: String = unframe(&bytes).into_iter().map(|(_, text)| text).collect();
+        assert_eq!(text, "from aboveroot\n0\n1\n2\n3\n", "3 is the directory that ls reads");
+        assert_eq!(std::fs::read_to_string(overlay.join("upper/made")).unwrap(), "new\n");
+        assert!(container.hear().is_none());
+        std::fs::remove_file(overlay.join("upper/made")).unwrap();
+    }
 }
 
 #[test]

@@ -106,21 +106,30 @@ mod tests {
             ("\u{feff}{\"debug\": true}", Ok("debug=true")),
             (r#"{"hosts":["unix:///a","fd://"],"mtu":1400}"#, Ok("host=unix:///a host=fd:// mtu=1400")),
             (r#"{"log-opts":{"max-size":"1m"},"dns":null}"#, Ok("log-opt=max-size=1m")),
-            (r#"{"default-ulimits":{"nofile":{"Name":"nofile","Hard":20,"Soft":10}}}"#, Ok("default-ulimit=nofile=10:20")),
+            (
+                r#"{"default-ulimits":{"nofile":{"Name":"nofile","Hard":20,"Soft":10}}}"#,
+                Ok("default-ulimit=nofile=10:20"),
+            ),
             (r#"{"default-shm-size":1024}"#, Ok("default-shm-size=1024")),
-            (r#"{"colour":1,"shape":2}"#, Err("the following directives don't match any configuration option: colour, shape")),
+            (
+                r#"{"colour":1,"shape":2}"#,
+                Err("the following directives don't match any configuration option: colour, shape"),
+            ),
             (r#"{"":1}"#, Err("the following directives don't match any configuration option: ")),
             (r#"{"help":true}"#, Err("the following directives don't match any configuration option: help")),
             (r#"{"userns-remap":"x"}"#, Err("hoistd does not support the key \"userns-remap\"")),
             (r#"{"debug":"yes"}"#, Err("the key \"debug\" needs true or false, not \"yes\"")),
             (r#"{"hosts":"x"}"#, Err("the key \"hosts\" needs an array of strings, not \"x\"")),
-            (r#"{"log-opts":{"max-file":3}}"#, Err("the key \"log-opts\" needs an object of strings, not {\"max-file\":3}")),
+            (
+                r#"{"log-opts":{"max-file":3}}"#,
+                Err("the key \"log-opts\" needs an object of strings, not {\"max-file\":3}"),
+            ),
             (r#"{"mtu":"1"}"#, Err("the key \"mtu\" needs a number, not \"1\"")),
         ] {
             let parsed = parse(text).map(|rows| {
-                let words = rows.iter().flat_map(|(option, values)| {
-                    values.iter().map(|value| format!("{}={value}", option.flag))
-                });
+                let words = rows
+                    .iter()
+                    .flat_map(|(option, values)| values.iter().map(|value| format!("{}={value}", option.flag)));
                 words.collect::<Vec<_>>().join(" ")
             });
             assert_eq!(parsed, expect.map(str::to_owned).map_err(str::to_owned), "{text}");

@@ -27,7 +27,9 @@ pub fn parse(arguments: &[String]) -> Result<Parsed, String> {
                 (None, _) => rest.next().cloned().ok_or_else(|| format!("flag needs an argument: --{name}"))?,
             };
             given.push((option, value));
-        } else if let Some(letters) = argument.strip_prefix('-').filter(|letters| !letters.is_empty() && *letters != "-") {
+        } else if let Some(letters) =
+            argument.strip_prefix('-').filter(|letters| !letters.is_empty() && *letters != "-")
+        {
             parse_letters(letters, &mut rest, &mut given)?;
         } else {
             return Err("\"hoistd\" accepts no arguments.".to_owned());
@@ -44,11 +46,7 @@ pub fn parse(arguments: &[String]) -> Result<Parsed, String> {
 }
 
 /// `-D`, `-Hunix:///x`, `-H=x`, `-H x`, `-Dl debug`.
-fn parse_letters(
-    letters: &str,
-    rest: &mut std::slice::Iter<'_, String>,
-    given: &mut Given,
-) -> Result<(), String> {
+fn parse_letters(letters: &str, rest: &mut std::slice::Iter<'_, String>, given: &mut Given) -> Result<(), String> {
     let mut left = letters.chars();
     while let Some(letter) = left.next() {
         let option = match letter {
@@ -64,10 +62,9 @@ fn parse_letters(
             continue;
         }
         let value = match after.strip_prefix('=').unwrap_or(after) {
-            "" if after.is_empty() => rest
-                .next()
-                .cloned()
-                .ok_or_else(|| format!("flag needs an argument: '{letter}' in -{letters}"))?,
+            "" if after.is_empty() => {
+                rest.next().cloned().ok_or_else(|| format!("flag needs an argument: '{letter}' in -{letters}"))?
+            }
             value => value.to_owned(),
         };
         given.push((option, value));
@@ -101,10 +98,14 @@ mod tests {
 
     #[test]
     fn command_lines() {
-        let some = |pairs: &[(&'static str, &str)]| Ok(pairs.iter().map(|(a, b)| (*a, (*b).to_owned())).collect::<Vec<_>>());
+        let some =
+            |pairs: &[(&'static str, &str)]| Ok(pairs.iter().map(|(a, b)| (*a, (*b).to_owned())).collect::<Vec<_>>());
         for (line, expect) in [
             ("", some(&[])),
-            ("-H unix:///a --host=fd:// -Htcp://x -H=y", some(&[("host", "unix:///a"), ("host", "fd://"), ("host", "tcp://x"), ("host", "y")])),
+            (
+                "-H unix:///a --host=fd:// -Htcp://x -H=y",
+                some(&[("host", "unix:///a"), ("host", "fd://"), ("host", "tcp://x"), ("host", "y")]),
+            ),
             ("-D --live-restore --icc=false", some(&[("debug", "true"), ("live-restore", "true"), ("icc", "false")])),
             ("-Dl debug", some(&[("debug", "true"), ("log-level", "debug")])),
             ("--log-opt max-size=1m", some(&[("log-opt", "max-size=1m")])),
@@ -119,7 +120,10 @@ mod tests {
             ("--", Err("\"hoistd\" accepts no arguments.")),
             ("--nothing", Err("unknown flag: --nothing")),
             ("--userns-remap x", Err("hoistd does not support the flag --userns-remap")),
-            ("--tlsverify", Err("hoistd does not support the flag --tlsverify: it has no TLS yet; use a unix socket or ssh")),
+            (
+                "--tlsverify",
+                Err("hoistd does not support the flag --tlsverify: it has no TLS yet; use a unix socket or ssh"),
+            ),
         ] {
             assert_eq!(run(line), expect.map_err(str::to_owned), "{line}");
         }

@@ -111,7 +111,8 @@ impl Kind {
 
 /// What `--help` prints.
 pub fn help() -> String {
-    let mut text = String::from("Usage:  hoistd [OPTIONS]\n\nA container engine that speaks the Docker API.\n\nOptions:\n");
+    let mut text =
+        String::from("Usage:  hoistd [OPTIONS]\n\nA container engine that speaks the Docker API.\n\nOptions:\n");
     let rows: Vec<(String, &str)> = OPTIONS
         .iter()
         .map(|option| {

@@ -48,7 +48,8 @@ fn read(path: &Path) -> Option<u32> {
 
 /// Another process of this program.
 fn is_hoistd(pid: u32) -> bool {
-    pid != std::process::id() && fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "hoistd")
+    pid != std::process::id()
+        && fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "hoistd")
 }
 
 #[cfg(test)]

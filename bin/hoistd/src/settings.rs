@@ -46,15 +46,14 @@ impl Settings {
     pub fn read(given: Given) -> anyhow::Result<Self> {
         let mut settings = Self::default();
         for (option, value) in &given {
-            (option.set)(&mut settings, value).map_err(|error| {
-                anyhow!("invalid argument {value:?} for \"--{}\" flag: {error}", option.flag)
-            })?;
+            (option.set)(&mut settings, value)
+                .map_err(|error| anyhow!("invalid argument {value:?} for \"--{}\" flag: {error}", option.flag))?;
         }
         let asked_for = settings.config_file.is_some();
         let path = settings.config_file.clone().unwrap_or_else(|| CONFIG_FILE.into());
-        settings.add_file(&path, asked_for, &given).map_err(|error| {
-            anyhow!("unable to configure the daemon with file {}: {error}", path.display())
-        })?;
+        settings
+            .add_file(&path, asked_for, &given)
+            .map_err(|error| anyhow!("unable to configure the daemon with file {}: {error}", path.display()))?;
         if settings.hosts.is_empty() {
             settings.hosts.push(HOST.to_owned());
         }
@@ -112,7 +111,8 @@ mod tests {
         let arguments: Vec<String> =
             line.split_whitespace().map(str::to_owned).chain([format!("--config-file={}", path.display())]).collect();
         let Parsed::Run(given) = parse(&arguments)? else { panic!("nothing to run") };
-        let read = Settings::read(given).map_err(|error| format!("{error:#}").replace(&path.display().to_string(), "FILE"));
+        let read =
+            Settings::read(given).map_err(|error| format!("{error:#}").replace(&path.display().to_string(), "FILE"));
         std::fs::remove_file(&path).unwrap();
         read
     }
@@ -139,17 +139,49 @@ mod tests {
     #[test]
     fn refusals_name_the_culprit() {
         for (line, file, text) in [
-            ("--log-level debug", r#"{"log-level":"info"}"#, "unable to configure the daemon with file FILE: the following directives are specified both as a flag and in the configuration file: log-level: (from flag: debug, from file: info)"),
-            ("", r#"{"colour":1}"#, "unable to configure the daemon with file FILE: the following directives don't match any configuration option: colour"),
-            ("", r#"{"live-restore":false}"#, "unable to configure the daemon with file FILE: the key \"live-restore\": cannot be false: hoistd leaves containers running when it ends"),
-            ("--userland-proxy", "", "invalid argument \"true\" for \"--userland-proxy\" flag: cannot be true: hoistd has no proxy: the kernel forwards published ports"),
-            ("--iptables=false", "", "invalid argument \"false\" for \"--iptables\" flag: cannot be false: hoistd has an nft table of its own and touches no other"),
+            (
+                "--log-level debug",
+                r#"{"log-level":"info"}"#,
+                "unable to configure the daemon with file FILE: the following directives are specified both as a flag and in the configuration file: log-level: (from flag: debug, from file: info)",
+            ),
+            (
+                "",
+                r#"{"colour":1}"#,
+                "unable to configure the daemon with file FILE: the following directives don't match any configuration option: colour",
+            ),
+            (
+                "",
+                r#"{"live-restore":false}"#,
+                "unable to configure the daemon with file FILE: the key \"live-restore\": cannot be false: hoistd leaves containers running when it ends",
+            ),
+            (
+                "--userland-proxy",
+                "",
+                "invalid argument \"true\" for \"--userland-proxy\" flag: cannot be true: hoistd has no proxy: the kernel forwards published ports",
+            ),
+            (
+                "--iptables=false",
+                "",
+                "invalid argument \"false\" for \"--iptables\" flag: cannot be false: hoistd has an nft table of its own and touches no other",
+            ),
             ("--data-root x", "", "invalid argument \"x\" for \"--data-root\" flag: \"x\" is not an absolute path"),
-            ("--log-driver syslog", "", "invalid argument \"syslog\" for \"--log-driver\" flag: hoistd has no \"syslog\", only json-file, none"),
+            (
+                "--log-driver syslog",
+                "",
+                "invalid argument \"syslog\" for \"--log-driver\" flag: hoistd has no \"syslog\", only json-file, none",
+            ),
             ("--log-level loud", "", "invalid argument \"loud\" for \"--log-level\" flag: invalid logging level: loud"),
-            ("--icc=maybe", "", "invalid argument \"maybe\" for \"--icc\" flag: strconv.ParseBool: parsing \"maybe\": invalid syntax"),
+            (
+                "--icc=maybe",
+                "",
+                "invalid argument \"maybe\" for \"--icc\" flag: strconv.ParseBool: parsing \"maybe\": invalid syntax",
+            ),
             ("--mtu 1", "", "invalid argument \"1\" for \"--mtu\" flag: invalid MTU: 1 (68 to 65535)"),
-            ("--default-ulimit x=1", "", "invalid argument \"x=1\" for \"--default-ulimit\" flag: invalid ulimit type: x"),
+            (
+                "--default-ulimit x=1",
+                "",
+                "invalid argument \"x=1\" for \"--default-ulimit\" flag: invalid ulimit type: x",
+            ),
             ("--data-root /a --exec-root /a", "", "--data-root and --exec-root are the same directory: /a"),
         ] {
             assert_eq!(settings(line, file).unwrap_err(), text, "{line} {file}");

@@ -6,10 +6,10 @@ use serde::{Serialize, de::DeserializeOwned};
 /// An empty document is written as `json`, and reading that gives it back.
 #[track_caller]
 fn check<T: Serialize + DeserializeOwned + Default + PartialEq + std::fmt::Debug>(document: T, json: &str) {
-    let written = serde_json::to_string(&document).unwrap();
+    let written = serde_json::to_string(&document).expect("it is written");
     assert_eq!(written, json);
-    assert_eq!(serde_json::from_str::<T>(json).unwrap(), document);
-    assert_eq!(serde_json::from_str::<T>("{}").unwrap(), T::default());
+    assert_eq!(serde_json::from_str::<T>(json).expect("it is read"), document);
+    assert_eq!(serde_json::from_str::<T>("{}").expect("it is read"), T::default());
 }
 
 #[test]

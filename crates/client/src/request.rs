@@ -237,13 +237,15 @@ impl Client {
     fn exchange(&self, request: &mut Request<'_>, upgrade: Option<&str>) -> Result<(Connection, Head)> {
         let target = request.target(&self.version());
         let streaming = matches!(request.body, Body::Stream(..));
-        if !streaming && upgrade.is_none()
-            && let Some(mut connection) = self.idle.take() {
-                // The daemon may have closed an idle connection: nothing was answered, so a fresh one is tried.
-                if let Ok(head) = self.attempt(&mut connection, request, &target, upgrade) {
-                    return Ok((connection, head));
-                }
+        if !streaming
+            && upgrade.is_none()
+            && let Some(mut connection) = self.idle.take()
+        {
+            // The daemon may have closed an idle connection: nothing was answered, so a fresh one is tried.
+            if let Ok(head) = self.attempt(&mut connection, request, &target, upgrade) {
+                return Ok((connection, head));
             }
+        }
         let socket =
             Socket::connect(&self.host).map_err(|source| self.connect_error(request.method, &target, source))?;
         let mut connection = Connection::new(socket);

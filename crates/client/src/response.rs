@@ -141,9 +141,10 @@ impl Response {
         self.framing = Framing::Done;
         let close = self.head.header("connection").is_some_and(|v| v.eq_ignore_ascii_case("close"));
         if let Some(connection) = self.connection.take()
-            && !close {
-                self.idle.put(connection);
-            }
+            && !close
+        {
+            self.idle.put(connection);
+        }
     }
 }
 

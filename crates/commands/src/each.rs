@@ -6,13 +6,15 @@ use crate::failure::{Failure, Outcome};
 
 const AT_ONCE: usize = 16;
 
-/// Acts on every name, several at a time, and prints each name that went well in the order given.
+/// Acts on every name, several at a time, and prints each name that went well in the order given. A failure without
+/// text is none, only the name is not printed.
 pub(crate) fn name(names: &[String], action: impl Fn(&str) -> Outcome + Sync) -> Outcome {
     let results = parallel(names, &action);
     let mut errors = Vec::new();
     for (name, result) in names.iter().zip(results) {
         match result {
             Ok(()) => crate::out::line(name)?,
+            Err(failure) if failure.text.is_empty() => {}
             Err(failure) => errors.push(failure.text),
         }
     }

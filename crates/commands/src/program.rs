@@ -176,9 +176,12 @@ fn run(program: &'static str, globals: Globals, words: &[&str], arguments: &[Str
         .map_err(|why| Failure::code(125, help::bad_flag(program, &why, command, &path)))?;
     if parsed.help {
         if parsed.short_help {
-            crate::out::warn("Flag shorthand -h has been deprecated, use --help");
+            crate::out::line("Flag shorthand -h has been deprecated, use --help")?;
         }
         return crate::out::text(&help::command(program, command, &path, help_width()));
+    }
+    if parsed.old_time {
+        crate::out::line("Flag --time has been deprecated, use --timeout instead")?;
     }
     if let Some(text) = help::wrong_arguments(program, &parsed) {
         return Err(Failure::new(text));

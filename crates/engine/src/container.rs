@@ -37,11 +37,13 @@ mod start;
 mod state;
 mod stop;
 mod top;
+mod update;
 mod wait;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
+pub(crate) use spec::default_device_rules;
 pub use attach::{AttachOptions, Stream, attach};
 pub use create::create;
 pub use exec::{exec_create, exec_inspect, exec_resize, exec_start};
@@ -58,6 +60,7 @@ pub use restart::restart;
 pub use start::start;
 pub use stop::stop;
 pub use top::top;
+pub use update::update;
 pub use wait::{Condition, Wait, wait};
 
 pub(crate) use check::parse_list;

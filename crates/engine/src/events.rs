@@ -80,7 +80,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Bus {
     /// Tells everyone. `from` is the image of a container event; attributes are in any order.
     pub fn publish(&self, of: Of, action: &str, id: &str, attributes: api::Map<String>) {
-        let from = if of == Of::Container { attributes.get("image").cloned().unwrap_or_default() } else { String::new() };
+        let from =
+            if of == Of::Container { attributes.get("image").cloned().unwrap_or_default() } else { String::new() };
         let legacy = matches!(of, Of::Container | Of::Image);
         let mut inner = lock(&self.inner);
         let now = i64::try_from(logs::time::now_ns()).unwrap_or(i64::MAX);
@@ -115,7 +116,8 @@ impl Bus {
         let mut inner = lock(&self.inner);
         let mut queue = Queue::default();
         if let Some(since) = since_ns {
-            queue.events = inner.ring.iter().filter(|event| event.time_nano >= since && filter(event)).cloned().collect();
+            queue.events =
+                inner.ring.iter().filter(|event| event.time_nano >= since && filter(event)).cloned().collect();
         }
         let subscriber =
             Arc::new(Subscriber { filter: Box::new(filter), queue: Mutex::new(queue), arrived: Condvar::new() });

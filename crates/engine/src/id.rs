@@ -20,7 +20,7 @@ pub(crate) fn random_hex(bytes: usize) -> String {
 
 /// A container's identifier; cheap to copy.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "String", into = "String")]
 pub struct ContainerId(Arc<str>);
 
 impl ContainerId {
@@ -48,6 +48,20 @@ impl ContainerId {
     /// The first 12 digits.
     pub fn short(&self) -> &str {
         &self.0[..12]
+    }
+}
+
+impl TryFrom<String> for ContainerId {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<ContainerId, &'static str> {
+        ContainerId::parse(&text).ok_or("not 64 hexadecimal digits")
+    }
+}
+
+impl From<ContainerId> for String {
+    fn from(id: ContainerId) -> String {
+        id.as_str().to_owned()
     }
 }
 

@@ -25,9 +25,10 @@ pub use inspect::inspect;
 pub use list::{ListOptions, list};
 pub use load::load;
 pub use prune::prune;
-pub use pull::{PullRequest, pull};
+pub use pull::{Cancel, PullRequest, pull};
 pub use tag::tag;
 
+pub(crate) use delete::free_unused;
 pub(crate) use pull::registry;
 
 use crate::events::Of;

@@ -41,5 +41,6 @@ pub use container::{AttachOptions, Condition, ListOptions, LogStream, LogsOption
 pub use error::{Error, Kind, Result};
 pub use events::EventStream;
 pub use id::ContainerId;
+pub use image::Cancel;
 pub use open::Engine;
 pub use system::EventsOptions;

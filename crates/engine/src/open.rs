@@ -15,7 +15,6 @@ use crate::workers::Workers;
 use crate::{Error, Kind, Result};
 
 /// One daemon's services. It has no behaviour of its own: verbs take it and decide.
-#[derive(Debug)]
 pub struct Engine {
     pub(crate) config: Config,
     pub(crate) host: HostFacts,
@@ -25,6 +24,7 @@ pub struct Engine {
     pub(crate) networks: ::network::Networks,
     pub(crate) volumes: ::volume::Volumes,
     pub(crate) registry: distribution::Registry,
+    pub(crate) image_names: crate::image::Names,
     pub(crate) cgroups: Option<cgroup::Hierarchies>,
     pub(crate) containers: Containers,
     pub(crate) execs: Execs,
@@ -35,6 +35,12 @@ pub struct Engine {
     /// Held while images are deleted, so that a name means one image from the check to the end.
     pub(crate) deleting: Mutex<()>,
     pub(crate) shims: Shims,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("config", &self.config).finish_non_exhaustive()
+    }
 }
 
 impl Engine {
@@ -71,6 +77,7 @@ impl Engine {
             networks,
             volumes,
             registry,
+            image_names: crate::image::Names::default(),
             containers: Containers::default(),
             execs: Execs::default(),
             events: Bus::default(),
@@ -81,6 +88,7 @@ impl Engine {
         });
         engine.workers.start(&engine).map_err(|error| Error::system("start the workers", error))?;
         shim::start_thread(&engine).map_err(|error| Error::system("start the shims' thread", error))?;
+        engine.image_names.refresh(&engine.store)?;
         container::restore(&engine)?;
         crate::volume::adopt(&engine)?;
         Ok(engine)

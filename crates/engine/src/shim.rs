@@ -57,7 +57,8 @@ impl Shims {
 
     /// A link over a control socket; nobody listens to it yet.
     pub fn link(&self, container: ContainerId, control: OwnedFd) -> Result<Arc<Run>> {
-        rustix::io::ioctl_fionbio(&control, true).map_err(|errno| Error::system("configure a control socket", errno))?;
+        rustix::io::ioctl_fionbio(&control, true)
+            .map_err(|errno| Error::system("configure a control socket", errno))?;
         Ok(Arc::new(Run::new(self.next_token.fetch_add(1, Ordering::Relaxed), container, control)))
     }
 

@@ -39,7 +39,8 @@ pub(crate) fn until_filter(filters: &Filters) -> Result<Option<u64>> {
 
 /// The filters `label` and `label!`.
 pub(crate) fn label_filters(filters: &Filters, labels: &api::Map<String>) -> bool {
-    filters.matches_labels("label", labels) && (!filters.contains("label!") || !filters.matches_labels("label!", labels))
+    filters.matches_labels("label", labels)
+        && (!filters.contains("label!") || !filters.matches_labels("label!", labels))
 }
 
 /// `null` for an empty list, as Go writes a slice that nothing was appended to.

@@ -167,11 +167,14 @@ where
         Some(served) => served,
         None => {
             Pin::new(&mut connection).graceful_shutdown();
-            let rest = tokio::time::timeout(GRACE, poll_fn(|cx| {
-                let rest = connection.poll_without_shutdown(cx);
-                // Nobody waits for an answer that has no end.
-                if rest.is_pending() && state.lasting.load(Ordering::Relaxed) { Poll::Ready(Ok(())) } else { rest }
-            }));
+            let rest = tokio::time::timeout(
+                GRACE,
+                poll_fn(|cx| {
+                    let rest = connection.poll_without_shutdown(cx);
+                    // Nobody waits for an answer that has no end.
+                    if rest.is_pending() && state.lasting.load(Ordering::Relaxed) { Poll::Ready(Ok(())) } else { rest }
+                }),
+            );
             match rest.await {
                 Ok(served) => served,
                 Err(_) => return,

@@ -46,8 +46,7 @@ impl Query {
     pub fn number(&self, key: &str) -> engine::Result<Option<i64>> {
         self.given(key)
             .map(|text| {
-                text.parse()
-                    .map_err(|_| Error::invalid(format!("strconv.Atoi: parsing {text:?}: invalid syntax")))
+                text.parse().map_err(|_| Error::invalid(format!("strconv.Atoi: parsing {text:?}: invalid syntax")))
             })
             .transpose()
     }

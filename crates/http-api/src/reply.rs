@@ -2,9 +2,9 @@
 
 use crate::takeover::Takeover;
 use bytes::Bytes;
+use hyper::StatusCode;
 use hyper::body::{Frame, SizeHint};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::StatusCode;
 use serde::Serialize;
 use std::convert::Infallible;
 use std::pin::Pin;

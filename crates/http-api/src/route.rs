@@ -95,7 +95,10 @@ mod tests {
             ("/a/{x}/b/{y}", "/a/1/b/2", Some(&["1", "2"])),
         ] {
             let found = route(Method::GET, pattern, Handler::Quick(|_| crate::reply::no_content())).arguments(path);
-            assert_eq!(found.as_deref(), expect.map(|v| v.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>()).as_deref());
+            assert_eq!(
+                found.as_deref(),
+                expect.map(|v| v.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>()).as_deref()
+            );
         }
     }
 }

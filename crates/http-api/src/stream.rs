@@ -122,10 +122,14 @@ mod tests {
     async fn errors_before_and_after_the_first_message() {
         let early = messages("t", || (), |_| Err(Error::not_found("no such thing"))).await;
         assert_eq!(early.err().unwrap().message, "no such thing");
-        let late = messages("t", || (), |emit| {
-            emit(Progress::status("Pulling"));
-            Err(Error::not_found("gone"))
-        });
+        let late = messages(
+            "t",
+            || (),
+            |emit| {
+                emit(Progress::status("Pulling"));
+                Err(Error::not_found("gone"))
+            },
+        );
         assert_eq!(
             text(late.await).await,
             "{\"status\":\"Pulling\"}\r\n{\"errorDetail\":{\"message\":\"gone\"},\"error\":\"gone\"}\r\n"
@@ -138,10 +142,15 @@ mod tests {
         let (cancel, cancelled) = tokio::sync::oneshot::channel();
         let (sent, refused) = tokio::sync::oneshot::channel();
         let (go, wait) = std::sync::mpsc::channel();
-        let outcome = lasting("t", "text/plain", move || cancel.send(()).expect("the test listens"), move |sink| {
-            wait.recv().unwrap();
-            let _ = sent.send(sink.send("x"));
-        });
+        let outcome = lasting(
+            "t",
+            "text/plain",
+            move || cancel.send(()).expect("the test listens"),
+            move |sink| {
+                wait.recv().unwrap();
+                let _ = sent.send(sink.send("x"));
+            },
+        );
         drop(response(outcome));
         cancelled.await.unwrap();
         go.send(()).unwrap();

@@ -252,7 +252,10 @@ mod tests {
     #[tokio::test]
     async fn heads() {
         for (upgrade, head) in [
-            (true, "HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-stream\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nApi-Version: 1.51\r\n"),
+            (
+                true,
+                "HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-stream\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nApi-Version: 1.51\r\n",
+            ),
             (false, "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.docker.raw-stream\r\nApi-Version: 1.51\r\n"),
         ] {
             let (mut client, server) = pair();

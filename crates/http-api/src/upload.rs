@@ -74,7 +74,10 @@ mod tests {
             let upload = Upload::new(Some(request.into_body()));
             let read = move || {
                 let mut bytes = Vec::new();
-                upload.take(limit).read_to_end(&mut bytes).map(|count| (count, bytes.iter().map(|b| u64::from(*b)).sum::<u64>()))
+                upload
+                    .take(limit)
+                    .read_to_end(&mut bytes)
+                    .map(|count| (count, bytes.iter().map(|b| u64::from(*b)).sum::<u64>()))
             };
             let text = match tokio::task::spawn_blocking(read).await.unwrap() {
                 Ok((count, sum)) => format!("{count} {sum}"),

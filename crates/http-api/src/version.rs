@@ -66,7 +66,9 @@ mod tests {
             ("/v1.24/", Ok((OLDEST, "/"))),
             (
                 "/v1.23/info",
-                Err("client version 1.23 is too old. Minimum supported API version is 1.24, please upgrade your client to a newer version"),
+                Err(
+                    "client version 1.23 is too old. Minimum supported API version is 1.24, please upgrade your client to a newer version",
+                ),
             ),
             ("/v1.99/info", Err("client version 1.99 is too new. Maximum supported API version is 1.51")),
             ("/v2/info", Err("client version 2 is too new. Maximum supported API version is 1.51")),

@@ -149,26 +149,31 @@ fn run_inner(
         launch.descriptors.iter().zip(descriptors).filter(move |(given, _)| **given == role).map(|(_, fd)| fd.as_fd())
     };
     let own = Namespaces::of(spec, &launch.descriptors);
-    enter_namespaces(context, spec, &own, &with_role)?;
-
-    let prepared = mounts::prepare(spec)?;
-    let layers: Vec<BorrowedFd<'_>> = with_role(Role::Layer).collect();
-    let source = match (layers.is_empty(), with_role(Role::Writable).next()) {
-        (_, Some(writable)) => rootfs::Source::Layers { layers, writable, ephemeral: launch.ephemeral },
-        (_, None) => {
-            rootfs::Source::Directory(&spec.root.as_ref().ok_or_else(|| Error::Invalid("no root".to_owned()))?.path)
-        }
-    };
     if !own.mount {
         return Err(Error::Unsupported("a container without a mount namespace of its own".to_owned()));
     }
+    // Where the writable layer's mount is: overlayfs takes no directory of another mount namespace.
+    let stacked = match with_role(Role::Writable).next() {
+        Some(writable) => Some(rootfs::overlay(&with_role(Role::Layer).collect::<Vec<_>>(), writable, launch.ephemeral)?),
+        None => None,
+    };
+    enter_namespaces(context, spec, &own, &with_role)?;
+
+    let prepared = mounts::prepare(spec)?;
     sys::mount::make_all_private().map_err(Error::step("make mounts private"))?;
-    let mount = rootfs::assemble(&source)?;
+    let mount = match stacked {
+        Some(stacked) => stacked,
+        // After the change to private, or what is mounted in it would show on the host.
+        None => rootfs::directory(&spec.root.as_ref().ok_or_else(|| Error::Invalid("no root".to_owned()))?.path)?,
+    };
     sys::mount::attach_over_root(&mount).map_err(Error::step("attach the root"))?;
     let directory = rootfs::directory_of(&mount)?;
     let root = Root::new(directory.as_fd());
     let known = mounts::attach_all(&root, prepared, Some(&context.hierarchies))?;
-    devices::add(&root, &spec.linux.devices)?;
+    // A /dev that was bound from elsewhere is somebody else's, perhaps the host's: its nodes stay as they are.
+    if !spec.mounts.iter().any(mounts::binds_dev) {
+        devices::add(&root, &spec.linux.devices)?;
+    }
 
     if own.uts && !spec.hostname.is_empty() {
         sys::process::set_hostname(&spec.hostname).map_err(Error::step("sethostname"))?;
@@ -214,8 +219,11 @@ fn run_inner(
         reaper::split(context.proof)?;
     }
     let filter = context.filter(launch.seccomp, spec.linux.seccomp.as_ref(), &launch.seccomp_profile, process)?;
-    let dies_with_parent = matches!(gate, Gate::Shim(_));
-    become_program(process, launch.user.as_ref(), terminal.as_ref(), stdio, filter.as_ref(), dies_with_parent)
+    let shim = match gate {
+        Gate::Shim(report) => Some(&*report),
+        Gate::Listener { .. } => None,
+    };
+    become_program(process, launch.user.as_ref(), terminal.as_ref(), stdio, filter.as_ref(), shim)
 }
 
 /// A process that joins a running container. Its pid namespace was joined by whoever cloned it.
@@ -249,7 +257,7 @@ fn run_exec_inner(
     } else {
         None
     };
-    become_program(process, exec.user.as_ref(), terminal.as_ref(), stdio, filter.as_ref(), true)
+    become_program(process, exec.user.as_ref(), terminal.as_ref(), stdio, filter.as_ref(), Some(report))
 }
 
 /// A session of its own, default signals, and no way for anybody in the container to look into this process before it
@@ -335,7 +343,7 @@ fn become_program(
     terminal: Option<&OwnedFd>,
     stdio: Option<&Stdio>,
     filter: Option<&Filter>,
-    dies_with_parent: bool,
+    shim: Option<&OwnedFd>,
 ) -> Result<std::convert::Infallible, Error> {
     let slash = open_slash()?;
     let root = Root::new(slash.as_fd());
@@ -362,12 +370,23 @@ fn become_program(
     drop(slash);
     privilege::drop_to(&identity, process, filter)?;
     let program = program::find(&process.args, &environment)?;
-    if dies_with_parent {
+    if let Some(report) = shim {
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
             .map_err(|errno| Error::Step { what: "set the death signal", source: errno.into() })?;
+        if shim_is_gone(report) {
+            sys::process::exit(1);
+        }
     }
     sys::process::close_on_exec_from(3).map_err(Error::step("close descriptors"))?;
     Err(program.run())
+}
+
+/// Whether the shim ended before this process was bound to it.
+fn shim_is_gone(report: &OwnedFd) -> bool {
+    let mut polled = [rustix::event::PollFd::new(report, rustix::event::PollFlags::IN)];
+    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    rustix::event::poll(&mut polled, Some(&now)).is_ok_and(|ready| ready > 0)
+        && polled[0].revents().intersects(rustix::event::PollFlags::HUP)
 }
 
 fn identify(root: &Root<'_>, process: &Process, lookup: Option<&UserLookup>) -> Result<Identity, Error> {

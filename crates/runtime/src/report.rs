@@ -47,9 +47,20 @@ impl ToParent {
     }
 
     /// The next message with its descriptors; `None` at the end.
+    ///
+    /// A child that ends with our word to go on unread resets the connection, and the kernel says so before it hands
+    /// out what the child had said: its last words are read after that.
     pub fn receive(socket: impl AsFd) -> io::Result<Option<(ToParent, Vec<OwnedFd>)>> {
         let mut buffer = [0; MAX];
-        let (length, descriptors) = sys::socket::receive(socket, &mut buffer)?;
+        let reset = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionReset;
+        let mut received = sys::socket::receive(&socket, &mut buffer);
+        if received.as_ref().is_err_and(reset) {
+            received = sys::socket::receive(&socket, &mut buffer);
+        }
+        let (length, descriptors) = match received {
+            Err(error) if reset(&error) => return Ok(None),
+            other => other?,
+        };
         let message = match &buffer[..length] {
             [] => return Ok(None),
             [b'R'] => ToParent::Ready,

@@ -38,6 +38,7 @@ pub enum Kind {
 /// Bits of a request's second byte: which optional descriptors come along, in this order.
 const WITH_STDIO: u8 = 1;
 const WITH_V2: u8 = 2;
+const WITH_PID: u8 = 4;
 
 /// A request with its descriptors, in order.
 #[derive(Debug)]
@@ -48,6 +49,8 @@ pub struct Request<'fd> {
     pub stdio: Option<&'fd init::Stdio>,
     /// The cgroup's directory in a v2 hierarchy, in which the process is born beside the v1 ones that the seed is in.
     pub v2: Option<BorrowedFd<'fd>>,
+    /// An existing pid namespace for a container's first process.
+    pub pid_namespace: Option<BorrowedFd<'fd>>,
     pub rest: Vec<BorrowedFd<'fd>>,
 }
 
@@ -78,9 +81,12 @@ impl Seed {
             descriptors.extend(stdio.iter().map(AsFd::as_fd));
         }
         descriptors.extend(request.v2);
+        descriptors.extend(request.pid_namespace);
         descriptors.extend(&request.rest);
-        let parts =
-            if request.stdio.is_some() { WITH_STDIO } else { 0 } | if request.v2.is_some() { WITH_V2 } else { 0 };
+        let part = |present: bool, bit| if present { bit } else { 0 };
+        let parts = part(request.stdio.is_some(), WITH_STDIO)
+            | part(request.v2.is_some(), WITH_V2)
+            | part(request.pid_namespace.is_some(), WITH_PID);
         sys::socket::send(&self.socket, &[kind, parts], &descriptors)?;
         let mut answer = [0; 4];
         match sys::socket::receive(&self.socket, &mut answer)?.0 {
@@ -119,11 +125,16 @@ fn clone_from(context: &Context, header: [u8; 2], descriptors: Vec<OwnedFd>) -> 
     let (report, document) = (next()?, next()?);
     let stdio = if header[1] & WITH_STDIO != 0 { Some([next()?, next()?, next()?]) } else { None };
     let v2 = if header[1] & WITH_V2 != 0 { Some(next()?) } else { None };
+    let joined = if header[1] & WITH_PID != 0 { Some(next()?) } else { None };
     let rest: Vec<OwnedFd> = descriptors.collect();
     let mut options = Clone { sibling: true, cgroup: v2.as_ref().map(AsFd::as_fd), ..Clone::default() };
     match header[0] {
         b'I' => options.namespaces = namespace::PID,
-        b'i' => {}
+        b'i' => {
+            if let Some(joined) = &joined {
+                sys::process::join_namespaces(context.proof, joined, namespace::PID)?;
+            }
+        }
         _ => {
             let container = rest.first().ok_or(io::ErrorKind::InvalidData)?;
             sys::process::join_namespaces(context.proof, container, namespace::PID)?;
@@ -144,6 +155,10 @@ pub fn child(
     stdio: Option<&init::Stdio>,
     rest: &[OwnedFd],
 ) -> ! {
+    // Whoever cloned this process has sockets whose end others wait for, and the host's files.
+    let mut kept = vec![report.as_fd(), document.as_fd()];
+    kept.extend(stdio.into_iter().flatten().chain(rest).map(AsFd::as_fd));
+    sys::process::close_except(&kept);
     let _ = rustix::thread::set_name(if is_init { c"hoist-init" } else { c"hoist-exec" });
     let bytes = sys::memfd::read_all(document, MAX_DOCUMENT).unwrap_or_default();
     if is_init {

@@ -8,13 +8,15 @@
 //!            shim ◀── pipes or terminal ─┴─ init, exec'd processes
 //!              └─ state.json, exit.json
 //!
-//!   Created ──Start, exec──▶ Running ──init ended──▶ Exited ──clients have all──▶ gone
+//!   Created ──Start, exec──▶ Running ──init ended──▶ Exited ──released──▶ clients have all ──▶ gone
 //!      └──────────── failure, or hoistd gone before Start ──▶ Failed ──▶ gone
 //! ```
 //!
 //! Promises: one thread, one loop, nothing in it waits for anybody; buffers are bounded (a client that does not read
 //! holds the process back, never memory); the exit status is stored before it is told; a failed start leaves nothing.
+//! The control socket closes when nothing of the container is left, even while a slow client still gets its output.
 
+mod control;
 mod launch;
 mod place;
 mod process;
@@ -32,12 +34,16 @@ use sys::signal::{self, SignalFd};
 use crate::Context;
 use crate::report::ToParent;
 use crate::seed::{self, Kind, Request};
+use control::Control;
 pub use place::Place;
 use process::{Child, Phase};
 use streams::{Part, Streams};
 
 /// How long a seed stays after its last use, in milliseconds.
 const SEED_STAYS: u64 = 60_000;
+
+/// How long processes of a container that has ended may take to be gone before its cgroup is left behind.
+const LONGEST_END: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Most processes that one shim looks after at a time.
 const MAX_EXECS: usize = 1024;
@@ -47,10 +53,11 @@ pub fn run(context: &Context, parent: &str, mut descriptors: Vec<OwnedFd>, place
     let rest = descriptors.split_off(2);
     let mut two = descriptors.into_iter();
     let (Some(control), Some(document)) = (two.next(), two.next()) else { sys::process::exit(1) };
+    let Ok(mut control) = Control::new(control) else { sys::process::exit(1) };
     let mut shim = match launch::launch(context, parent, &document, rest, place) {
         Ok(shim) => shim,
         Err(message) => {
-            tell(Some(&control), &FromShim::Failed { message, exit_code: 128 });
+            control.tell(&FromShim::Failed { message, exit_code: 128 });
             sys::process::exit(1)
         }
     };
@@ -58,7 +65,9 @@ pub fn run(context: &Context, parent: &str, mut descriptors: Vec<OwnedFd>, place
     shim.control = Some(control);
     // An error of the loop itself leaves a container that nobody serves: it ends with the shim.
     while let Ok(true) = shim.turn() {}
-    shim.clean_up();
+    if !shim.released {
+        shim.release();
+    }
     sys::process::exit(0)
 }
 
@@ -77,6 +86,7 @@ enum Source {
     Signals,
     Control,
     Listener,
+    Newcomer,
     Report(usize),
     Stream(usize, Part),
 }
@@ -91,25 +101,28 @@ struct Shim<'c> {
     /// A limit on the number of processes counts a seed as well, so then none stays.
     keep_seed: bool,
     stage: Stage,
-    control: Option<OwnedFd>,
+    control: Option<Control>,
     listener: Option<OwnedFd>,
+    /// A hoistd that has connected and not spoken yet.
+    newcomer: Option<OwnedFd>,
+    /// Nothing of the container is left but output on its way to clients.
+    released: bool,
     signals: SignalFd,
     exec_dir: Option<OwnedFd>,
     log: Option<logs::json_file::Writer>,
     /// Init first.
     children: Vec<Child>,
     /// Reserved ports and the like.
-    _hold: Vec<OwnedFd>,
+    hold: Vec<OwnedFd>,
     /// The container's mount namespace. Its end unmounts the overlay, which writes out the whole file system below;
     /// with a reference here that happens when this process ends, not before the exit is seen.
     mounts: Option<OwnedFd>,
     buffer: Vec<u8>,
 }
 
-fn tell(control: Option<&OwnedFd>, message: &FromShim) -> bool {
-    match (control, serde_json::to_vec(message)) {
-        (Some(control), Ok(bytes)) => sys::socket::send(control, &bytes, &[]).is_ok(),
-        _ => false,
+fn tell(control: Option<&mut Control>, message: &FromShim) {
+    if let Some(control) = control {
+        control.tell(message);
     }
 }
 
@@ -118,7 +131,14 @@ impl Shim<'_> {
     fn turn(&mut self) -> io::Result<bool> {
         match &self.stage {
             Stage::Failed => return Ok(false),
-            Stage::Exited(_) if !self.children.iter().any(|child| child.streams.unsent()) => return Ok(false),
+            Stage::Exited(_) => {
+                if !self.released && self.children.iter().all(|child| child.told) {
+                    self.release();
+                }
+                if self.released && !self.children.iter().any(|child| child.streams.unsent()) {
+                    return Ok(false);
+                }
+            }
             _ => {}
         }
         for (source, events) in self.wait()? {
@@ -126,6 +146,7 @@ impl Shim<'_> {
                 Source::Signals => self.reap()?,
                 Source::Control => self.serve_control()?,
                 Source::Listener => self.accept()?,
+                Source::Newcomer => self.serve_newcomer()?,
                 Source::Report(index) => self.serve_report(index)?,
                 Source::Stream(index, part) => {
                     let Shim { children, buffer, log, control, .. } = self;
@@ -136,8 +157,9 @@ impl Shim<'_> {
             }
         }
         self.tell_ends()?;
-        for child in &mut self.children {
-            child.streams.sweep();
+        let Shim { children, control, .. } = self;
+        for child in children {
+            child.streams.sweep(|| daemon_is_dying(control.as_ref()));
         }
         self.children.retain(|child| child.is_init() || !child.told || child.streams.unsent());
         if !self.keep_seed || sys::clock::monotonic_ms() >= self.seed_until {
@@ -154,7 +176,10 @@ impl Shim<'_> {
             polled.push(PollFd::from_borrowed_fd(descriptor, flags));
         };
         if let Some(control) = &self.control {
-            wait_for(Source::Control, control.as_fd(), PollFlags::IN);
+            wait_for(Source::Control, control.as_fd(), control.interest());
+        }
+        if let Some(newcomer) = &self.newcomer {
+            wait_for(Source::Newcomer, newcomer.as_fd(), PollFlags::IN);
         }
         if let Some(listener) = &self.listener {
             wait_for(Source::Listener, listener.as_fd(), PollFlags::IN);
@@ -204,16 +229,9 @@ impl Shim<'_> {
                 }
             }
             Ok(Some((ToParent::Ready, _))) => {}
-            Ok(Some((ToParent::Failed { message, exit_code }, _))) => {
-                child.phase = Phase::Failed;
-                let failure = match &child.process {
-                    ProcessRef::Init => {
-                        self.stage = Stage::Failed;
-                        FromShim::Failed { message, exit_code }
-                    }
-                    ProcessRef::Exec(id) => FromShim::ExecFailed { id: id.clone(), message, exit_code },
-                };
-                tell(self.control.as_ref(), &failure);
+            Ok(Some((ToParent::Failed { message, exit_code }, _))) => self.failed(index, message, exit_code),
+            Ok(None) if child.is_init() && matches!(self.stage, Stage::Created { start: false }) => {
+                self.failed(index, "the container's first process ended before it was started".to_owned(), 128);
             }
             Ok(None) => {
                 child.phase = Phase::Running;
@@ -221,14 +239,33 @@ impl Shim<'_> {
                 match process {
                     ProcessRef::Init => self.started(pid, start_time)?,
                     ProcessRef::Exec(id) => {
-                        tell(self.control.as_ref(), &FromShim::ExecStarted { id, pid });
+                        tell(self.control.as_mut(), &FromShim::ExecStarted { id, pid });
                     }
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => child.phase = Phase::Running,
-            Err(error) => return Err(error),
+            // No descriptor free for its terminal, for one: it cannot go on, others can.
+            Err(error) => {
+                if child.ended.is_none() {
+                    let _ = signal::kill(child.pid, signal::SIGKILL);
+                }
+                self.failed(index, format!("hear from the process: {error}"), 128);
+            }
         }
         Ok(())
+    }
+
+    /// A process that did not get as far as exec.
+    fn failed(&mut self, index: usize, message: String, exit_code: i32) {
+        let child = &mut self.children[index];
+        child.phase = Phase::Failed;
+        let failure = match &child.process {
+            ProcessRef::Init => {
+                self.stage = Stage::Failed;
+                FromShim::Failed { message, exit_code }
+            }
+            ProcessRef::Exec(id) => FromShim::ExecFailed { id: id.clone(), message, exit_code },
+        };
+        tell(self.control.as_mut(), &failure);
     }
 
     fn started(&mut self, pid: i32, pid_start_time: u64) -> io::Result<()> {
@@ -246,7 +283,7 @@ impl Shim<'_> {
         if let Some(directory) = &self.exec_dir {
             record::store(directory, names::STATE, &state)?;
         }
-        tell(self.control.as_ref(), &FromShim::Started { state: state.clone() });
+        tell(self.control.as_mut(), &FromShim::Started { state: state.clone() });
         self.mounts = std::fs::File::open(format!("/proc/{pid}/ns/mnt")).ok().map(OwnedFd::from);
         self.stage = Stage::Running(state);
         Ok(())
@@ -273,7 +310,7 @@ impl Shim<'_> {
             match child.process.clone() {
                 ProcessRef::Init => self.exited(ended)?,
                 ProcessRef::Exec(id) => {
-                    tell(self.control.as_ref(), &FromShim::ExecExited { id, exit_code: ended.code() });
+                    tell(self.control.as_mut(), &FromShim::ExecExited { id, exit_code: ended.code() });
                 }
             }
         }
@@ -297,7 +334,7 @@ impl Shim<'_> {
         if let Some(directory) = &self.exec_dir {
             record::store(directory, names::EXIT, &exit)?;
         }
-        tell(self.control.as_ref(), &FromShim::Exited { exit: exit.clone() });
+        tell(self.control.as_mut(), &FromShim::Exited { exit: exit.clone() });
         // Without a pid namespace of their own, others may outlive the first process.
         let _ = self.place.group.kill_all();
         self.stage = Stage::Exited(exit);
@@ -308,42 +345,61 @@ impl Shim<'_> {
     fn accept(&mut self) -> io::Result<()> {
         let Some(listener) = &self.listener else { return Ok(()) };
         if let Some(socket) = sys::socket::accept(listener)? {
-            // Only root can reach the directory; the newest connection counts.
-            self.control = Some(socket);
+            // Only root can reach the directory. It counts once it speaks.
+            self.newcomer = Some(socket);
+        }
+        Ok(())
+    }
+
+    fn serve_newcomer(&mut self) -> io::Result<()> {
+        let Some(socket) = self.newcomer.take() else { return Ok(()) };
+        let Ok(mut newcomer) = Control::new(socket) else { return Ok(()) };
+        if let Ok(Some((length, descriptors))) = newcomer.receive(&mut self.buffer) {
+            self.control = Some(newcomer);
+            self.serve_message(length, descriptors)?;
         }
         Ok(())
     }
 
     fn serve_control(&mut self) -> io::Result<()> {
-        let Some(control) = &self.control else { return Ok(()) };
-        let (message, descriptors) = match sys::socket::receive(control, &mut self.buffer) {
-            Ok((0, _)) | Err(_) => {
+        let Some(control) = &mut self.control else { return Ok(()) };
+        control.flush();
+        match control.receive(&mut self.buffer) {
+            Ok(None) => {}
+            Ok(Some((length, descriptors))) => self.serve_message(length, descriptors)?,
+            Err(_) => {
                 self.control = None;
                 if matches!(self.stage, Stage::Created { start: false }) {
                     // Nobody wants it any more, and nobody has promised it to anybody.
                     self.stage = Stage::Failed;
                 }
-                return Ok(());
             }
-            Ok((length, descriptors)) => (serde_json::from_slice(&self.buffer[..length]), descriptors),
-        };
+        }
+        if self.control.as_ref().is_some_and(Control::is_broken) {
+            self.control = None;
+        }
+        Ok(())
+    }
+
+    fn serve_message(&mut self, length: usize, descriptors: Vec<OwnedFd>) -> io::Result<()> {
         // An unknown message of a newer hoistd has no effect.
-        let Ok(message) = message else { return Ok(()) };
+        let Ok(message) = serde_json::from_slice(&self.buffer[..length]) else { return Ok(()) };
         match message {
             ToShim::Hello { version: _ } => self.greet(),
             ToShim::Start => self.start()?,
             ToShim::Attach { process, stdin, stdout, stderr } => {
                 if let (Some(socket), Some(child)) = (descriptors.into_iter().next(), self.child_mut(&process)) {
-                    child.streams.attach(socket, AttachStreams { stdin, stdout, stderr })?;
+                    // Something that is no socket has no effect.
+                    let _ = child.streams.attach(socket, AttachStreams { stdin, stdout, stderr });
                 }
             }
             ToShim::Signal { request, process, signal, all } => {
                 let errno = errno_of(self.signal(&process, signal, all));
-                tell(self.control.as_ref(), &FromShim::Done { request, errno });
+                tell(self.control.as_mut(), &FromShim::Done { request, errno });
             }
             ToShim::Resize { request, process, height, width } => {
                 let errno = errno_of(self.resize(&process, height, width));
-                tell(self.control.as_ref(), &FromShim::Done { request, errno });
+                tell(self.control.as_mut(), &FromShim::Done { request, errno });
             }
             ToShim::Exec => self.exec(descriptors),
             // The exit is stored; there is nothing to wait for.
@@ -352,7 +408,7 @@ impl Shim<'_> {
         Ok(())
     }
 
-    fn greet(&self) {
+    fn greet(&mut self) {
         let execs =
             self.children.iter().filter(|child| child.ended.is_none()).filter_map(|child| match &child.process {
                 ProcessRef::Exec(id) => Some(ExecState { id: id.clone(), pid: child.pid }),
@@ -364,7 +420,7 @@ impl Shim<'_> {
             Stage::Created { .. } | Stage::Failed => (None, None),
         };
         let hello = FromShim::Hello { version: shim_api::VERSION, state, execs: execs.collect(), exit };
-        tell(self.control.as_ref(), &hello);
+        tell(self.control.as_mut(), &hello);
     }
 
     fn start(&mut self) -> io::Result<()> {
@@ -418,7 +474,7 @@ impl Shim<'_> {
         let Ok(exec) = parsed else { return };
         let id = exec.id.clone();
         if let Err(message) = self.exec_inner(exec, &document, descriptors.next()) {
-            tell(self.control.as_ref(), &FromShim::ExecFailed { id, message, exit_code: 128 });
+            tell(self.control.as_mut(), &FromShim::ExecFailed { id, message, exit_code: 128 });
         }
     }
 
@@ -444,6 +500,7 @@ impl Shim<'_> {
             document: document.as_fd(),
             stdio: stdio.as_ref(),
             v2: self.place.group.v2_dir(),
+            pid_namespace: None,
             rest: vec![container.as_fd()],
         };
         let rest = [container.try_clone().map_err(text)?];
@@ -452,9 +509,11 @@ impl Shim<'_> {
         Ok(())
     }
 
-    /// Nothing of the container stays: processes, cgroup, and after a failed start its documents.
-    fn clean_up(mut self) {
+    /// Nothing of the container stays: processes, cgroup, socket, and after a failed start its documents. Then the
+    /// control socket closes, which says so.
+    fn release(&mut self) {
         self.listener = None;
+        self.newcomer = None;
         let running: Vec<i32> =
             self.children.iter().filter(|child| child.ended.is_none()).map(|child| child.pid).collect();
         self.place.drop_seed();
@@ -467,11 +526,22 @@ impl Shim<'_> {
         }
         // The seed, and whoever was reparented to us.
         while let Ok(Some(_)) = sys::process::reap(None, true) {}
-        let _ = self.place.group.remove();
-        if let Some(directory) = self.exec_dir.as_ref().filter(|_| self.stage == Stage::Failed) {
-            record::remove(directory, names::STATE);
-            record::remove(directory, names::SOCKET);
+        // Processes that are not our children may still be on their way out.
+        let _ = self.place.group.remove_within(LONGEST_END);
+        if let Some(directory) = self.exec_dir.take() {
+            record::remove(&directory, names::SOCKET);
+            if self.stage == Stage::Failed {
+                record::remove(&directory, names::STATE);
+            }
         }
+        self.log = None;
+        self.hold.clear();
+        if let Some(mut control) = self.control.take() {
+            control.flush_at_end();
+        }
+        // May take as long as writing out a file system.
+        self.mounts = None;
+        self.released = true;
     }
 }
 
@@ -486,7 +556,7 @@ fn errno_of(result: io::Result<()>) -> i32 {
 ///
 /// When hoistd is killed its sockets close one after the other; an attached client's must not be taken for a client
 /// that has ended its input.
-fn daemon_is_dying(control: Option<&OwnedFd>) -> bool {
+fn daemon_is_dying(control: Option<&Control>) -> bool {
     const PF_EXITING: u64 = 0x4;
     let Some(control) = control else { return true };
     let Ok(peer) = rustix::net::sockopt::socket_peercred(control) else { return true };

@@ -6,8 +6,9 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
+use oci::runtime::DeviceRule;
 use rustix::event::{PollFd, PollFlags, Timespec};
-use shim_api::{FromSpawner, ToSpawner};
+use shim_api::{FromShim, FromSpawner, ToSpawner};
 use sys::process::{Clone, Side};
 
 use crate::shim::{self, Place};
@@ -35,21 +36,21 @@ pub fn run() -> Result<(), Error> {
     // Shims are nobody's to wait for.
     sys::signal::ignore(sys::signal::SIGCHLD);
     let mut buffer = vec![0; shim_api::MAX_MESSAGE];
-    let (parent, wanted) = greet(&socket, &mut buffer)?;
+    let (parent, wanted, devices) = greet(&socket, &mut buffer)?;
     leave_cgroup(&context, &parent)?;
     let wanted = if context.hierarchies.needs_join() { wanted } else { 0 };
-    Spawner { context, socket, parent, wanted, parked: Vec::new() }.serve(&mut buffer).map_err(step("serve hoistd"))
+    Spawner { context, socket, parent, wanted, devices, parked: Vec::new(), resting: false }.serve(&mut buffer).map_err(step("serve hoistd"))
 }
 
-fn greet(socket: &OwnedFd, buffer: &mut [u8]) -> Result<(String, usize), Error> {
+fn greet(socket: &OwnedFd, buffer: &mut [u8]) -> Result<(String, usize, Vec<DeviceRule>), Error> {
     let failed = |source| Error::Io { what: "greet hoistd", source };
     let (length, _) = sys::socket::receive(socket, buffer).map_err(failed)?;
     match serde_json::from_slice(&buffer[..length]) {
-        Ok(ToSpawner::Hello { version: _, cgroup_parent, parked }) => {
+        Ok(ToSpawner::Hello { version: _, cgroup_parent, parked, devices }) => {
             let hello =
                 serde_json::to_vec(&FromSpawner::Hello { version: shim_api::VERSION }).map_err(|e| failed(e.into()))?;
             sys::socket::send(socket, &hello, &[]).map_err(failed)?;
-            Ok((cgroup_parent, parked))
+            Ok((cgroup_parent, parked, devices))
         }
         _ => Err(failed(io::Error::from(io::ErrorKind::InvalidData))),
     }
@@ -67,13 +68,16 @@ struct Spawner {
     socket: OwnedFd,
     parent: String,
     wanted: usize,
+    devices: Vec<DeviceRule>,
     parked: Vec<Parked>,
+    /// Shims cannot be parked now (no more processes, no more cgroups): the next container tries again.
+    resting: bool,
 }
 
 impl Spawner {
     fn serve(&mut self, buffer: &mut [u8]) -> io::Result<()> {
         loop {
-            let refill = self.parked.len() < self.wanted;
+            let refill = !self.resting && self.parked.len() < self.wanted;
             let empty = !self.parked.iter().any(|parked| parked.ready);
             let (mut request, mut news) = (false, Vec::new());
             {
@@ -98,7 +102,7 @@ impl Spawner {
                 return Ok(());
             }
             if refill && (quiet || empty) {
-                self.park()?;
+                self.resting = self.park().is_err();
             }
         }
     }
@@ -108,18 +112,23 @@ impl Spawner {
         let mut byte = [0; 1];
         match sys::socket::receive(&self.parked[index].socket, &mut byte) {
             Ok((1, _)) => self.parked[index].ready = true,
-            _ => {
-                self.parked.remove(index);
-            }
+            _ => self.resting |= !self.parked.remove(index).ready,
         }
     }
 
     /// Hands a request to a shim; `false` at hoistd's end.
     fn create(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
-        let (length, descriptors) = sys::socket::receive(&self.socket, buffer)?;
+        let (length, descriptors) = match sys::socket::receive(&self.socket, buffer) {
+            Ok(received) => received,
+            // Too long, or more descriptors than there is room for.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(false),
+            Err(error) => return Err(error),
+        };
         if length == 0 {
             return Ok(false);
         }
+        self.resting = false;
         match serde_json::from_slice(&buffer[..length]) {
             Ok(ToSpawner::Create) if descriptors.len() >= 2 => {}
             // Whoever sent it sees its control socket close.
@@ -132,13 +141,20 @@ impl Spawner {
                 return Ok(true);
             }
         }
-        match sys::process::clone(self.context.proof, &Clone::default())? {
-            Side::Parent { .. } => Ok(true),
-            Side::Child => {
+        match sys::process::clone(self.context.proof, &Clone::default()) {
+            Ok(Side::Parent { .. }) => {}
+            Ok(Side::Child) => {
                 self.become_shim();
                 shim::run(&self.context, &self.parent, descriptors, None)
             }
+            Err(error) => {
+                let failed = FromShim::Failed { message: format!("clone the shim: {error}"), exit_code: 128 };
+                if let Ok(bytes) = serde_json::to_vec(&failed) {
+                    let _ = sys::socket::send(&descriptors[0], &bytes, &[]);
+                }
+            }
         }
+        Ok(true)
     }
 
     /// Forks a shim that prepares itself and waits.
@@ -152,7 +168,7 @@ impl Spawner {
             Side::Child => {
                 drop(ours);
                 self.become_shim();
-                wait_parked(&self.context, &self.parent, &theirs)
+                wait_parked(&self.context, &self.parent, &self.devices, &theirs)
             }
         }
     }
@@ -160,7 +176,9 @@ impl Spawner {
     /// What a forked child does not share with the spawner.
     fn become_shim(&mut self) {
         self.parked.clear();
-        if let Ok(null) = std::fs::File::open("/dev/null") {
+        if let Ok(null) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null") {
+            // hoistd's standard error may be a pipe or a socket that somebody reads to its end.
+            let _ = sys::process::replace_stdio(&null, 2);
             self.socket = OwnedFd::from(null);
         }
         sys::signal::restore(sys::signal::SIGCHLD);
@@ -170,9 +188,9 @@ impl Spawner {
 }
 
 /// A parked shim: makes a cgroup and a seed that has joined it, and waits for a container or for the spawner's end.
-fn wait_parked(context: &Context, parent: &str, socket: &OwnedFd) -> ! {
+fn wait_parked(context: &Context, parent: &str, devices: &[DeviceRule], socket: &OwnedFd) -> ! {
     let path = format!("{parent}/parked-{}", std::process::id());
-    let prepared = Place::make(context, &path);
+    let prepared = Place::make(context, &path, devices);
     let Ok(place) = prepared else { sys::process::exit(1) };
     let mut byte = [0; 1];
     let received = match sys::socket::send(socket, b"R", &[]) {

@@ -53,6 +53,9 @@ pub enum ToSpawner {
         cgroup_parent: String,
         /// How many parked shims to keep ready where joining a cgroup is slow (cgroup v1).
         parked: usize,
+        /// Device rules that most containers have; parked shims apply them in advance.
+        #[serde(default)]
+        devices: Vec<oci::runtime::DeviceRule>,
     },
     /// Make a shim that carries out the [`Launch`].
     ///

@@ -10,6 +10,7 @@ use oci::{Digest, DigestHasher};
 use crate::disk::{self, Temporary};
 use crate::error::{Error, Result};
 use crate::lease::Leases;
+use crate::writeback::Writeback;
 
 /// The blobs of a store. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -77,7 +78,14 @@ impl Content {
     /// Begins a new blob.
     pub fn writer(&self) -> Result<BlobWriter> {
         let (temporary, file) = Temporary::create(&self.ingest)?;
-        Ok(BlobWriter { content: self.clone(), temporary, file, hasher: DigestHasher::new(), size: 0 })
+        Ok(BlobWriter {
+            content: self.clone(),
+            temporary,
+            file,
+            hasher: DigestHasher::new(),
+            size: 0,
+            writeback: Writeback::default(),
+        })
     }
 
     /// Stores bytes that are at hand, and gives their digest.
@@ -127,6 +135,7 @@ pub struct BlobWriter {
     file: File,
     hasher: DigestHasher,
     size: u64,
+    writeback: Writeback,
 }
 
 impl BlobWriter {
@@ -155,6 +164,7 @@ impl Write for BlobWriter {
         let count = self.file.write(bytes)?;
         self.hasher.update(&bytes[..count]);
         self.size += count as u64;
+        self.writeback.advance(&self.file, self.size);
         Ok(count)
     }
 

@@ -13,11 +13,14 @@
 //! - Same tar, same bytes: no clock, no random numbers; the uuid is taken from the tar's digest.
 //! - Memory: a name and a number for each member of the archive, and one window.
 
+mod census;
+mod directories;
 mod directory;
 mod error;
 mod format;
 mod space;
 mod tree;
+mod whiteout;
 mod write;
 mod xattr;
 

@@ -32,6 +32,7 @@ mod load;
 mod prune;
 mod records;
 mod store;
+mod writeback;
 
 pub use content::{BlobWriter, Content};
 pub use error::{Error, LayerError, Result};

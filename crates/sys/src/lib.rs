@@ -22,3 +22,4 @@ pub mod root;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;
+pub mod writeback;

@@ -181,6 +181,15 @@ pub fn main(tests: &[&[Test]]) -> i32 {
             }
         }
     }
+    if std::env::args().any(|word| word == "--prepare") {
+        return match images::prepare() {
+            Ok(()) => 0,
+            Err(error) => {
+                eprintln!("{error:#}");
+                1
+            }
+        };
+    }
     if arguments.list {
         planned.iter().for_each(|(name, _, _)| println!("{name}: test"));
         return 0;
@@ -258,7 +267,7 @@ fn run_one(test: &Test, kind: Kind, registry: &'static Registries) -> Result<()>
     let log = lab.daemon.log_tail(60);
     let cleaned = lab.daemon.clean();
     let result = result.and_then(|()| match cleaned {
-        Ok(left) if left.is_empty() => Ok(()),
+        Ok(left) if left.is_empty() || is_reference() => Ok(()),
         Ok(left) => bail!("left after the daemon's end:\n  {}", left.join("\n  ")),
         Err(error) => Err(error.context("cleaning up")),
     });
@@ -268,7 +277,16 @@ fn run_one(test: &Test, kind: Kind, registry: &'static Registries) -> Result<()>
     })
 }
 
+/// The tests can run on Docker's own engine, to find out whether they ask for the right thing: `HOIST_BIN_DIR` is then a
+/// directory with a `hoistd` that execs dockerd. What that leaves behind is not our business.
+fn is_reference() -> bool {
+    std::env::var_os("HOIST_E2E_REFERENCE").is_some()
+}
+
 fn nothing_left(lab: &mut Lab) -> Result<()> {
+    if is_reference() {
+        return Ok(());
+    }
     if lab.daemon.pid().is_none() {
         lab.daemon.restart()?;
     }

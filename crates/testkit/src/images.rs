@@ -180,6 +180,15 @@ pub fn ensure(registry: &Registry, name: &str) -> Result<Pushed> {
     registry.push(&format!("library/{repository}"), tag, &image)
 }
 
+/// Makes what takes long, so that no test has to wait for it. Needs the machine's package sources the first time.
+pub fn prepare() -> Result<()> {
+    busybox()?;
+    debian()?;
+    httpd()?;
+    tomcat()?;
+    Ok(())
+}
+
 /// The busybox program of this machine, which has to be the static one.
 fn busybox_program() -> Result<Vec<u8>> {
     let path = programs::need("busybox", "busybox-static")?;
@@ -212,7 +221,7 @@ pub fn busybox_tar() -> Result<Vec<u8>> {
     }
     archive.file("bin/busybox", 0o755, &program);
     for applet in String::from_utf8(list.stdout)?.lines().filter(|applet| *applet != "busybox") {
-        archive.hard_link(&format!("bin/{applet}"), "bin/busybox");
+        archive.hard_link(&format!("bin/{applet}"), 0o755, "bin/busybox");
     }
     archive.symlink("usr/bin", "../bin").symlink("sbin", "bin");
     archive.file(
@@ -351,7 +360,7 @@ fn mmdebstrap(suite: &str, variant: &str, packages: &[&str], blob: &Path) -> Res
     for dir in ["doc", "man", "locale", "info"] {
         command.arg(format!("--dpkgopt=path-exclude=/usr/share/{dir}/*"));
     }
-    let own_options = blob.with_extension("apt");
+    let own_options = blob.with_extension(format!("{}.apt", std::process::id()));
     std::fs::write(&own_options, apt_options()?)?;
     command.arg(format!("--aptopt={}", own_options.display()));
     command.arg("--aptopt=Apt::Install-Recommends \"false\"");
@@ -359,7 +368,7 @@ fn mmdebstrap(suite: &str, variant: &str, packages: &[&str], blob: &Path) -> Res
     command.env("SOURCE_DATE_EPOCH", "1700000000").env("LC_ALL", "C").stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = command.spawn()?;
     let mut tar = child.stdout.take().context("no pipe")?;
-    let part = blob.with_extension("part");
+    let part = blob.with_extension(format!("{}.part", std::process::id()));
     let mut uncompressed = Sha256::new();
     let mut gzip = GzEncoder::new(Hashing { file: File::create(&part)?, hash: Sha256::new() }, Compression::new(4));
     let mut buffer = vec![0; 256 * 1024];

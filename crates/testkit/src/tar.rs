@@ -78,8 +78,9 @@ impl Builder {
         self.entry(&Entry { path, kind: kind::SYMLINK, mode: 0o777, link, ..Entry::default() })
     }
 
-    pub fn hard_link(&mut self, path: &str, link: &str) -> &mut Builder {
-        self.entry(&Entry { path, kind: kind::HARD_LINK, link, ..Entry::default() })
+    /// Another name of a file; archivers repeat the file's mode, and extractors set it.
+    pub fn hard_link(&mut self, path: &str, mode: u32, link: &str) -> &mut Builder {
+        self.entry(&Entry { path, kind: kind::HARD_LINK, mode, link, ..Entry::default() })
     }
 
     pub fn entry(&mut self, entry: &Entry<'_>) -> &mut Builder {

@@ -69,17 +69,17 @@ fn bad_references(lab: &mut Lab) -> Result<()> {
 
 fn missing_command(lab: &mut Lab) -> Result<()> {
     lab.pull("busybox")?;
-    let output = lab.client.fails(127, "run --name c busybox nosuch")?;
+    let output = lab.client.fails(127, "run --name box busybox nosuch")?;
     has(&output.stderr, "Error response from daemon: failed to create task for container")?;
     has(&output.stderr, "exec: \"nosuch\": executable file not found in $PATH")?;
-    eq("state", lab.client.field("c", "{{.State.Status}} {{.State.ExitCode}}")?.as_str(), "created 127")?;
-    lab.client.ok("rm c")?;
+    eq("state", lab.client.field("box", "{{.State.Status}} {{.State.ExitCode}}")?.as_str(), "created 127")?;
+    lab.client.ok("rm box")?;
     let output = lab.client.fails(127, "run --rm busybox /no/such")?;
     has(&output.stderr, "exec: \"/no/such\": stat /no/such: no such file or directory")?;
     lab.client.fails(127, "run -d --rm busybox nosuch")?;
     eq("left", lab.client.ok("ps -aq")?.as_str(), "")?;
-    lab.client.ok("create --name c busybox nosuch")?;
-    lab.client.fails(1, "start c")?.stderr_has("executable file not found in $PATH")?;
+    lab.client.ok("create --name box busybox nosuch")?;
+    lab.client.fails(1, "start box")?.stderr_has("executable file not found in $PATH")?;
     Ok(())
 }
 

@@ -29,37 +29,41 @@ fn limit(lab: &Lab, name: &str, v1: (&str, &str), v2: &str) -> Result<String> {
 
 fn memory_limit(lab: &mut Lab) -> Result<()> {
     lab.pull("busybox")?;
-    lab.client.ok("run -d --name c -m 64m busybox sleep 1000")?;
-    eq("limit", limit(lab, "c", ("memory", "memory.limit_in_bytes"), "memory.max")?.as_str(), "67108864")?;
-    eq("inspect", lab.client.field("c", "{{.HostConfig.Memory}}")?.as_str(), "67108864")?;
+    lab.client.ok("run -d --name box -m 64m busybox sleep 1000")?;
+    eq("limit", limit(lab, "box", ("memory", "memory.limit_in_bytes"), "memory.max")?.as_str(), "67108864")?;
+    eq("inspect", lab.client.field("box", "{{.HostConfig.Memory}}")?.as_str(), "67108864")?;
     // Seen from inside as well.
     let script = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max";
-    eq("inside", lab.client.ok(&format!("exec c sh -c '{script}'"))?.as_str(), "67108864")
+    eq("inside", lab.client.ok(&format!("exec box sh -c '{script}'"))?.as_str(), "67108864")
 }
 
 fn out_of_memory(lab: &mut Lab) -> Result<()> {
     lab.pull("busybox")?;
     // tail keeps what it reads until a line ends.
-    lab.client.run("run --name c -m 16m --memory-swap 16m busybox tail /dev/zero")?.code(137)?;
-    wait::until_true("the OOM kill to be noted", SOON, || Ok(lab.client.field("c", "{{.State.OOMKilled}}")? == "true"))
+    lab.client.run("run --name box -m 16m --memory-swap 16m busybox tail /dev/zero")?.code(137)?;
+    wait::until_true(
+        "the OOM kill to be noted",
+        SOON,
+        || Ok(lab.client.field("box", "{{.State.OOMKilled}}")? == "true"),
+    )
 }
 
 fn pids_limit(lab: &mut Lab) -> Result<()> {
     lab.pull("busybox")?;
-    lab.client.ok("run -d --name c --pids-limit 20 busybox sleep 1000")?;
-    eq("limit", limit(lab, "c", ("pids", "pids.max"), "pids.max")?.as_str(), "20")?;
-    let output = lab.client.run("exec c sh -c 'for i in $(seq 40); do sleep 30 & done'")?;
+    lab.client.ok("run -d --name box --pids-limit 20 busybox sleep 1000")?;
+    eq("limit", limit(lab, "box", ("pids", "pids.max"), "pids.max")?.as_str(), "20")?;
+    let output = lab.client.run("exec box sh -c 'for i in $(seq 40); do sleep 30 & done'")?;
     has(&output.stderr, "fork")
 }
 
 fn cpu_limit(lab: &mut Lab) -> Result<()> {
     lab.pull("busybox")?;
-    lab.client.ok("run -d --name c --cpus 0.5 busybox sleep 1000")?;
-    let text = limit(lab, "c", ("cpu", "cpu.cfs_quota_us"), "cpu.max")?;
+    lab.client.ok("run -d --name box --cpus 0.5 busybox sleep 1000")?;
+    let text = limit(lab, "box", ("cpu", "cpu.cfs_quota_us"), "cpu.max")?;
     ensure!(text == "50000" || text == "50000 100000", "quota {text:?}");
-    eq("inspect", lab.client.field("c", "{{.HostConfig.NanoCpus}}")?.as_str(), "500000000")?;
-    lab.client.ok("run -d --name s --cpu-shares 512 busybox sleep 1000")?;
-    let text = limit(lab, "s", ("cpu", "cpu.shares"), "cpu.weight")?;
+    eq("inspect", lab.client.field("box", "{{.HostConfig.NanoCpus}}")?.as_str(), "500000000")?;
+    lab.client.ok("run -d --name sh --cpu-shares 512 busybox sleep 1000")?;
+    let text = limit(lab, "sh", ("cpu", "cpu.shares"), "cpu.weight")?;
     ensure!(text == "512" || text == "20" || text == "59", "shares {text:?}");
     Ok(())
 }

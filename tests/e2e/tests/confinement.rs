@@ -25,20 +25,20 @@ pub const TESTS: &[Test] = tests![
 
 fn namespaces(lab: &mut Lab) -> Result<()> {
     lab.pull("busybox")?;
-    lab.client.ok("run -d --name c busybox sleep 1000")?;
-    lab.client.ok("run -d --name d busybox sleep 1000")?;
+    lab.client.ok("run -d --name box busybox sleep 1000")?;
+    lab.client.ok("run -d --name other busybox sleep 1000")?;
     for kind in ["pid", "mnt", "net", "ipc", "uts", "cgroup"] {
         let host = std::fs::read_link(format!("/proc/self/ns/{kind}"))?.display().to_string();
-        let inside = lab.client.ok(&format!("exec c readlink /proc/1/ns/{kind}"))?;
+        let inside = lab.client.ok(&format!("exec box readlink /proc/1/ns/{kind}"))?;
         ensure!(inside.starts_with(kind) && inside != host, "{kind} namespace {inside}, the host's is {host}");
-        let other = lab.client.ok(&format!("exec d readlink /proc/1/ns/{kind}"))?;
+        let other = lab.client.ok(&format!("exec other readlink /proc/1/ns/{kind}"))?;
         ensure!(inside != other, "two containers share the {kind} namespace {inside}");
     }
     // Only the container's own processes are there.
-    let comms = lab.client.ok("exec c sh -c 'cat /proc/[0-9]*/comm'")?;
+    let comms = lab.client.ok("exec box sh -c 'cat /proc/[0-9]*/comm'")?;
     let comms: BTreeSet<&str> = comms.lines().collect();
     ensure!(comms.is_subset(&BTreeSet::from(["sleep", "sh", "cat"])), "processes inside: {comms:?}");
-    for line in lab.client.ok("exec c cat /proc/self/cgroup")?.lines() {
+    for line in lab.client.ok("exec box cat /proc/self/cgroup")?.lines() {
         ensure!(line.ends_with(":/"), "the cgroup namespace shows {line:?}");
     }
     Ok(())
@@ -46,24 +46,24 @@ fn namespaces(lab: &mut Lab) -> Result<()> {
 
 fn masked_and_read_only_paths(lab: &mut Lab) -> Result<()> {
     lab.pull("busybox")?;
-    lab.client.ok("run -d --name c busybox sleep 1000")?;
+    lab.client.ok("run -d --name box busybox sleep 1000")?;
     for path in ["/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/sched_debug"] {
-        let text = lab.client.ok(&format!("exec c sh -c 'test ! -e {path} || head -c 1 {path} | wc -c'"))?;
+        let text = lab.client.ok(&format!("exec box sh -c 'test ! -e {path} || head -c 1 {path} | wc -c'"))?;
         ensure!(text.is_empty() || text == "0", "{path} can be read");
     }
     for path in ["/proc/acpi", "/proc/scsi", "/proc/asound", "/sys/firmware", "/sys/devices/virtual/powercap"] {
-        let text = lab.client.ok(&format!("exec c sh -c 'test ! -e {path} || ls -A {path} | wc -l'"))?;
+        let text = lab.client.ok(&format!("exec box sh -c 'test ! -e {path} || ls -A {path} | wc -l'"))?;
         ensure!(text.is_empty() || text == "0", "{path} has {text} entries");
     }
     for path in ["/proc/sys/kernel/panic", "/proc/sysrq-trigger", "/proc/irq/default_smp_affinity"] {
-        let output = lab.client.run(&format!("exec c sh -c 'test ! -e {path} || echo 0 > {path}'"))?;
-        let there = lab.client.run(&format!("exec c test -e {path}"))?.code == 0;
+        let output = lab.client.run(&format!("exec box sh -c 'test ! -e {path} || echo 0 > {path}'"))?;
+        let there = lab.client.run(&format!("exec box test -e {path}"))?.code == 0;
         ensure!(!there || output.stderr.contains("Read-only file system"), "{path}: {}", output.describe());
     }
-    has(&lab.client.run("exec c mkdir /sys/x")?.stderr, "Read-only file system")?;
+    has(&lab.client.run("exec box mkdir /sys/x")?.stderr, "Read-only file system")?;
     let cgroup = lab
         .client
-        .run("exec c sh -c 'for d in /sys/fs/cgroup /sys/fs/cgroup/*/; do mkdir $d/x && echo made $d; done'")?;
+        .run("exec box sh -c 'for d in /sys/fs/cgroup /sys/fs/cgroup/*/; do mkdir $d/x && echo made $d; done'")?;
     ensure!(!cgroup.stdout.contains("made"), "cgroups can be made inside: {}", cgroup.describe());
     Ok(())
 }
@@ -119,13 +119,13 @@ fn seccomp(lab: &mut Lab) -> Result<()> {
 fn descriptors(lab: &mut Lab) -> Result<()> {
     lab.pull("busybox")?;
     for options in ["-d", "-d -i", "-d -t", "-d --network none", "-d --network host", "-d -v /tmp:/m"] {
-        lab.client.ok(&format!("run {options} --name c busybox sleep 1000"))?;
-        let list = lab.client.ok("exec c ls /proc/1/fd")?;
+        lab.client.ok(&format!("run {options} --name box busybox sleep 1000"))?;
+        let list = lab.client.ok("exec box ls /proc/1/fd")?;
         eq(&format!("descriptors of process 1 with {options}"), list.lines().collect::<Vec<_>>(), vec!["0", "1", "2"])?;
         // `ls` itself has its directory open besides.
-        let list = lab.client.ok("exec c ls /proc/self/fd")?;
+        let list = lab.client.ok("exec box ls /proc/self/fd")?;
         eq("descriptors of an exec", list.lines().collect::<Vec<_>>(), vec!["0", "1", "2", "3"])?;
-        lab.client.ok("rm -f c")?;
+        lab.client.ok("rm -f box")?;
     }
     Ok(())
 }
@@ -183,17 +183,17 @@ fn programs_of_the_host_are_out_of_reach(lab: &mut Lab) -> Result<()> {
     let program = programs::product("hoist-runtime")?;
     let before = digest(&std::fs::read(&program)?);
     lab.client.run("run --rm --entrypoint /proc/self/exe busybox --version")?;
-    lab.client.ok("run -d --name c busybox sleep 1000")?;
-    lab.client.run("exec c /proc/self/exe --version")?;
+    lab.client.ok("run -d --name box busybox sleep 1000")?;
+    lab.client.run("exec box /proc/self/exe --version")?;
     // Overwrite what every process in sight runs.
     let script = "for i in $(seq 50); do for e in /proc/[0-9]*/exe; do echo broken > $e; done; done 2>/dev/null; true";
-    let attack = lab.client.spawn(&format!("exec c sh -c '{script}'"))?;
+    let attack = lab.client.spawn(&format!("exec box sh -c '{script}'"))?;
     for _ in 0..10 {
-        lab.client.run("exec c true")?;
+        lab.client.run("exec box true")?;
     }
     attack.finish(testkit::client::LIMIT)?;
     eq("hoist-runtime", digest(&std::fs::read(&program)?), before)?;
-    let exe = lab.client.ok("exec c readlink /proc/self/exe")?;
+    let exe = lab.client.ok("exec box readlink /proc/self/exe")?;
     ensure!(exe.starts_with("/bin/"), "the exec runs {exe}");
     Ok(())
 }
@@ -240,7 +240,7 @@ fn mount_table(lab: &mut Lab) -> Result<()> {
     }
     ensure!(!table.contains("master:") && !table.contains("shared:"), "mounts propagate:\n{table}");
     // And the host sees none of it.
-    lab.client.ok("run -d --name c busybox sleep 1000")?;
+    lab.client.ok("run -d --name box busybox sleep 1000")?;
     let host = std::fs::read_to_string("/proc/self/mountinfo")?;
     ensure!(!host.contains(&lab.daemon.root().display().to_string()), "the machine's mount table shows:\n{host}");
     Ok(())

@@ -83,14 +83,14 @@ fn configuration_file(lab: &mut Lab) -> Result<()> {
 
 fn terminated(lab: &mut Lab) -> Result<()> {
     lab.pull("busybox")?;
-    lab.client.ok("run -d --name c busybox sleep 1000")?;
-    let pid: u32 = lab.client.field("c", "{{.State.Pid}}")?.parse()?;
+    lab.client.ok("run -d --name box busybox sleep 1000")?;
+    let pid: u32 = lab.client.field("box", "{{.State.Pid}}")?.parse()?;
     eq("exit status", lab.daemon.stop()?, 0)?;
     ensure!(process::is_alive(pid), "SIGTERM of the daemon ended the container");
     ensure!(!lab.daemon.root().join("hoistd.pid").exists(), "the pidfile is still there");
     lab.daemon.restart()?;
-    eq("state", lab.client.field("c", "{{.State.Running}} {{.State.Pid}}")?, format!("true {pid}"))?;
-    eq("exec", lab.client.ok("exec c echo works")?.as_str(), "works")
+    eq("state", lab.client.field("box", "{{.State.Running}} {{.State.Pid}}")?, format!("true {pid}"))?;
+    eq("exec", lab.client.ok("exec box echo works")?.as_str(), "works")
 }
 
 fn stale_files(lab: &mut Lab) -> Result<()> {
@@ -121,10 +121,10 @@ fn bridge_address(lab: &mut Lab) -> Result<()> {
     let flags = ["--bip", "10.213.77.1/24", "--mtu", "1400"].map(str::to_string).to_vec();
     lab.replace_daemon(Options { flags, ..Options::default() })?;
     lab.pull("busybox")?;
-    lab.client.ok("run -d --name c busybox sleep 1000")?;
-    has(&lab.client.field("c", "{{.NetworkSettings.Networks.bridge.IPAddress}}")?, "10.213.77.")?;
-    eq("gateway", lab.client.field("c", "{{.NetworkSettings.Networks.bridge.Gateway}}")?.as_str(), "10.213.77.1")?;
-    eq("mtu", lab.client.ok("exec c cat /sys/class/net/eth0/mtu")?.as_str(), "1400")
+    lab.client.ok("run -d --name box busybox sleep 1000")?;
+    has(&lab.client.field("box", "{{.NetworkSettings.Networks.bridge.IPAddress}}")?, "10.213.77.")?;
+    eq("gateway", lab.client.field("box", "{{.NetworkSettings.Networks.bridge.Gateway}}")?.as_str(), "10.213.77.1")?;
+    eq("mtu", lab.client.ok("exec box cat /sys/class/net/eth0/mtu")?.as_str(), "1400")
 }
 
 /// Socket paths are limited to 107 bytes by the kernel; directories are not.
@@ -134,12 +134,12 @@ fn deep_directories(lab: &mut Lab) -> Result<()> {
     let mut daemon = lab.another_daemon(&["--exec-root", &deep.display().to_string()])?;
     let client = daemon.client(lab.client.kind)?;
     client.ok("pull -q busybox")?;
-    client.ok("run -d --name c busybox sleep 1000")?;
-    eq("exec", client.ok("exec c echo works")?.as_str(), "works")?;
+    client.ok("run -d --name box busybox sleep 1000")?;
+    eq("exec", client.ok("exec box echo works")?.as_str(), "works")?;
     daemon.kill9()?;
     daemon.restart()?;
-    eq("exec after a restart", client.ok("exec c echo works")?.as_str(), "works")?;
-    client.ok("rm -f c")?;
+    eq("exec after a restart", client.ok("exec box echo works")?.as_str(), "works")?;
+    client.ok("rm -f box")?;
     let left = daemon.clean()?;
     ensure!(left.is_empty(), "left behind: {left:?}");
     Ok(())

@@ -22,54 +22,54 @@ fn w09_exec(lab: &mut Lab) -> Result<()> {
 
 fn exec_options(lab: &mut Lab) -> Result<()> {
     lab.pull("busybox")?;
-    lab.client.ok("run -d --name c -e FROM=container busybox sleep 1000")?;
-    eq("user", lab.client.ok("exec -u nobody c id -un")?.as_str(), "nobody")?;
-    eq("numbers", lab.client.ok("exec -u 12:34 c sh -c 'id -u; id -g'")?.as_str(), "12\n34")?;
-    eq("directory", lab.client.ok("exec -w /tmp c pwd")?.as_str(), "/tmp")?;
-    eq("environment", lab.client.ok("exec -e A=b c sh -c 'echo $A $FROM'")?.as_str(), "b container")?;
-    eq("detached", lab.client.ok("exec -d c touch /tmp/made")?.as_str(), "")?;
-    wait::until_true("the detached exec's file", SOON, || Ok(lab.client.run("exec c test -e /tmp/made")?.code == 0))?;
+    lab.client.ok("run -d --name box -e FROM=container busybox sleep 1000")?;
+    eq("user", lab.client.ok("exec -u nobody box id -un")?.as_str(), "nobody")?;
+    eq("numbers", lab.client.ok("exec -u 12:34 box sh -c 'id -u; id -g'")?.as_str(), "12\n34")?;
+    eq("directory", lab.client.ok("exec -w /tmp box pwd")?.as_str(), "/tmp")?;
+    eq("environment", lab.client.ok("exec -e A=b box sh -c 'echo $A $FROM'")?.as_str(), "b container")?;
+    eq("detached", lab.client.ok("exec -d box touch /tmp/made")?.as_str(), "")?;
+    wait::until_true("the detached exec's file", SOON, || Ok(lab.client.run("exec box test -e /tmp/made")?.code == 0))?;
     // In the container's namespaces and cgroup.
-    eq("sees process 1", lab.client.ok("exec c cat /proc/1/comm")?.as_str(), "sleep")?;
-    let inside = lab.client.ok("exec c readlink /proc/self/ns/pid")?;
-    eq("same pid namespace", lab.client.ok("exec c readlink /proc/1/ns/pid")?, inside)?;
+    eq("sees process 1", lab.client.ok("exec box cat /proc/1/comm")?.as_str(), "sleep")?;
+    let inside = lab.client.ok("exec box readlink /proc/self/ns/pid")?;
+    eq("same pid namespace", lab.client.ok("exec box readlink /proc/1/ns/pid")?, inside)?;
     // As confined as process 1.
     for key in ["CapEff", "CapBnd", "Seccomp", "NoNewPrivs"] {
-        let one = lab.client.ok(&format!("exec c grep ^{key}: /proc/1/status"))?;
-        eq(key, lab.client.ok(&format!("exec c grep ^{key}: /proc/self/status"))?, one)?;
+        let one = lab.client.ok(&format!("exec box grep ^{key}: /proc/1/status"))?;
+        eq(key, lab.client.ok(&format!("exec box grep ^{key}: /proc/self/status"))?, one)?;
     }
     Ok(())
 }
 
 fn exec_stdin(lab: &mut Lab) -> Result<()> {
     lab.pull("busybox")?;
-    lab.client.ok("run -d --name c busybox sleep 1000")?;
-    eq("cat", lab.client.ok_with("exec -i c cat", b"through\n")?.as_str(), "through")?;
-    eq("end of file arrives", lab.client.ok_with("exec -i c wc -c", &vec![b'x'; 300_000])?.as_str(), "300000")?;
-    eq("without -i", lab.client.ok_with("exec c cat", b"not read\n")?.as_str(), "")
+    lab.client.ok("run -d --name box busybox sleep 1000")?;
+    eq("cat", lab.client.ok_with("exec -i box cat", b"through\n")?.as_str(), "through")?;
+    eq("end of file arrives", lab.client.ok_with("exec -i box wc -c", &vec![b'x'; 300_000])?.as_str(), "300000")?;
+    eq("without -i", lab.client.ok_with("exec box cat", b"not read\n")?.as_str(), "")
 }
 
 fn exec_errors(lab: &mut Lab) -> Result<()> {
     lab.pull("busybox")?;
-    let id = lab.client.ok("run -d --name c busybox sleep 1000")?;
-    let output = lab.client.fails(127, "exec c nosuch")?;
+    let id = lab.client.ok("run -d --name box busybox sleep 1000")?;
+    let output = lab.client.fails(127, "exec box nosuch")?;
     let all = output.stdout + &output.stderr;
     has(&all, "OCI runtime exec failed: exec failed: ")?;
     has(&all, "exec: \"nosuch\": executable file not found in $PATH")?;
-    let output = lab.client.fails(126, "exec c /etc/passwd")?;
+    let output = lab.client.fails(126, "exec box /etc/passwd")?;
     has(&(output.stdout + &output.stderr), "permission denied")?;
     lab.client.fails(1, "exec nosuch true")?.stderr_has("No such container: nosuch")?;
-    lab.client.ok("stop -t 0 c")?;
-    lab.client.fails(1, "exec c true")?.stderr_has(&format!("container {id} is not running"))?;
+    lab.client.ok("stop -t 0 box")?;
+    lab.client.fails(1, "exec box true")?.stderr_has(&format!("container {id} is not running"))?;
     Ok(())
 }
 
 fn exec_ends_with_container(lab: &mut Lab) -> Result<()> {
     lab.pull("busybox")?;
-    lab.client.ok("run -d --name c busybox sleep 1000")?;
-    let running = lab.client.spawn("exec c sh -c 'echo begun; sleep 1000'")?;
+    lab.client.ok("run -d --name box busybox sleep 1000")?;
+    let running = lab.client.spawn("exec box sh -c 'echo begun; sleep 1000'")?;
     running.expect("begun", SOON)?;
-    lab.client.ok("kill c")?;
+    lab.client.ok("kill box")?;
     let output = running.finish(SOON)?;
     ensure!(output.code == 137, "exec in a killed container ends with {}", output.code);
     Ok(())

@@ -26,8 +26,8 @@ fn refused() -> Vec<(&'static str, Vec<u8>)> {
         ("dot-dot file", file(&format!("../../etc/{MARK}"))),
         ("dot-dot in the middle", file(&format!("a/../../../tmp/{MARK}"))),
         ("dot-dot by PAX", entry(&Entry { path: "x", pax: &[("path", &long)], data: b"escaped", ..Entry::default() })),
-        ("hard link out by dot-dot", Builder::new().hard_link("stolen", "../../../../etc/shadow").finish()),
-        ("hard link to nothing inside", Builder::new().hard_link("stolen", "/etc/no-such-file-inside").finish()),
+        ("hard link out by dot-dot", Builder::new().hard_link("stolen", 0o644, "../../../../etc/shadow").finish()),
+        ("hard link to nothing inside", Builder::new().hard_link("stolen", 0o644, "/etc/no-such-file-inside").finish()),
         (
             "hard link out by PAX",
             entry(&Entry {

@@ -28,18 +28,18 @@ fn w42_copy_on_write(lab: &mut Lab) -> Result<()> {
     lab.pull("busybox")?;
     let before = layer_files(&lab.daemon.data_root())?;
     ensure!(!before.is_empty(), "no layer files");
-    lab.client.ok("run -d --name a busybox sleep 1000")?;
-    lab.client.ok("run -d --name b busybox sleep 1000")?;
+    lab.client.ok("run -d --name aa busybox sleep 1000")?;
+    lab.client.ok("run -d --name bb busybox sleep 1000")?;
     let change = "echo changed > /etc/passwd; rm /etc/group; mkdir /new; chmod 0 /bin; mv /home /elsewhere; sync";
-    lab.client.ok(&format!("exec a sh -c '{change}'"))?;
-    eq("seen by the one", lab.client.ok("exec a /bin/cat /etc/passwd")?.as_str(), "changed")?;
-    let other = lab.client.run("exec b sh -c 'cat /etc/passwd; ls -d /etc/group /new /home'")?.stdout;
+    lab.client.ok(&format!("exec aa sh -c '{change}'"))?;
+    eq("seen by the one", lab.client.ok("exec aa /bin/cat /etc/passwd")?.as_str(), "changed")?;
+    let other = lab.client.run("exec bb sh -c 'cat /etc/passwd; ls -d /etc/group /new /home'")?.stdout;
     has(&other, "root:x:0:0")?;
     has(&other, "/etc/group")?;
     has(&other, "/home")?;
     ensure!(!other.contains("/new\n"), "one container sees the other's directory");
     has(&lab.client.ok("run --rm busybox cat /etc/passwd")?, "root:x:0:0")?;
-    lab.client.ok("rm -f a b")?;
+    lab.client.ok("rm -f aa bb")?;
     eq("layer files", layer_files(&lab.daemon.data_root())?, before)
 }
 
@@ -82,7 +82,7 @@ fn whiteouts(lab: &mut Lab) -> Result<()> {
     lower.directory("d", 0o755).file("d/a", 0o644, b"a").file("d/b", 0o644, b"b");
     lower.directory("o", 0o755).file("o/old", 0o644, b"old").file("gone", 0o644, b"");
     let mut upper = tar::Builder::new();
-    upper.file("d/.wh.a", 0o644, b"").file("d/c", 0o644, b"c").file(".wh.gone", 0o644, b"");
+    upper.file("d/.wh.a", 0o644, b"").file("d/c", 0o644, b"box").file(".wh.gone", 0o644, b"");
     upper.directory("o", 0o755).file("o/.wh..wh..opq", 0o644, b"").file("o/new", 0o644, b"new");
     let image = busybox()?.with_layer(Layer::of_tar(&lower.finish())).with_layer(Layer::of_tar(&upper.finish()));
     let registry = lab.registry()?;
@@ -98,7 +98,11 @@ fn file_types(lab: &mut Lab) -> Result<()> {
     use testkit::tar::{Entry, kind};
     let long = "n".repeat(200);
     let mut layer = tar::Builder::new();
-    layer.directory("t", 0o1777).file("t/suid", 0o4755, b"x").symlink("t/link", "suid").hard_link("t/hard", "t/suid");
+    layer
+        .directory("t", 0o1777)
+        .file("t/suid", 0o4755, b"x")
+        .symlink("t/link", "suid")
+        .hard_link("t/hard", 0o4755, "t/suid");
     layer.entry(&Entry { path: "t/fifo", kind: kind::FIFO, mode: 0o600, ..Entry::default() });
     layer.entry(&Entry { path: "t/null", kind: kind::CHAR_DEVICE, mode: 0o666, device: (1, 3), ..Entry::default() });
     layer.entry(&Entry { path: "t/owned", uid: 12, gid: 34, data: b"", ..Entry::default() });

@@ -10,14 +10,14 @@ pub const TESTS: &[Test] = tests![bridge, container_to_container, none, host, re
 
 fn bridge(lab: &mut Lab) -> Result<()> {
     lab.pull("busybox")?;
-    lab.client.ok("run -d --name c busybox sleep 1000")?;
-    let address = lab.client.field("c", "{{.NetworkSettings.Networks.bridge.IPAddress}}")?;
-    let gateway = lab.client.field("c", "{{.NetworkSettings.Networks.bridge.Gateway}}")?;
-    has(&lab.client.ok("exec c ip addr show eth0")?, &format!("inet {address}/"))?;
-    has(&lab.client.ok("exec c ip route")?, &format!("default via {gateway} dev eth0"))?;
-    lab.client.ok(&format!("exec c ping -c 1 -W 5 {gateway}"))?;
-    let mac = lab.client.field("c", "{{.NetworkSettings.Networks.bridge.MacAddress}}")?;
-    has(&lab.client.ok("exec c cat /sys/class/net/eth0/address")?, &mac)
+    lab.client.ok("run -d --name box busybox sleep 1000")?;
+    let address = lab.client.field("box", "{{.NetworkSettings.Networks.bridge.IPAddress}}")?;
+    let gateway = lab.client.field("box", "{{.NetworkSettings.Networks.bridge.Gateway}}")?;
+    has(&lab.client.ok("exec box ip addr show eth0")?, &format!("inet {address}/"))?;
+    has(&lab.client.ok("exec box ip route")?, &format!("default via {gateway} dev eth0"))?;
+    lab.client.ok(&format!("exec box ping -c 1 -W 5 {gateway}"))?;
+    let mac = lab.client.field("box", "{{.NetworkSettings.Networks.bridge.MacAddress}}")?;
+    has(&lab.client.ok("exec box cat /sys/class/net/eth0/address")?, &mac)
 }
 
 fn container_to_container(lab: &mut Lab) -> Result<()> {
@@ -60,8 +60,9 @@ fn resolver(lab: &mut Lab) -> Result<()> {
         has(&text, part)?;
     }
     // The container may change its own copy, and keeps the change.
-    lab.client
-        .ok("run --name c busybox sh -c 'grep -q edited /etc/resolv.conf || echo \"# edited\" >> /etc/resolv.conf'")?;
+    lab.client.ok(
+        "run --name box busybox sh -c 'grep -q edited /etc/resolv.conf || echo \"# edited\" >> /etc/resolv.conf'",
+    )?;
     Ok(())
 }
 

@@ -167,12 +167,12 @@ fn entrypoint(lab: &mut Lab) -> Result<()> {
 
 fn hostname(lab: &mut Lab) -> Result<()> {
     lab.pull("busybox")?;
-    let id = lab.client.ok("run -d --name c busybox sleep 1000")?;
-    eq("hostname", lab.client.ok("exec c hostname")?.as_str(), &id[..12])?;
-    eq("/etc/hostname", lab.client.ok("exec c cat /etc/hostname")?.as_str(), &id[..12])?;
-    let hosts = lab.client.ok("exec c cat /etc/hosts")?;
+    let id = lab.client.ok("run -d --name box busybox sleep 1000")?;
+    eq("hostname", lab.client.ok("exec box hostname")?.as_str(), &id[..12])?;
+    eq("/etc/hostname", lab.client.ok("exec box cat /etc/hostname")?.as_str(), &id[..12])?;
+    let hosts = lab.client.ok("exec box cat /etc/hosts")?;
     has(&hosts, "127.0.0.1\tlocalhost")?;
-    let address = lab.client.field("c", "{{.NetworkSettings.Networks.bridge.IPAddress}}")?;
+    let address = lab.client.field("box", "{{.NetworkSettings.Networks.bridge.IPAddress}}")?;
     ensure!(hosts.lines().any(|l| l.starts_with(&address) && l.contains(&id[..12])), "{hosts}");
     let text =
         lab.client.ok("run --rm --hostname box --add-host db:10.9.8.7 busybox sh -c 'hostname; cat /etc/hosts'")?;
@@ -185,7 +185,7 @@ fn init(lab: &mut Lab) -> Result<()> {
     let text = lab.client.ok("run --rm --init busybox sh -c 'echo $$'")?;
     ensure!(text != "1", "with --init the command is process 1");
     // The init passes signals on and reaps orphans: SIGTERM ends a program that process 1 would ignore.
-    lab.client.ok("run -d --name c --init busybox sleep 1000")?;
-    lab.client.ok("stop -t 30 c")?;
-    eq("exit status", lab.client.field("c", "{{.State.ExitCode}}")?.as_str(), "143")
+    lab.client.ok("run -d --name box --init busybox sleep 1000")?;
+    lab.client.ok("stop -t 30 box")?;
+    eq("exit status", lab.client.field("box", "{{.State.ExitCode}}")?.as_str(), "143")
 }

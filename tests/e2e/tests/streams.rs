@@ -39,12 +39,12 @@ fn streams_apart(lab: &mut Lab) -> Result<()> {
 
 fn much_output(lab: &mut Lab) -> Result<()> {
     lab.pull("busybox")?;
-    let output = lab.client.run("run --name c busybox sh -c 'seq 1 200000'")?.code(0)?;
+    let output = lab.client.run("run --name box busybox sh -c 'seq 1 200000'")?.code(0)?;
     let expect: String = (1..=200_000).map(|n| format!("{n}\n")).collect();
     ensure!(output.stdout == expect, "attached output differs: {} bytes of {}", output.stdout.len(), expect.len());
-    let logs = lab.client.run("logs c")?.code(0)?;
+    let logs = lab.client.run("logs box")?.code(0)?;
     ensure!(logs.stdout == expect, "logs differ: {} bytes of {}", logs.stdout.len(), expect.len());
-    eq("tail", lab.client.ok("logs --tail 3 c")?.as_str(), "199998\n199999\n200000")?;
+    eq("tail", lab.client.ok("logs --tail 3 box")?.as_str(), "199998\n199999\n200000")?;
     // A line longer than any buffer comes back whole.
     let output =
         lab.client.run("run --name long busybox sh -c 'head -c 300000 /dev/zero | tr \"\\0\" x; echo'")?.code(0)?;
@@ -55,15 +55,15 @@ fn much_output(lab: &mut Lab) -> Result<()> {
 fn attach_running(lab: &mut Lab) -> Result<()> {
     lab.pull("busybox")?;
     lab.client.ok(
-        "run -d -i --name c busybox sh -c 'until test -e /go; do sleep 0.05; done; echo told; echo e >&2; exit 8'",
+        "run -d -i --name box busybox sh -c 'until test -e /go; do sleep 0.05; done; echo told; echo e >&2; exit 8'",
     )?;
-    let attached = lab.client.spawn("attach --no-stdin c")?;
-    wait_attached(lab, "c")?;
-    lab.client.ok("exec c touch /go")?;
+    let attached = lab.client.spawn("attach --no-stdin box")?;
+    wait_attached(lab, "box")?;
+    lab.client.ok("exec box touch /go")?;
     let output = attached.finish(SOON)?.code(8)?;
     eq("stdout", output.stdout.as_str(), "told\n")?;
     eq("stderr", output.stderr.as_str(), "e\n")?;
-    lab.client.fails(1, "attach c")?.stderr_has("start it first")?;
+    lab.client.fails(1, "attach box")?.stderr_has("start it first")?;
     Ok(())
 }
 
@@ -95,13 +95,13 @@ fn two_clients_attached(lab: &mut Lab) -> Result<()> {
     lab.pull("busybox")?;
     let first = lab
         .client
-        .spawn("run --name c busybox sh -c 'echo begun; until test -e /go; do sleep 0.05; done; echo both'")?;
+        .spawn("run --name box busybox sh -c 'echo begun; until test -e /go; do sleep 0.05; done; echo both'")?;
     first.expect("begun", SOON)?;
-    let second = lab.client.spawn("attach c")?;
-    wait_attached(lab, "c")?;
+    let second = lab.client.spawn("attach box")?;
+    wait_attached(lab, "box")?;
     // The event list has the first client's too: count the second by what it receives.
     testkit::wait::until_true("the second client", SOON, || Ok(count_attach(lab)? >= 2))?;
-    lab.client.ok("exec c touch /go")?;
+    lab.client.ok("exec box touch /go")?;
     has(&first.finish(SOON)?.code(0)?.stdout, "both")?;
     let second = second.finish(SOON)?.code(0)?.stdout;
     has(&second, "both")?;

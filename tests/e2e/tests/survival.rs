@@ -112,12 +112,12 @@ fn killed_while_running(lab: &mut Lab) -> Result<()> {
     lab.pull("busybox")?;
     let port = registry::free_port()?;
     let script = "httpd -p 80 -h /etc; n=0; while :; do n=$((n+1)); echo line $n; sleep 0.02; done";
-    let id = lab.client.ok(&format!("run -d --name c -p {port}:80 busybox sh -c '{script}'"))?;
+    let id = lab.client.ok(&format!("run -d --name box -p {port}:80 busybox sh -c '{script}'"))?;
     let address: SocketAddr = ([127, 0, 0, 1], port).into();
     let answers = || Ok(http::get(address, "/hostname")?.status == 200);
     wait::until_true("the page", SOON, answers)?;
-    let pid: u32 = lab.client.field("c", "{{.State.Pid}}")?.parse()?;
-    let ip = lab.client.field("c", "{{.NetworkSettings.Networks.bridge.IPAddress}}")?;
+    let pid: u32 = lab.client.field("box", "{{.State.Pid}}")?.parse()?;
+    let ip = lab.client.field("box", "{{.NetworkSettings.Networks.bridge.IPAddress}}")?;
     lab.daemon.kill9()?;
     ensure!(process::is_alive(pid), "the container's process is gone");
     wait::until_true("the page without a daemon", SOON, answers)?;
@@ -127,26 +127,26 @@ fn killed_while_running(lab: &mut Lab) -> Result<()> {
     wait::until_true("the log to grow", SOON, || Ok(std::fs::metadata(&log)?.len() > before + 500))?;
     lab.daemon.restart()?;
     let row = lab.client.ok("ps --format '{{.Names}} {{.Status}} {{.Ports}}'")?;
-    has(&row, "c Up ")?;
+    has(&row, "box Up ")?;
     has(&row, &format!("{port}->80/tcp"))?;
-    eq("process", lab.client.field("c", "{{.State.Pid}}")?, pid.to_string())?;
+    eq("process", lab.client.field("box", "{{.State.Pid}}")?, pid.to_string())?;
     wait::until_true("the page after the restart", SOON, answers)?;
     // Without a gap or a repetition.
-    let logs = lab.client.ok("logs c")?;
+    let logs = lab.client.ok("logs box")?;
     for (n, line) in logs.lines().enumerate() {
         eq("log line", line, format!("line {}", n + 1).as_str())?;
     }
-    let follow = lab.client.spawn("logs -f --tail 1 c")?;
+    let follow = lab.client.spawn("logs -f --tail 1 box")?;
     follow.expect("line", SOON)?;
-    eq("exec", lab.client.ok("exec c echo works")?.as_str(), "works")?;
+    eq("exec", lab.client.ok("exec box echo works")?.as_str(), "works")?;
     // Its port and its address stay taken.
     lab.client
         .fails(125, &format!("run -d --name thief -p {port}:80 busybox sleep 1"))?
         .stderr_has("port is already allocated")?;
     lab.client.ok("run -d --name other busybox sleep 1000")?;
     ensure!(lab.client.field("other", "{{.NetworkSettings.Networks.bridge.IPAddress}}")? != ip, "address given twice");
-    lab.client.ok("stop -t 0 c")?;
-    eq("exit code", lab.client.field("c", "{{.State.ExitCode}}")?.as_str(), "137")?;
+    lab.client.ok("stop -t 0 box")?;
+    eq("exit code", lab.client.field("box", "{{.State.ExitCode}}")?.as_str(), "137")?;
     follow.finish(SOON)?;
     Ok(())
 }
@@ -156,20 +156,20 @@ fn killed_before_exit(lab: &mut Lab) -> Result<()> {
     let dir = lab.daemon.tmp().join("gate");
     std::fs::create_dir(&dir)?;
     let script = "until test -e /gate/go; do sleep 0.05; done; echo last words; exit 7";
-    lab.client.ok(&format!("run -d --name c -v {}:/gate busybox sh -c '{script}'", dir.display()))?;
-    let pid: u32 = lab.client.field("c", "{{.State.Pid}}")?.parse()?;
+    lab.client.ok(&format!("run -d --name box -v {}:/gate busybox sh -c '{script}'", dir.display()))?;
+    let pid: u32 = lab.client.field("box", "{{.State.Pid}}")?.parse()?;
     lab.daemon.kill9()?;
     std::fs::write(dir.join("go"), "")?;
     wait::until_true("the process to end", SOON, || Ok(!process::is_alive(pid)))?;
     lab.daemon.restart()?;
     wait::until_true("the exit to be known", SOON, || {
-        Ok(lab.client.field("c", "{{.State.Status}} {{.State.ExitCode}}")? == "exited 7")
+        Ok(lab.client.field("box", "{{.State.Status}} {{.State.ExitCode}}")? == "exited 7")
     })?;
-    eq("wait", lab.client.ok("wait c")?.as_str(), "7")?;
-    eq("logs", lab.client.ok("logs c")?.as_str(), "last words")?;
+    eq("wait", lab.client.ok("wait box")?.as_str(), "7")?;
+    eq("logs", lab.client.ok("logs box")?.as_str(), "last words")?;
     has(&lab.client.ok("ps -a")?, "Exited (7)")?;
-    lab.client.run("start -a c")?.code(7)?;
-    lab.client.ok("rm c")?;
+    lab.client.run("start -a box")?.code(7)?;
+    lab.client.ok("rm box")?;
     Ok(())
 }
 
@@ -178,8 +178,8 @@ fn killed_with_rm(lab: &mut Lab) -> Result<()> {
     let dir = lab.daemon.tmp().join("gate");
     std::fs::create_dir(&dir)?;
     let script = "until test -e /gate/go; do sleep 0.05; done";
-    lab.client.ok(&format!("run -d --rm --name c -v {}:/gate busybox sh -c '{script}'", dir.display()))?;
-    let pid: u32 = lab.client.field("c", "{{.State.Pid}}")?.parse()?;
+    lab.client.ok(&format!("run -d --rm --name box -v {}:/gate busybox sh -c '{script}'", dir.display()))?;
+    let pid: u32 = lab.client.field("box", "{{.State.Pid}}")?.parse()?;
     lab.daemon.kill9()?;
     std::fs::write(dir.join("go"), "")?;
     wait::until_true("the process to end", SOON, || Ok(!process::is_alive(pid)))?;
@@ -189,16 +189,17 @@ fn killed_with_rm(lab: &mut Lab) -> Result<()> {
 
 fn killed_while_attached(lab: &mut Lab) -> Result<()> {
     lab.pull("busybox")?;
-    let attached =
-        lab.client.spawn("run --name c busybox sh -c 'n=0; while :; do n=$((n+1)); echo line $n; sleep 0.02; done'")?;
+    let attached = lab
+        .client
+        .spawn("run --name box busybox sh -c 'n=0; while :; do n=$((n+1)); echo line $n; sleep 0.02; done'")?;
     attached.expect("line 3", SOON)?;
     lab.daemon.kill9()?;
     // The client's stream may go on with the shim or end; the container goes on in any case.
     lab.daemon.restart()?;
-    eq("state", lab.client.field("c", "{{.State.Running}}")?.as_str(), "true")?;
-    let again = lab.client.spawn("attach --no-stdin c")?;
+    eq("state", lab.client.field("box", "{{.State.Running}}")?.as_str(), "true")?;
+    let again = lab.client.spawn("attach --no-stdin box")?;
     again.expect("line", SOON)?;
-    lab.client.ok("kill c")?;
+    lab.client.ok("kill box")?;
     again.finish(SOON)?.code(137)?;
     attached.finish(SOON)?;
     Ok(())
@@ -206,14 +207,14 @@ fn killed_while_attached(lab: &mut Lab) -> Result<()> {
 
 fn killed_during_exec(lab: &mut Lab) -> Result<()> {
     lab.pull("busybox")?;
-    lab.client.ok("run -d --name c busybox sleep 1000")?;
-    let running = lab.client.spawn("exec c sh -c 'echo begun; sleep 1000'")?;
+    lab.client.ok("run -d --name box busybox sleep 1000")?;
+    let running = lab.client.spawn("exec box sh -c 'echo begun; sleep 1000'")?;
     running.expect("begun", SOON)?;
     lab.daemon.kill9()?;
     lab.daemon.restart()?;
-    eq("another exec", lab.client.ok("exec c echo works")?.as_str(), "works")?;
-    eq("the first one's process lives", lab.client.ok("exec c pidof sleep")?.split(' ').count(), 2)?;
-    lab.client.ok("stop -t 0 c")?;
+    eq("another exec", lab.client.ok("exec box echo works")?.as_str(), "works")?;
+    eq("the first one's process lives", lab.client.ok("exec box pidof sleep")?.split(' ').count(), 2)?;
+    lab.client.ok("stop -t 0 box")?;
     running.finish(SOON)?;
     Ok(())
 }

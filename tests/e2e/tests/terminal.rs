@@ -82,37 +82,37 @@ fn w10_missing_shell(lab: &mut Lab) -> Result<()> {
 
 fn w13_interactive_run(lab: &mut Lab) -> Result<()> {
     lab.pull("ubuntu:18.04")?;
-    let mut pty = lab.client.pty("run -it --name u ubuntu:18.04 bash")?;
+    let mut pty = lab.client.pty("run -it --name uu ubuntu:18.04 bash")?;
     ask(&mut pty, "ls /", "usr")?;
     ask(&mut pty, "echo $$-$((6*7))", "1-42")?;
     ask(&mut pty, "stty size", "24 80")?;
     pty.send("exit 5\n")?;
     eq("exit status", pty.wait(SOON)?, 5)?;
     ensure!(pty.is_cooked()?, "the terminal was left in raw mode");
-    eq("state", lab.client.field("u", "{{.State.Status}} {{.State.ExitCode}}")?.as_str(), "exited 5")
+    eq("state", lab.client.field("uu", "{{.State.Status}} {{.State.ExitCode}}")?.as_str(), "exited 5")
 }
 
 fn detach_keys(lab: &mut Lab) -> Result<()> {
     lab.pull("busybox")?;
-    let mut pty = lab.client.pty("run -it --name c busybox sh")?;
+    let mut pty = lab.client.pty("run -it --name box busybox sh")?;
     ask(&mut pty, "V=k$((1+2))p; echo $V", "k3p")?;
     pty.send("\x10\x11")?;
     eq("after detaching", pty.wait(SOON)?, 0)?;
     ensure!(pty.is_cooked()?, "the terminal was left in raw mode");
-    is_running(&lab.client, "c")?;
-    let mut pty = lab.client.pty("attach --detach-keys ctrl-a,x c")?;
+    is_running(&lab.client, "box")?;
+    let mut pty = lab.client.pty("attach --detach-keys ctrl-a,x box")?;
     ask(&mut pty, "echo again-$V", "again-k3p")?;
     pty.send("\x01x")?;
     pty.wait(SOON)?;
-    is_running(&lab.client, "c")?;
-    let mut pty = lab.client.pty("attach c")?;
+    is_running(&lab.client, "box")?;
+    let mut pty = lab.client.pty("attach box")?;
     pty.send("exit 4\n")?;
     eq("exit status by attach", pty.wait(SOON)?, 4)
 }
 
 fn resize_reaches_process(lab: &mut Lab) -> Result<()> {
     lab.pull("busybox")?;
-    let mut pty = lab.client.pty("run -it --rm --name c busybox sh")?;
+    let mut pty = lab.client.pty("run -it --rm --name box busybox sh")?;
     ask(&mut pty, "echo r$((1+1))y", "r2y")?;
     wait::until_true("the first size", SOON, || Ok(size(&lab.client)? == "24 80"))?;
     pty.resize(40, 100)?;
@@ -123,7 +123,7 @@ fn resize_reaches_process(lab: &mut Lab) -> Result<()> {
 
 /// The size of process 1's terminal as seen from inside.
 fn size(client: &Client) -> Result<String> {
-    client.ok("exec c sh -c 'stty size < /proc/1/fd/0'")
+    client.ok("exec box sh -c 'stty size < /proc/1/fd/0'")
 }
 
 fn not_a_terminal(lab: &mut Lab) -> Result<()> {

@@ -28,10 +28,10 @@ fn bind_mounts(lab: &mut Lab) -> Result<()> {
     lab.client.ok(&format!("run --rm -v {dir}/new/dir:/m busybox touch /m/x"))?;
     ensure!(std::path::Path::new(&format!("{dir}/new/dir/x")).exists());
     // Nothing of it stays in the machine's mount table while the container runs.
-    lab.client.ok(&format!("run -d --name c -v {dir}:/m busybox sleep 1000"))?;
+    lab.client.ok(&format!("run -d --name box -v {dir}:/m busybox sleep 1000"))?;
     let table = std::fs::read_to_string("/proc/self/mountinfo")?;
     ensure!(!table.contains(&dir.to_string()), "the bind mount shows in the machine's mount table");
-    let mounts = lab.client.field("c", "{{range .Mounts}}{{.Type}} {{.Source}} {{.Destination}} {{.RW}}{{end}}")?;
+    let mounts = lab.client.field("box", "{{range .Mounts}}{{.Type}} {{.Source}} {{.Destination}} {{.RW}}{{end}}")?;
     eq("inspect", mounts, format!("bind {dir} /m true"))
 }
 

@@ -37,9 +37,9 @@ pub(crate) fn wrong_arguments(program: &str, parsed: &Parsed) -> Option<String> 
         Args::None if count > 0 => ("accepts no arguments".to_owned(), "Run"),
         Args::Exactly(n) if count != n => (format!("requires {n} {}", plural(n)), "Run"),
         Args::AtLeast(n) if count < n => (format!("requires at least {n} {}", plural(n)), "See"),
-        Args::AtMost(n) if count > n => (format!("requires at most {n} {}", plural(n)), "See"),
+        Args::AtMost(n) if count > n => (format!("requires at most {n} {}", plural(n)), "Run"),
         Args::Between(low, high) if count < low || count > high => {
-            (format!("requires at least {low} and at most {high} {}", plural(high)), "See")
+            (format!("requires at least {low} and at most {high} {}", plural(high)), "Run")
         }
         _ => return None,
     };

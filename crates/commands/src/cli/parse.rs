@@ -14,6 +14,8 @@ pub(crate) struct Parsed {
     pub(crate) help: bool,
     /// `-h` was used for it.
     pub(crate) short_help: bool,
+    /// The old name of `--timeout` was used.
+    pub(crate) old_time: bool,
 }
 
 /// Old names that fill the same value as another flag of the command.
@@ -30,7 +32,15 @@ fn canonical(name: &'static str) -> &'static str {
 impl Parsed {
     /// Parses everything behind the command's words; the error is pflag's sentence.
     pub(crate) fn parse(command: &'static Command, path: String, args: &[String]) -> Result<Parsed, String> {
-        let mut parsed = Parsed { command, path, values: Vec::new(), args: Vec::new(), help: false, short_help: false };
+        let mut parsed = Parsed {
+            command,
+            path,
+            values: Vec::new(),
+            args: Vec::new(),
+            help: false,
+            short_help: false,
+            old_time: false,
+        };
         let mut rest = args.iter();
         while let Some(arg) = rest.next() {
             if arg == "--" {
@@ -120,6 +130,7 @@ impl Parsed {
             };
             format!("invalid argument {} for \"{name}\" flag: {why}", crate::human::quote(&value))
         })?;
+        self.old_time |= flag.long == "time";
         self.values.push((canonical(flag.long), kept));
         Ok(())
     }
@@ -213,5 +224,76 @@ pub(crate) fn parse_bool(text: &str) -> Option<bool> {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::tree;
+
+    fn parse(command: &str, line: &str) -> Result<Parsed, String> {
+        let words: Vec<&str> = command.split(' ').collect();
+        let arguments: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        Parsed::parse(tree::find(&words).expect("command"), command.to_owned(), &arguments)
+    }
+
+    #[test]
+    fn flags_in_every_notation() {
+        for line in ["-itp8080:80 --name x img", "-i -t -p 8080:80 --name=x img", "-it=true -p=8080:80 --name x -- img"]
+        {
+            let parsed = parse("run", line).unwrap_or_else(|e| panic!("{line}: {e}"));
+            assert!(parsed.bool("interactive") && parsed.bool("tty") && !parsed.bool("rm"), "{line}");
+            assert_eq!((parsed.list("publish"), parsed.str("name")), (vec!["8080:80"], "x"), "{line}");
+            assert_eq!(parsed.args, ["img"], "{line}");
+        }
+        assert!(!parse("run", "--rm --rm=false img").expect("valid").bool("rm"));
+        assert!(parse("run", "img").expect("valid").bool("sig-proxy"));
+        assert!(!parse("run", "--sig-proxy=0 img").expect("valid").bool("sig-proxy"));
+        assert_eq!(parse("run", "--net a --network b img").expect("valid").list("network"), ["a", "b"]);
+        assert_eq!(parse("ps", "-n -1").expect("valid").int("last"), -1);
+    }
+
+    #[test]
+    fn where_flags_end() {
+        let run = parse("run", "-d img sh -c x --rm").expect("valid");
+        assert_eq!(run.args, ["img", "sh", "-c", "x", "--rm"]);
+        assert!(!run.bool("rm"));
+        let rm = parse("rm", "a -f b -- -v").expect("valid");
+        assert_eq!(rm.args, ["a", "b", "-v"]);
+        assert!(rm.bool("force") && !rm.bool("volumes"));
+        assert_eq!(parse("exec", "-i c ls -la").expect("valid").args, ["c", "ls", "-la"]);
+    }
+
+    #[test]
+    fn wrong_flags() {
+        for (line, why) in [
+            ("--foo x", "unknown flag: --foo"),
+            ("-zx y", "unknown shorthand flag: 'z' in -zx"),
+            ("-name x y", "unknown shorthand flag: 'n' in -name\n\nDid you mean --name?"),
+            ("-rm x", "unknown shorthand flag: 'r' in -rm\n\nDid you mean --rm?"),
+            ("--name", "flag needs an argument: --name"),
+            ("-p", "flag needs an argument: 'p' in -p"),
+            ("--=x", "bad flag syntax: --=x"),
+            ("---x", "bad flag syntax: ---x"),
+            (
+                "--rm=foo x",
+                "invalid argument \"foo\" for \"--rm\" flag: strconv.ParseBool: parsing \"foo\": invalid syntax",
+            ),
+            ("-m xx y", "invalid argument \"xx\" for \"-m, --memory\" flag: invalid size: 'xx'"),
+            (
+                "--blkio-weight 99999 x",
+                "invalid argument \"99999\" for \"--blkio-weight\" flag: strconv.ParseUint: parsing \"99999\": value out of range",
+            ),
+        ] {
+            assert_eq!(parse("run", line).err().as_deref(), Some(why), "{line}");
+        }
+    }
+
+    #[test]
+    fn misread_long_flags_are_told() {
+        // `-link` is `-l ink` to pflag: it is accepted as a label and the name comes out wrong.
+        let parsed = parse("run", "-link db:x img").expect("as docker reads it");
+        assert_eq!((parsed.list("label"), parsed.args[0].as_str()), (vec!["ink"], "db:x"));
     }
 }

@@ -83,9 +83,10 @@ pub(crate) fn create(context: &Context, parsed: &Parsed, prepared: CreateBody) -
     }
     let quiet = parsed.bool("quiet");
     if parsed.str("pull") == "always"
-        && let Some(reference) = &reference {
-            pull::for_create(context, reference, platform.as_deref(), quiet)?;
-        }
+        && let Some(reference) = &reference
+    {
+        pull::for_create(context, reference, platform.as_deref(), quiet)?;
+    }
     let send = || -> client::Result<Created> {
         let request = Request::post("/containers/create")
             .query_some("name", parsed.text("name"))

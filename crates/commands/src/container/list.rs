@@ -9,11 +9,11 @@ use serde::Deserialize;
 
 use crate::cli::{Args, Command, Kind, Parsed, flag};
 use crate::context::Context;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::format::{self, Listing, list};
 use crate::human::{self, ellipsis, quote, short_id};
 use crate::options::filters;
-use crate::template::{Row, Value};
+use crate::template::{Mode, Row, Value};
 
 /// Table of `ps`.
 pub(crate) const COMMAND: Command = Command {
@@ -281,8 +281,17 @@ fn run(context: &Context, parsed: &Parsed) -> Outcome {
         _ if quiet => "{{.ID}}".to_owned(),
         custom => custom.to_owned(),
     };
-    if !parsed.changed("size") && !quiet && !parsed.str("format").is_empty() {
-        size = list::parse(&text)?.mentions("Size");
+    if !quiet && !parsed.str("format").is_empty() {
+        let template = list::parse(&text)
+            .map_err(|f| Failure::new(f.text.replacen("template parsing error", "failed to parse template", 1)))?;
+        // A dry run finds unknown columns before the daemon is asked.
+        let nobody = Line { container: Summary::default(), trunc: true, now: 0.0 };
+        template
+            .run(Value::Row(Rc::new(nobody)), Mode::Rows)
+            .map_err(|why| Failure::new(format!("failed to execute template: {why}")))?;
+        if !parsed.changed("size") {
+            size = template.mentions("Size") || text.contains("json .}");
+        }
     }
     let last = parsed.int("last");
     let limit = if parsed.bool("latest") && last == -1 { 1 } else { last };

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::cli::{Args, Command, Kind, Parsed, flag};
 use crate::context::Context;
-use crate::failure::{Failure, Outcome};
+use crate::failure::Outcome;
 use crate::human;
 use crate::options::filters;
 use crate::terminal::prompt;
@@ -36,7 +36,7 @@ const WARNING: &str = "WARNING! This will remove all stopped containers.\nAre yo
 
 fn run(context: &Context, parsed: &Parsed) -> Outcome {
     if !parsed.bool("force") && !prompt::confirm(WARNING)? {
-        return Err(Failure::new("container prune has been cancelled"));
+        return Ok(());
     }
     let request = Request::post("/containers/prune").query_some("filters", filters::encode(parsed.list("filter")));
     let report: Report = context.client()?.send(request)?.json()?;

@@ -40,7 +40,7 @@ fn run(context: &Context, parsed: &Parsed) -> Outcome {
             // What is gone already is removed, when one insists.
             Err(error) if force && error.is_not_found() => {
                 crate::out::warn(&error.to_string());
-                Ok(())
+                Err(Failure::silent(0))
             }
             Err(error) => Err(error.into()),
         }

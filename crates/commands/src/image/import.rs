@@ -29,9 +29,6 @@ pub(crate) const COMMAND: Command = Command {
 fn run(context: &Context, parsed: &Parsed) -> Outcome {
     let source = parsed.args[0].as_str();
     let name = parsed.args.get(1).map_or("", String::as_str);
-    if !name.is_empty() {
-        Reference::parse(name).map_err(|e| Failure::new(e.to_string()))?;
-    }
     let is_url = ["http://", "https://"].iter().any(|scheme| source.starts_with(scheme));
     if is_url {
         return Err(Failure::new(format!("{}: 'import' from a URL is not supported yet: {source}", context.program)));
@@ -41,6 +38,9 @@ fn run(context: &Context, parsed: &Parsed) -> Outcome {
     } else {
         Box::new(File::open(source).map_err(|e| Failure::new(io_text("open", source, &e)))?)
     };
+    if !name.is_empty() {
+        Reference::parse(name).map_err(|e| Failure::new(e.to_string()))?;
+    }
     let mut request = Request::post("/images/create")
         .query("fromSrc", "-")
         .query_some("message", parsed.text("message"))

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::remove::Deleted;
 use crate::cli::{Args, Command, Kind, Parsed, flag};
 use crate::context::Context;
-use crate::failure::{Failure, Outcome};
+use crate::failure::Outcome;
 use crate::human;
 use crate::options::filters;
 use crate::terminal::prompt;
@@ -40,7 +40,7 @@ const DANGLING: &str = "WARNING! This will remove all dangling images.\nAre you 
 fn run(context: &Context, parsed: &Parsed) -> Outcome {
     let all = parsed.bool("all");
     if !parsed.bool("force") && !prompt::confirm(if all { ALL } else { DANGLING })? {
-        return Err(Failure::new("image prune has been cancelled"));
+        return Ok(());
     }
     let dangling = if all { "dangling=false" } else { "dangling=true" };
     let filters = filters::encode(parsed.list("filter").into_iter().chain([dangling]));

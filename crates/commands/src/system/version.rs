@@ -67,20 +67,7 @@ fn run(context: &Context, parsed: &Parsed) -> Outcome {
     if format.is_empty() {
         crate::out::text(&align(&page(&ours, &server), 20, 1))?;
     } else {
-        let mut document = json!({ "Client": ours, "Server": server });
-        if let Some(api) = document["Client"].get("ApiVersion").cloned() {
-            document["Client"]["APIVersion"] = api;
-        }
-        if let Some(server) = document["Server"].as_object_mut() {
-            // Templates use Go's name, JSON the other one.
-            if let (Some(api), false) = (server.get("ApiVersion").cloned(), format.contains("json")) {
-                server.insert("APIVersion".to_owned(), api);
-            }
-        }
-        if format.contains("json")
-            && let Some(ours) = document["Client"].as_object_mut() {
-                ours.remove("APIVersion");
-            }
+        let document = json!({ "Client": ours, "Server": server });
         crate::out::line(&super::through_template(format, &document)?)?;
     }
     problem.map_or(Ok(()), Err)

@@ -6,6 +6,7 @@ use super::functions;
 use super::parse::{Call, Kind, Node, Operand, Pipe, Tree};
 use super::print;
 use super::value::Value;
+use crate::human::quote;
 
 /// What a missing key means, and which functions apply.
 #[derive(Clone, Copy, PartialEq)]
@@ -134,7 +135,7 @@ impl Run<'_> {
                 sorted.into_iter().map(|(k, v)| (Value::text(k), v.clone())).collect()
             }
             Value::Int(n) => (0..*n).map(|i| (Value::Int(i), Value::Int(i))).collect(),
-            Value::Nil | Value::Missing => Vec::new(),
+            Value::Nil | Value::Missing | Value::NilList | Value::NilMap => Vec::new(),
             other => {
                 let operand = pipe.commands.first().and_then(|c| c.operands.first());
                 let why = format!("range can't iterate over {}", print::to_text(other));
@@ -242,9 +243,10 @@ impl Run<'_> {
             value = self.field(operand, &value, field)?;
         }
         if let (Value::Row(row), [argument]) = (&value, arguments)
-            && let Some(found) = row.call(name, &print::to_text(argument)) {
-                return Ok(found);
-            }
+            && let Some(found) = row.call(name, &print::to_text(argument))
+        {
+            return Ok(found);
+        }
         Err(self.at(operand, &format!("{name} has arguments but cannot be invoked as function")))
     }
 
@@ -276,21 +278,30 @@ impl Run<'_> {
             }
         };
         let mut value = base;
+        let mut before: Option<(Value, &str)> = None;
         for field in fields {
-            value = self.field(operand, &value, field)?;
+            if let (Value::Nil, Some((holder, name)), Mode::Document) = (&value, &before, self.mode) {
+                if holder.member(name).is_none() {
+                    // Left out by the daemon, so there is nothing to look into.
+                    return Err(self.at(operand, &format!("map has no entry for key {}", quote(name))));
+                }
+            }
+            let next = self.field(operand, &value, field)?;
+            before = Some((std::mem::replace(&mut value, next), field));
         }
         Ok(value)
     }
 
     fn field(&self, operand: &Operand, value: &Value, name: &str) -> Result<Value, String> {
         match value {
-            Value::Object(members, _) => match members.iter().find(|(k, _)| k == name) {
-                Some((_, found)) => Ok(found.clone()),
-                None if self.mode == Mode::Document => omitted(name).ok_or_else(|| {
-                    self.at(operand, &format!("map has no entry for key {}", crate::human::quote(name)))
-                }),
+            Value::Object(members, as_struct) => match find(members, *as_struct, name) {
+                Some(found) => Ok(found.clone()),
+                None if self.mode == Mode::Document && *as_struct => {
+                    omitted(name).ok_or_else(|| self.at(operand, &format!("map has no entry for key {}", quote(name))))
+                }
                 None => Ok(Value::Missing),
             },
+            Value::NilMap => Ok(Value::Missing),
             Value::Row(row) => row
                 .column(name)
                 .ok_or_else(|| self.at(operand, &format!("can't evaluate field {name} in type {}", row.type_name()))),
@@ -301,6 +312,12 @@ impl Run<'_> {
             other => Err(self.at(operand, &format!("can't evaluate field {name} in type {}", other.type_name()))),
         }
     }
+}
+
+/// A member; structs also by Go's spelling of its name (`ID` for `Id`, `APIVersion` for `ApiVersion`).
+fn find<'v>(members: &'v [(String, Value)], as_struct: bool, name: &str) -> Option<&'v Value> {
+    let exact = members.iter().find(|(k, _)| k == name);
+    exact.or_else(|| members.iter().find(|(k, _)| as_struct && k.eq_ignore_ascii_case(name))).map(|(_, v)| v)
 }
 
 /// Members of API documents that are left out when they are empty, with what Go has in their place.

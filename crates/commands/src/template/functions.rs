@@ -84,6 +84,7 @@ pub(crate) fn call(name: &str, arguments: &[Value], header: bool) -> Result<Valu
                 Value::Str(s) => s.len(),
                 Value::List(l) => l.len(),
                 Value::Object(m, _) => m.len(),
+                Value::NilList | Value::NilMap => 0,
                 other => return Err(format!("len of type {}", other.type_name())),
             };
             Ok(Value::Int(i64::try_from(length).unwrap_or(i64::MAX)))
@@ -144,7 +145,7 @@ pub(crate) fn call(name: &str, arguments: &[Value], header: bool) -> Result<Valu
             count(name, arguments, 2)?;
             let separator = text(&arguments[1])?;
             match &arguments[0] {
-                Value::Nil | Value::Missing => Ok(Value::text("")),
+                Value::Nil | Value::Missing | Value::NilList | Value::NilMap => Ok(Value::text("")),
                 Value::List(items) => Ok(Value::text(items.iter().map(to_text).collect::<Vec<_>>().join(&separator))),
                 Value::Object(members, _) => {
                     let mut parts: Vec<String> = members.iter().map(|(_, v)| to_text(v)).collect();
@@ -245,8 +246,16 @@ fn index(value: &Value, key: &Value) -> Result<Value, String> {
     match value {
         Value::List(items) => Ok(items[position(key, items.len())?].clone()),
         Value::Str(s) => Ok(Value::Int(i64::from(s.as_bytes()[position(key, s.len())?]))),
-        Value::Object(..) => match key {
-            Value::Str(name) => Ok(value.member(name).cloned().unwrap_or(Value::Missing)),
+        Value::NilMap => Ok(Value::Missing),
+        Value::NilList => position(key, 0).map(|_| Value::Nil),
+        Value::Object(members, as_struct) => match key {
+            // A missing key gives what Go has as the zero of the map's values.
+            Value::Str(name) => Ok(value.member(name).cloned().unwrap_or(match members.first() {
+                _ if *as_struct => Value::Missing,
+                Some((_, Value::Str(_))) => Value::text(""),
+                Some((_, Value::List(_) | Value::NilList)) => Value::NilList,
+                _ => Value::Missing,
+            })),
             other => Err(format!("value has type {}; should be string", other.type_name())),
         },
         Value::Nil | Value::Missing => Err("index of untyped nil".to_owned()),

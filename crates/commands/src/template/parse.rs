@@ -400,9 +400,10 @@ impl Parser {
 
     fn number(&self, text: &str) -> Result<Kind, String> {
         if let Ok(digits) = crate::cli::check::int(text)
-            && let Ok(number) = digits.parse() {
-                return Ok(Kind::Int(number));
-            }
+            && let Ok(number) = digits.parse()
+        {
+            return Ok(Kind::Int(number));
+        }
         text.parse()
             .map(Kind::Float)
             .map_err(|_| self.error(&format!("bad number syntax: {}", crate::human::quote(text))))

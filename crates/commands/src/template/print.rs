@@ -7,6 +7,8 @@ pub(crate) fn plain(value: &Value, out: &mut String) {
     match value {
         Value::Nil => out.push_str("<nil>"),
         Value::Missing => out.push_str("<no value>"),
+        Value::NilList => out.push_str("[]"),
+        Value::NilMap => out.push_str("map[]"),
         Value::Bool(b) => out.push_str(if *b { "true" } else { "false" }),
         Value::Int(n) => out.push_str(&n.to_string()),
         Value::Float(n) => out.push_str(&float(*n)),
@@ -91,7 +93,7 @@ pub(crate) fn float(n: f64) -> String {
 /// Compact JSON, members in their order, no HTML escapes.
 pub(crate) fn json(value: &Value, out: &mut String) {
     match value {
-        Value::Nil | Value::Missing => out.push_str("null"),
+        Value::Nil | Value::Missing | Value::NilList | Value::NilMap => out.push_str("null"),
         Value::Bool(_) | Value::Int(_) => plain(value, out),
         Value::Float(n) => out.push_str(&n.to_string()),
         Value::Str(s) => json_text(s, out),
@@ -107,7 +109,10 @@ pub(crate) fn json(value: &Value, out: &mut String) {
         }
         Value::Object(members, _) => object(members.iter().map(|(k, v)| (k.as_str(), v.clone())), out),
         Value::Row(row) => {
-            object(row.columns().iter().map(|name| (*name, row.column(name).unwrap_or(Value::Nil))), out);
+            // Go's marshaller of a row escapes for HTML, that of a single value does not.
+            let mut text = String::new();
+            object(row.columns().iter().map(|name| (*name, row.column(name).unwrap_or(Value::Nil))), &mut text);
+            out.push_str(&text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026"));
         }
     }
 }

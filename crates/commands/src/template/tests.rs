@@ -18,7 +18,7 @@ fn documents() {
         ("{{.State}}", "{running true 12 }"),
         ("{{.Config.Labels}}", "map[a:1 b:2]"),
         ("{{.Config.Env}}", "[X=1 Y=2]"),
-        ("{{.Config.Cmd}}", "<nil>"),
+        ("{{.Config.Cmd}}", "[]"),
         ("{{json .State}}", r#"{"Status":"running","Running":true,"Pid":12,"Error":""}"#),
         ("{{.NetworkSettings.Networks.bridge.IPAddress}}", "172.17.0.2"),
         ("{{.NetworkSettings.Ports}}", "map[80/tcp:[{0.0.0.0 8080}]]"),

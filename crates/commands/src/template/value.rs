@@ -25,6 +25,10 @@ pub(crate) enum Value {
     Nil,
     /// A key that a map does not have.
     Missing,
+    /// JSON null where Go has a slice.
+    NilList,
+    /// JSON null where Go has a map.
+    NilMap,
     Bool(bool),
     Int(i64),
     Float(f64),
@@ -68,7 +72,7 @@ impl Value {
     /// Go's idea of truth in `if`.
     pub(crate) fn is_true(&self) -> bool {
         match self {
-            Value::Nil | Value::Missing => false,
+            Value::Nil | Value::Missing | Value::NilList | Value::NilMap => false,
             Value::Bool(b) => *b,
             Value::Int(n) => *n != 0,
             Value::Float(n) => *n != 0.0,
@@ -87,8 +91,8 @@ impl Value {
             Value::Int(_) => "int",
             Value::Float(_) => "float64",
             Value::Str(_) => "string",
-            Value::List(_) => "[]interface {}",
-            Value::Object(..) => "map[string]interface {}",
+            Value::List(_) | Value::NilList => "[]interface {}",
+            Value::Object(..) | Value::NilMap => "map[string]interface {}",
             Value::Row(row) => row.type_name(),
         }
     }
@@ -124,6 +128,48 @@ const MAPS: [&str; 26] = [
     "Status",
 ];
 
+/// Members whose values are slices in Go's types.
+const LISTS: [&str; 38] = [
+    "Cmd",
+    "Entrypoint",
+    "Env",
+    "OnBuild",
+    "Shell",
+    "Binds",
+    "VolumesFrom",
+    "CapAdd",
+    "CapDrop",
+    "Dns",
+    "DnsOptions",
+    "DnsSearch",
+    "ExtraHosts",
+    "GroupAdd",
+    "Links",
+    "SecurityOpt",
+    "Devices",
+    "DeviceCgroupRules",
+    "DeviceRequests",
+    "Ulimits",
+    "BlkioWeightDevice",
+    "BlkioDeviceReadBps",
+    "BlkioDeviceWriteBps",
+    "BlkioDeviceReadIOps",
+    "BlkioDeviceWriteIOps",
+    "MaskedPaths",
+    "ReadonlyPaths",
+    "Aliases",
+    "DNSNames",
+    "ExecIDs",
+    "RepoTags",
+    "RepoDigests",
+    "Mounts",
+    "Args",
+    "SecondaryIPAddresses",
+    "SecondaryIPv6Addresses",
+    "Layers",
+    "Warnings",
+];
+
 fn mark(value: Value, as_struct: bool) -> Value {
     match value {
         Value::List(items) => Value::List(Rc::new(items.iter().map(|v| mark(v.clone(), true)).collect())),
@@ -134,7 +180,13 @@ fn mark(value: Value, as_struct: bool) -> Value {
                 .map(|(key, v)| {
                     // `LogConfig.Config` is a map, `Config` of a container a struct.
                     let map = as_struct && (MAPS.contains(&key.as_str()) || (key == "Config" && logging));
-                    (key.clone(), mark(v.clone(), !map))
+                    let v = match v {
+                        Value::Nil if map => Value::NilMap,
+                        Value::Nil if as_struct && LISTS.contains(&key.as_str()) => Value::NilList,
+                        Value::Nil if key.contains('/') => Value::NilList,
+                        other => mark(other.clone(), !map),
+                    };
+                    (key.clone(), v)
                 })
                 .collect();
             Value::Object(Rc::new(members), as_struct)

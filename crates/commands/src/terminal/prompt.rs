@@ -8,9 +8,7 @@ use crate::failure::Outcome;
 pub(crate) fn confirm(question: &str) -> Outcome<bool> {
     crate::out::text(&format!("{question} [y/N] "))?;
     let mut answer = String::new();
-    let read = std::io::stdin().lock().read_line(&mut answer).unwrap_or(0);
-    if read == 0 {
-        crate::out::text("\n")?;
-    }
+    // No answer is no.
+    let _ = std::io::stdin().lock().read_line(&mut answer);
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }

@@ -86,12 +86,15 @@ fn run(context: &Context, parsed: &Parsed) -> Outcome {
             context.program
         )));
     }
-    let body = json!({
-        "Name": name,
-        "Driver": parsed.str("driver"),
-        "DriverOpts": kvfile::to_map(parsed.list("opt")),
-        "Labels": kvfile::to_map(parsed.list("label")),
-    });
+    let mut body = json!({ "Driver": parsed.str("driver") });
+    if !name.is_empty() {
+        body["Name"] = json!(name);
+    }
+    for (key, flag) in [("DriverOpts", "opt"), ("Labels", "label")] {
+        if parsed.changed(flag) {
+            body[key] = kvfile::to_map(parsed.list(flag)).into();
+        }
+    }
     let created: Created = context.client()?.send(Request::post("/volumes/create").json(&body))?.json()?;
     crate::out::line(&created.name)
 }

@@ -43,7 +43,7 @@ fn run(context: &Context, parsed: &Parsed) -> Outcome {
         return Err(Failure::new("conflicting options: cannot specify both --all and --filter all=1"));
     }
     if !parsed.bool("force") && !prompt::confirm(if all { ALL } else { ANONYMOUS })? {
-        return Err(Failure::new("volume prune has been cancelled"));
+        return Ok(());
     }
     let filters = filters::encode(wanted.into_iter().chain(all.then_some("all=true")));
     let request = Request::post("/volumes/prune").query_some("filters", filters);

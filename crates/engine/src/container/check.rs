@@ -141,8 +141,7 @@ fn unsupported(host: &HostConfig) -> Result<()> {
         return Err(Error::invalid(format!("invalid isolation '{}': linux only supports 'default'", host.isolation)));
     }
     if let Some(request) = host.device_requests.iter().next() {
-        let capabilities: Vec<String> =
-            request.capabilities.iter().map(|all| format!("[{}]", all.join(" "))).collect();
+        let capabilities: Vec<String> = request.capabilities.iter().map(|all| format!("[{}]", all.join(" "))).collect();
         return Err(Error::invalid(format!(
             "could not select device driver \"{}\" with capabilities: [{}]",
             request.driver,
@@ -249,10 +248,15 @@ fn cpu(host: &HostConfig, facts: &HostFacts) -> Result<()> {
         )));
     }
     if host.cpu_shares < 0 {
-        return Err(Error::invalid(format!("invalid CPU shares ({}): value must be a positive integer", host.cpu_shares)));
+        return Err(Error::invalid(format!(
+            "invalid CPU shares ({}): value must be a positive integer",
+            host.cpu_shares
+        )));
     }
     if host.cpu_period != 0 && !(1_000..=1_000_000).contains(&host.cpu_period) {
-        return Err(Error::invalid("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)"));
+        return Err(Error::invalid(
+            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
+        ));
     }
     if host.cpu_quota > 0 && host.cpu_quota < 1_000 {
         return Err(Error::invalid("CPU cfs quota can not be less than 1ms (i.e. 1000)"));
@@ -261,7 +265,10 @@ fn cpu(host: &HostConfig, facts: &HostFacts) -> Result<()> {
         [(&host.cpuset_cpus, &facts.cpus, "CPUs"), (&host.cpuset_mems, &facts.memory_nodes, "memory nodes")]
     {
         let Some(wanted) = parse_list(list) else {
-            return Err(Error::invalid(format!("Invalid value {list} for cpuset {}", if what == "CPUs" { "cpus" } else { "mems" })));
+            return Err(Error::invalid(format!(
+                "Invalid value {list} for cpuset {}",
+                if what == "CPUs" { "cpus" } else { "mems" }
+            )));
         };
         if !wanted.is_subset(available) {
             return Err(Error::invalid(format!(
@@ -304,12 +311,20 @@ fn format_list(numbers: &BTreeSet<u32>) -> String {
 /// Only what is the container's own may be set.
 fn sysctl(name: &str, host: &HostConfig) -> Result<()> {
     let dotted = name.replace('/', ".");
-    let network_is_own =
-        matches!(NetworkMode::parse(&host.network_mode), NetworkMode::Bridge | NetworkMode::None | NetworkMode::Named(_));
+    let network_is_own = matches!(
+        NetworkMode::parse(&host.network_mode),
+        NetworkMode::Bridge | NetworkMode::None | NetworkMode::Named(_)
+    );
     let ipc_is_own = !matches!(IpcMode::parse(&host.ipc_mode)?, IpcMode::Host | IpcMode::Container(_));
     const IPC: [&str; 8] = [
-        "kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax",
-        "kernel.shmmni", "kernel.shm_rmid_forced",
+        "kernel.msgmax",
+        "kernel.msgmnb",
+        "kernel.msgmni",
+        "kernel.sem",
+        "kernel.shmall",
+        "kernel.shmmax",
+        "kernel.shmmni",
+        "kernel.shm_rmid_forced",
     ];
     let is_ipc = IPC.contains(&dotted.as_str()) || dotted.starts_with("fs.mqueue.");
     if dotted.contains("..") || dotted.contains('\0') {
@@ -328,7 +343,8 @@ fn sysctl(name: &str, host: &HostConfig) -> Result<()> {
 pub(crate) fn device_rule(text: &str) -> Result<oci::runtime::DeviceRule> {
     let invalid = || Error::invalid(format!("invalid device cgroup rule format: '{text}'"));
     let mut parts = text.split(' ');
-    let (Some(kind), Some(numbers), Some(access), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+    let (Some(kind), Some(numbers), Some(access), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
         return Err(invalid());
     };
     let (major, minor) = numbers.split_once(':').ok_or_else(invalid)?;
@@ -365,11 +381,17 @@ pub(crate) fn log_config(host: &HostConfig) -> Result<Option<(u64, u32)>> {
         match name.as_str() {
             "max-size" if value == "-1" => size = 0,
             "max-size" => {
-                size = api::size::parse(value).ok().and_then(|size| u64::try_from(size).ok()).filter(|size| *size > 0)
+                size = api::size::parse(value)
+                    .ok()
+                    .and_then(|size| u64::try_from(size).ok())
+                    .filter(|size| *size > 0)
                     .ok_or_else(|| Error::invalid(format!("invalid value for max-size: {value}")))?;
             }
             "max-file" => {
-                files = value.parse::<u32>().ok().filter(|count| (1..=1000).contains(count))
+                files = value
+                    .parse::<u32>()
+                    .ok()
+                    .filter(|count| (1..=1000).contains(count))
                     .ok_or_else(|| Error::invalid(format!("invalid value for max-file: {value}")))?;
             }
             "mode" if value == "blocking" => {}
@@ -388,7 +410,8 @@ mod tests {
     use super::*;
 
     fn check_host(host: &str, expected: Result<&[&str], &str>) {
-        let facts = HostFacts { cpus: (0..4).collect(), memory_nodes: [0].into(), swap_limit: true, ..Default::default() };
+        let facts =
+            HostFacts { cpus: (0..4).collect(), memory_nodes: [0].into(), swap_limit: true, ..Default::default() };
         let mut parsed: HostConfig = serde_json::from_str(host).unwrap();
         match (check(&Config::default(), &mut parsed, &facts), expected) {
             (Ok(warnings), Ok(expected)) => assert_eq!(warnings, expected, "{host}"),

@@ -164,9 +164,9 @@ fn check_joined_network(engine: &Engine, host: &HostConfig) -> Result<()> {
 
 /// Sources that `--mount` names must be there; those of `-v` are made at the start.
 fn check_bind_sources(mounts: &[Mount]) -> Result<()> {
-    let strict = mounts.iter().find(|mount| {
-        mount.kind == MountKind::Bind && !mount.make_source && !Path::new(&mount.source).exists()
-    });
+    let strict = mounts
+        .iter()
+        .find(|mount| mount.kind == MountKind::Bind && !mount.make_source && !Path::new(&mount.source).exists());
     match strict {
         Some(mount) => Err(Error::invalid(format!(
             "invalid mount config for type \"bind\": bind source path does not exist: {}",
@@ -204,13 +204,13 @@ fn endpoint_request(request: &CreateRequest) -> Result<EndpointSettings> {
 fn make_volumes(engine: &Engine, record: &mut Record, guard: &mut Guard<'_>) -> Result<()> {
     let layers = record.layers.clone();
     for mount in record.mounts.iter_mut().filter(|mount| mount.kind == MountKind::Volume) {
-        let (data, name, made) = volume::ensure(engine, mount)?;
+        let (data, name, made) = volume::ensure(engine, &mount.volume, &mount.labels)?;
         if made {
             guard.volumes.push(name.clone());
         }
         (mount.source, mount.volume) = (data, name);
         if !mount.no_copy && mount.subpath.is_empty() {
-            volume::copy_up(engine, &layers, mount)?;
+            volume::copy_up(engine, &layers, &mount.volume, &mount.destination)?;
         }
     }
     Ok(())

@@ -43,7 +43,12 @@ pub(super) fn write(directory: &Path, name: &str, text: &str) -> Result<()> {
     let path = directory.join(name);
     let write = || -> io::Result<()> {
         let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o644).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32);
+        options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o644)
+            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32);
         options.open(&path)?.write_all(text.as_bytes())
     };
     write().map_err(failed(&path))

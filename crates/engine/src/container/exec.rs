@@ -239,8 +239,8 @@ fn launch(engine: &Engine, container: &Container, exec: &Arc<Exec>, options: &St
     });
     let document = document(engine, &record, exec, options, attach)?;
     let document = serde_json::to_vec(&document).map_err(|error| Error::system("write the exec document", error))?;
-    let document = sys::memfd::with_bytes("exec", &document)
-        .map_err(|error| Error::system("make the exec document", error))?;
+    let document =
+        sys::memfd::with_bytes("exec", &document).map_err(|error| Error::system("make the exec document", error))?;
     let pair = sys::socket::stream_pair().map_err(|error| Error::system("make a stream", error))?;
     let (ours, theirs) = pair;
     let mut descriptors = vec![document.as_fd()];
@@ -310,7 +310,7 @@ fn document(
         process,
         user: Some(UserLookup { user: user.clone(), groups: record.host_config.group_add.to_vec() }),
         seccomp,
-        seccomp_spec: planned.spec.linux.seccomp,
+        seccomp_profile: if request.privileged { String::new() } else { planned.profile },
         attach,
     })
 }

@@ -1,7 +1,8 @@
 //! `GET /containers/{id}/json`, and the parts of it that lists show too.
 
 use api::container::{
-    GraphDriver, Inspect, MountPoint, NetworkMode, NetworkSettings, PortBinding, PortKey, PortMap, State as StateDocument,
+    GraphDriver, Inspect, MountPoint, NetworkMode, NetworkSettings, PortBinding, PortKey, PortMap,
+    State as StateDocument,
 };
 use api::network::EndpointSettings;
 
@@ -75,7 +76,8 @@ fn state(record: &Record) -> StateDocument {
 /// The mounts as documents show them; a tmpfs of `--tmpfs` is only in the host configuration, as with Docker.
 pub(super) fn mounts(record: &Record) -> Vec<MountPoint> {
     let shown = record.mounts.iter().filter(|mount| {
-        mount.kind != MountKind::Tmpfs || !record.host_config.tmpfs.keys().any(|path| api::bind::clean_path(path) == mount.destination)
+        mount.kind != MountKind::Tmpfs
+            || !record.host_config.tmpfs.keys().any(|path| api::bind::clean_path(path) == mount.destination)
     });
     shown.map(mount_point).collect()
 }
@@ -141,8 +143,7 @@ fn port_map(record: &Record) -> PortMap {
     }
     for port in &endpoint.ports {
         let key = format!("{}/{}", port.container_port, port.protocol);
-        let binding =
-            PortBinding { host_ip: port.host_address.to_string(), host_port: port.host_port.to_string() };
+        let binding = PortBinding { host_ip: port.host_address.to_string(), host_port: port.host_port.to_string() };
         ports.entry(key).or_default().push(binding);
     }
     ports
@@ -151,7 +152,8 @@ fn port_map(record: &Record) -> PortMap {
 fn network_settings(engine: &Engine, record: &Record) -> NetworkSettings {
     let alive = record.state.phase.is_alive();
     let endpoint = record.endpoint.as_ref().filter(|_| alive);
-    let mut settings = NetworkSettings { ports: port_map(record), networks: networks(engine, record), ..Default::default() };
+    let mut settings =
+        NetworkSettings { ports: port_map(record), networks: networks(engine, record), ..Default::default() };
     if alive && network_name(record).is_some() {
         settings.sandbox_id = record.id.as_str().to_owned();
         settings.sandbox_key = format!("/proc/{}/ns/net", record.state.pid);

@@ -14,23 +14,36 @@ use crate::{Engine, Error, Result, image, time};
 pub struct ListOptions {
     /// Also those that do not run.
     pub all: bool,
-    /// The last created so many, running or not; 0 is no limit.
-    pub limit: usize,
+    /// The last created so many, running or not; 0 and less are no limit.
+    pub limit: Option<i64>,
     /// With sizes.
     pub size: bool,
     pub filters: Filters,
 }
 
 const FILTERS: [&str; 16] = [
-    "ancestor", "before", "exited", "expose", "health", "id", "isolation", "is-task", "label", "name", "network",
-    "publish", "since", "status", "volume", "label!",
+    "ancestor",
+    "before",
+    "exited",
+    "expose",
+    "health",
+    "id",
+    "isolation",
+    "is-task",
+    "label",
+    "name",
+    "network",
+    "publish",
+    "since",
+    "status",
+    "volume",
+    "label!",
 ];
 
 /// Lists containers, the newest first.
 pub fn list(engine: &Engine, options: &ListOptions) -> Result<Vec<Summary>> {
     let selected = select(engine, options)?;
-    let names = image::Names::read(engine)?;
-    Ok(selected.iter().map(|record| summary(engine, record, &names, options.size)).collect())
+    Ok(selected.iter().map(|record| summary(engine, record, options.size)).collect())
 }
 
 /// All containers with their sizes, for `system df`.
@@ -45,8 +58,9 @@ fn select(engine: &Engine, options: &ListOptions) -> Result<Vec<Arc<Record>>> {
     let mut records: Vec<Arc<Record>> = engine.containers.all().iter().map(|container| container.snapshot()).collect();
     records.sort_by(|one, other| other.created.cmp(&one.created).then_with(|| one.id.cmp(&other.id)));
 
+    let limit = options.limit.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0);
     // As with Docker: a limit, or a filter by state, looks at those that do not run too.
-    let all = options.all || options.limit > 0 || ["status", "exited"].iter().any(|key| filters.contains(key));
+    let all = options.all || limit.is_some() || ["status", "exited"].iter().any(|key| filters.contains(key));
     let bound = |key: &str| -> Result<Option<u64>> {
         let Some(text) = filters.get(key).next() else { return Ok(None) };
         Ok(Some(engine.containers.find(text)?.snapshot().created))
@@ -60,8 +74,8 @@ fn select(engine: &Engine, options: &ListOptions) -> Result<Vec<Arc<Record>>> {
             && ancestors.as_ref().is_none_or(|images| images.iter().any(|image| image.is_of(record)))
             && matches(engine, record, filters)
     });
-    if options.limit > 0 {
-        records.truncate(options.limit);
+    if let Some(limit) = limit {
+        records.truncate(limit);
     }
     Ok(records)
 }
@@ -173,10 +187,10 @@ fn name_matches(name: &str, wanted: &str) -> bool {
     })
 }
 
-fn summary(engine: &Engine, record: &Record, names: &image::Names, size: bool) -> Summary {
+fn summary(engine: &Engine, record: &Record, size: bool) -> Summary {
     let state = &record.state;
     // The name the user gave, as long as it still means this image; else the id.
-    let image = if names.means(&record.config.image, &record.image) {
+    let image = if engine.image_names.means(&record.config.image, &record.image) {
         record.config.image.clone()
     } else {
         record.image.to_string()
@@ -305,9 +319,15 @@ mod tests {
 
     #[test]
     fn names_by_part_and_anchor() {
-        for (wanted, expected) in
-            [("we", true), ("^web$", true), ("^/web$", true), ("^eb", false), ("eb$", true), ("x", false), ("/web", true)]
-        {
+        for (wanted, expected) in [
+            ("we", true),
+            ("^web$", true),
+            ("^/web$", true),
+            ("^eb", false),
+            ("eb$", true),
+            ("x", false),
+            ("/web", true),
+        ] {
             assert_eq!(name_matches("web", wanted), expected, "{wanted}");
         }
         assert_eq!(command(&["sh".into(), "-c".into(), "a b".into()]), "sh -c 'a b'");

@@ -109,7 +109,8 @@ mod tests {
         let merged = merge(serde_json::from_str(user).unwrap(), &image()).unwrap();
         let mut json = serde_json::to_value(&merged).unwrap();
         json.as_object_mut().unwrap().retain(|_, value| {
-            !matches!(value, serde_json::Value::Null | serde_json::Value::Bool(false)) && *value != serde_json::json!("")
+            !matches!(value, serde_json::Value::Null | serde_json::Value::Bool(false))
+                && *value != serde_json::json!("")
         });
         assert_eq!(json, serde_json::from_str::<serde_json::Value>(expected).unwrap(), "{user}");
     }

@@ -255,8 +255,20 @@ fn absolute(kind: &str, path: &str) -> Result<()> {
 /// Docker's defaults, then the user's.
 fn tmpfs_options(text: &str) -> Result<Vec<String>> {
     const PLAIN: [&str; 14] = [
-        "exec", "noexec", "suid", "nosuid", "dev", "nodev", "ro", "rw", "atime", "noatime", "relatime", "norelatime",
-        "strictatime", "nostrictatime",
+        "exec",
+        "noexec",
+        "suid",
+        "nosuid",
+        "dev",
+        "nodev",
+        "ro",
+        "rw",
+        "atime",
+        "noatime",
+        "relatime",
+        "norelatime",
+        "strictatime",
+        "nostrictatime",
     ];
     const VALUED: [&str; 7] = ["mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol", "size"];
     let mut options: Vec<String> = ["noexec", "nosuid", "nodev"].map(str::to_owned).into();
@@ -317,7 +329,14 @@ mod tests {
             r#"{"Volumes":{"/cache":{},"/data":{}}}"#,
             r#"{"Binds":["/src:/dst:ro","vol:/data"],"Mounts":[{"Type":"tmpfs","Target":"/t"},
                 {"Type":"bind","Source":"/a/../b","Target":"/c","ReadOnly":true}],"Tmpfs":{"/run":"size=1m,exec"}}"#,
-            Ok(&["bind /src>/dst ro", "volume vol>/data", "tmpfs >/t", "bind /b>/c ro", "tmpfs >/run", "volume >/cache"]),
+            Ok(&[
+                "bind /src>/dst ro",
+                "volume vol>/data",
+                "tmpfs >/t",
+                "bind /b>/c ro",
+                "tmpfs >/run",
+                "volume >/cache",
+            ]),
         );
     }
 

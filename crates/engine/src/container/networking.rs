@@ -14,7 +14,6 @@ use crate::events::Of;
 use crate::{Engine, Error, Kind, Result};
 
 /// The network namespace of a start.
-#[derive(Debug)]
 pub(super) enum Namespace {
     /// The host's.
     Host,
@@ -43,7 +42,10 @@ pub(super) fn namespace(engine: &Engine, record: &Record) -> Result<Namespace> {
             let other = engine.containers.find(&other)?;
             let pid = other.snapshot().state.pid;
             if !other.snapshot().state.phase.is_alive() || pid == 0 {
-                return Err(Error::conflict(format!("cannot join network namespace of a non running container: {}", other.id)));
+                return Err(Error::conflict(format!(
+                    "cannot join network namespace of a non running container: {}",
+                    other.id
+                )));
             }
             let file = fs::File::open(format!("/proc/{pid}/ns/net"))
                 .map_err(|error| Error::system("open the other container's network namespace", error))?;
@@ -134,8 +136,14 @@ fn translate(record: &Record, error: network::Error) -> Error {
     use network::Error as E;
     let ports = matches!(
         error,
-        E::PortAllocated { .. } | E::AddressInUse { .. } | E::Bind { .. } | E::PortsExhausted { .. }
-            | E::UnsupportedProtocol { .. } | E::Ipv6Disabled { .. } | E::NftablesUnavailable { .. } | E::Nftables { .. }
+        E::PortAllocated { .. }
+            | E::AddressInUse { .. }
+            | E::Bind { .. }
+            | E::PortsExhausted { .. }
+            | E::UnsupportedProtocol { .. }
+            | E::Ipv6Disabled { .. }
+            | E::NftablesUnavailable { .. }
+            | E::Nftables { .. }
     );
     let kind = match &error {
         E::AddressTaken { .. } => Kind::Forbidden,
@@ -188,7 +196,8 @@ pub(super) fn write_files(engine: &Engine, record: &Record) -> Result<()> {
     }
     let hostname = spec::hostname(record, &engine.host);
     directory::write(&own, HOSTNAME, &network::hosts::hostname_file(&hostname))?;
-    let (path, host) = network::resolv::host_file().map_err(|error| Error::system("read the host's resolv.conf", error))?;
+    let (path, host) =
+        network::resolv::host_file().map_err(|error| Error::system("read the host's resolv.conf", error))?;
     let overrides = overrides(engine, record);
     let untouched = overrides.servers.is_empty() && overrides.search.is_empty() && overrides.options.is_empty();
     let text = if mode == NetworkMode::Host && untouched {

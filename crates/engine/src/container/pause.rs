@@ -15,7 +15,9 @@ pub fn pause(engine: &Engine, id: &str) -> Result<()> {
         Phase::Paused => return Err(Error::conflict(format!("container {id} is already paused"))),
         _ => return Err(not_running(&container.id)),
     }
-    group(engine, &container)?.freeze().map_err(|error| Error::system(format!("cannot pause container {id}"), error))?;
+    group(engine, &container)?
+        .freeze()
+        .map_err(|error| Error::system(format!("cannot pause container {id}"), error))?;
     let record = container.apply(Change::Pause).map_err(|_| not_running(&container.id))?;
     persist::save_later(engine, &container);
     publish(engine, &record, "pause", &[]);

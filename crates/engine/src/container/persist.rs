@@ -70,7 +70,8 @@ pub(super) fn delete(engine: &Engine, container: &Container) -> Result<()> {
 
 /// All records. One that cannot be read is left alone and reported.
 pub(super) fn load(engine: &Engine) -> Result<Vec<Record>> {
-    let stored = engine.store.records().list(KIND).map_err(|error| Error::system("read the containers' records", error))?;
+    let stored =
+        engine.store.records().list(KIND).map_err(|error| Error::system("read the containers' records", error))?;
     let mut records = Vec::with_capacity(stored.len());
     for document in stored {
         match serde_json::from_str::<Record>(&document.json) {

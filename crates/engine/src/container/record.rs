@@ -49,6 +49,11 @@ impl Record {
         self.config.entrypoint.iter().chain(self.config.cmd.iter()).cloned().collect()
     }
 
+    /// Whether one of its mounts is this volume.
+    pub fn uses_volume(&self, name: &str) -> bool {
+        self.mounts.iter().any(|mount| mount.kind == super::mounts::Kind::Volume && mount.volume == name)
+    }
+
     /// Whether the container is removed when it ends.
     pub fn auto_remove(&self) -> bool {
         self.host_config.auto_remove

@@ -33,7 +33,9 @@ pub fn remove(engine: &Engine, id: &str, force: bool, volumes: bool, link: bool)
     }
     if let Err(refused) = container.apply(Change::Remove) {
         return Err(Error::conflict(match refused.phase {
-            Phase::Paused => format!("cannot remove container \"/{name}\": container is paused and must be unpaused first"),
+            Phase::Paused => {
+                format!("cannot remove container \"/{name}\": container is paused and must be unpaused first")
+            }
             Phase::Removing => format!("removal of container {id} is already in progress"),
             _ => format!(
                 "cannot remove container \"/{name}\": container is running: stop the container before removing or force remove"
@@ -71,6 +73,10 @@ fn finish(engine: &Engine, container: &Arc<Container>, volumes: bool) -> Result<
         for mount in record.mounts.iter().filter(|mount| mount.kind == MountKind::Volume && mount.anonymous) {
             crate::volume::remove_unused(engine, &mount.volume);
         }
+    }
+    if matches!(engine.store.images().get(&record.image), Err(store::Error::NoImage { .. })) {
+        // Its image was removed by force: nobody else may need the layers now.
+        engine.workers.submit(|engine| crate::image::free_unused(engine));
     }
     publish(engine, &record, "destroy", &[]);
     let all = [Condition::NotRunning, Condition::NextExit, Condition::Removed];

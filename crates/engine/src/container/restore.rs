@@ -13,7 +13,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use shim_api::{Exit, ExecState, FromShim, State as ShimState, ToShim, names};
+use shim_api::{ExecState, Exit, FromShim, State as ShimState, ToShim, names};
 
 use super::state::{Change, Phase};
 use super::{Container, attach, directory, exit, lock, networking, persist, remove};
@@ -98,7 +98,11 @@ fn answer(asked: Option<Arc<Run>>, deadline: Instant) -> Found {
             Ok(Some(FromShim::Hello { .. })) | Ok(None) => return Found::Ended,
             Ok(Some(_)) => {}
             Err(error) => {
-                tracing::warn!(container = run.container.short(), error = error.full_text(), "the shim does not answer");
+                tracing::warn!(
+                    container = run.container.short(),
+                    error = error.full_text(),
+                    "the shim does not answer"
+                );
                 return Found::Ended;
             }
         }
@@ -170,7 +174,9 @@ fn sweep(engine: &Engine, known: &HashSet<ContainerId>) {
     let parent = engine.config.cgroup_parent();
     for entry in fs::read_dir(engine.exec_containers_dir()).into_iter().flatten().flatten() {
         if let Some(id) = unknown(&entry.file_name()) {
-            if let Some(group) = engine.cgroups.as_ref().and_then(|cgroups| cgroups.open(&format!("{parent}/{id}")).ok()) {
+            if let Some(group) =
+                engine.cgroups.as_ref().and_then(|cgroups| cgroups.open(&format!("{parent}/{id}")).ok())
+            {
                 let _ = group.kill_all();
                 let _ = group.remove();
             }

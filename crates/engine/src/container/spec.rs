@@ -12,7 +12,7 @@ use super::check::device_rule;
 use super::merge::overlay_env;
 use super::mounts::Kind;
 use super::record::Record;
-use super::security::{SeccompChoice, capabilities, seccomp_profile, security_options};
+use super::security::{SeccompChoice, capabilities, security_options};
 use crate::Result;
 use crate::host::HostFacts;
 
@@ -49,6 +49,8 @@ pub(crate) struct Input<'a> {
 pub(crate) struct Planned {
     pub spec: Spec,
     pub seccomp: shim_api::Seccomp,
+    /// The user's profile, with [`shim_api::Seccomp::Profile`].
+    pub profile: String,
 }
 
 /// Plans a container's start.
@@ -58,12 +60,10 @@ pub(crate) fn plan(input: Input<'_>) -> Result<Planned> {
     let security = security_options(&host.security_opt)?;
     let granted = capabilities(&host.cap_add, &host.cap_drop, host.privileged, facts.capabilities)?;
     let (seccomp, profile) = match security.seccomp {
-        _ if host.privileged && security.seccomp == SeccompChoice::Default => (shim_api::Seccomp::Unconfined, None),
-        SeccompChoice::Default => (shim_api::Seccomp::Default, None),
-        SeccompChoice::Unconfined => (shim_api::Seccomp::Unconfined, None),
-        SeccompChoice::Profile(json) => {
-            (shim_api::Seccomp::Spec, Some(seccomp_profile(&json, &granted, &facts.arch, facts.kernel)?))
-        }
+        SeccompChoice::Default if host.privileged => (shim_api::Seccomp::Unconfined, String::new()),
+        SeccompChoice::Default => (shim_api::Seccomp::Default, String::new()),
+        SeccompChoice::Unconfined => (shim_api::Seccomp::Unconfined, String::new()),
+        SeccompChoice::Profile(json) => (shim_api::Seccomp::Profile, json),
     };
     let open_paths = host.privileged || security.system_paths_unconfined;
     let hostname = hostname(record, facts);
@@ -74,7 +74,11 @@ pub(crate) fn plan(input: Input<'_>) -> Result<Planned> {
             terminal: config.tty,
             console_size: (config.tty && host.console_size != [0, 0])
                 .then(|| ConsoleSize { height: host.console_size[0], width: host.console_size[1] }),
-            cwd: if config.working_dir.is_empty() { "/".to_owned() } else { api::bind::clean_path(&config.working_dir) },
+            cwd: if config.working_dir.is_empty() {
+                "/".to_owned()
+            } else {
+                api::bind::clean_path(&config.working_dir)
+            },
             env: environment(record, &hostname),
             args: record.args(),
             rlimits: rlimits(record)?,
@@ -93,7 +97,6 @@ pub(crate) fn plan(input: Input<'_>) -> Result<Planned> {
             resources: Some(resources(record, &devices)?),
             namespaces: namespaces(record, facts)?,
             devices,
-            seccomp: profile,
             rootfs_propagation: String::new(),
             masked_paths: if open_paths {
                 Vec::new()
@@ -113,7 +116,7 @@ pub(crate) fn plan(input: Input<'_>) -> Result<Planned> {
         },
         ..Spec::default()
     };
-    Ok(Planned { spec, seccomp })
+    Ok(Planned { spec, seccomp, profile })
 }
 
 /// The container's hostname: what was asked for, the host's with the host's network, else the short id.
@@ -152,7 +155,9 @@ fn rlimits(record: &Record) -> Result<Vec<Rlimit>> {
     // -1 is no limit, which the kernel writes as all ones.
     let value = |number: i64| u64::try_from(number).unwrap_or(u64::MAX);
     let limits = record.host_config.ulimits.iter();
-    limits.map(|limit| Ok(Rlimit { kind: limit.rlimit_name()?, soft: value(limit.soft), hard: value(limit.hard) })).collect()
+    limits
+        .map(|limit| Ok(Rlimit { kind: limit.rlimit_name()?, soft: value(limit.soft), hard: value(limit.hard) }))
+        .collect()
 }
 
 fn namespaces(record: &Record, facts: &HostFacts) -> Result<Vec<Namespace>> {
@@ -175,7 +180,7 @@ fn namespaces(record: &Record, facts: &HostFacts) -> Result<Vec<Namespace>> {
         CgroupnsMode::Private => true,
         CgroupnsMode::Host => false,
         // Docker's default is private on version 2 only. A namespace hides the host's paths on version 1 too.
-        CgroupnsMode::Default => !(host.privileged && !facts.cgroup_v2),
+        CgroupnsMode::Default => !host.privileged || facts.cgroup_v2,
     };
     if cgroup_private {
         kinds.push("cgroup");
@@ -301,28 +306,31 @@ fn resources(record: &Record, devices: &[Device]) -> Result<Resources> {
     })
 }
 
-fn device_rules(record: &Record, devices: &[Device]) -> Result<Vec<DeviceRule>> {
-    let rule = |allow, kind: &str, major: Option<i64>, minor: Option<i64>, access: &str| DeviceRule {
-        allow,
-        kind: kind.to_owned(),
-        major,
-        minor,
-        access: access.to_owned(),
-    };
-    if record.host_config.privileged {
-        return Ok(vec![rule(true, "a", None, None, "rwm")]);
-    }
-    let mut rules = vec![rule(false, "a", None, None, "rwm")];
+/// What every container may do with devices, in the order that counts (engine-defaults, "cgroup_rules_in_order").
+pub(crate) fn default_device_rules() -> Vec<DeviceRule> {
+    let mut rules = vec![device_rule_of(false, "a", None, None, "rwm")];
     for (major, minor) in [(1, 5), (1, 3), (1, 9), (1, 8), (5, 0), (5, 1)] {
-        rules.push(rule(true, "c", Some(major), Some(minor), "rwm"));
+        rules.push(device_rule_of(true, "c", Some(major), Some(minor), "rwm"));
     }
-    rules.push(rule(false, "c", Some(10), Some(229), "rwm"));
+    rules.push(device_rule_of(false, "c", Some(10), Some(229), "rwm"));
+    rules
+}
+
+fn device_rule_of(allow: bool, kind: &str, major: Option<i64>, minor: Option<i64>, access: &str) -> DeviceRule {
+    DeviceRule { allow, kind: kind.to_owned(), major, minor, access: access.to_owned() }
+}
+
+fn device_rules(record: &Record, devices: &[Device]) -> Result<Vec<DeviceRule>> {
+    if record.host_config.privileged {
+        return Ok(vec![device_rule_of(true, "a", None, None, "rwm")]);
+    }
+    let mut rules = default_device_rules();
     let permissions = |path: &str| {
         let asked = record.host_config.devices.iter().find(|device| device.path_in_container == path);
         asked.map(|device| device.cgroup_permissions.as_str()).filter(|text| !text.is_empty()).unwrap_or("rwm")
     };
     for device in devices {
-        rules.push(rule(true, &device.kind, Some(device.major), Some(device.minor), permissions(&device.path)));
+        rules.push(device_rule_of(true, &device.kind, Some(device.major), Some(device.minor), permissions(&device.path)));
     }
     for text in &record.host_config.device_cgroup_rules {
         rules.push(device_rule(text)?);

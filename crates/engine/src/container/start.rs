@@ -60,7 +60,12 @@ pub(super) fn start_operating(engine: &Engine, container: &Arc<Container>) -> Re
             let failed = Change::StartFailed { code: failure.exit_code, error: text };
             let record = container.apply(failed).unwrap_or_else(|_| container.snapshot());
             attach::dismiss(container);
-            publish(engine, &record, "die", &[("exitCode", failure.exit_code.to_string()), ("execDuration", "0".to_owned())]);
+            publish(
+                engine,
+                &record,
+                "die",
+                &[("exitCode", failure.exit_code.to_string()), ("execDuration", "0".to_owned())],
+            );
             if record.auto_remove() {
                 remove::remove_ended(engine, container, true);
             } else {
@@ -149,7 +154,8 @@ impl Start<'_> {
             holds = start.connect(record, sandbox, config)?;
         }
         given.extend(holds.iter().map(|hold| (Role::Hold, hold.as_fd())));
-        let (ours, theirs) = sys::socket::seqpacket_pair().map_err(|error| Error::system("make a control socket", error))?;
+        let (ours, theirs) =
+            sys::socket::seqpacket_pair().map_err(|error| Error::system("make a control socket", error))?;
         let run = engine.shims.link(record.id.clone(), ours)?;
         let launch = launch(engine, record, planned, log, given.iter().map(|(role, _)| *role).collect());
         let descriptors: Vec<BorrowedFd<'_>> = given.into_iter().map(|(_, descriptor)| descriptor).collect();
@@ -241,8 +247,9 @@ fn prepare_sources(record: &Record) -> Result<()> {
                 mount.source
             )));
         }
-        std::fs::create_dir_all(source)
-            .map_err(|error| Error::system(format!("error while creating mount source path '{}'", mount.source), error))?;
+        std::fs::create_dir_all(source).map_err(|error| {
+            Error::system(format!("error while creating mount source path '{}'", mount.source), error)
+        })?;
     }
     Ok(())
 }
@@ -254,10 +261,17 @@ fn devices(record: &Record) -> Result<Vec<Device>> {
         let inside = if wanted.path_in_container.is_empty() { &wanted.path_on_host } else { &wanted.path_in_container };
         let path = Path::new(&wanted.path_on_host);
         let missing = |source: std::io::Error| {
-            let reason = if source.kind() == std::io::ErrorKind::NotFound { "no such file or directory" } else { "cannot be read" };
+            let reason = if source.kind() == std::io::ErrorKind::NotFound {
+                "no such file or directory"
+            } else {
+                "cannot be read"
+            };
             Error::new(
                 Kind::System,
-                format!("error gathering device information while adding custom device \"{}\": {reason}", wanted.path_on_host),
+                format!(
+                    "error gathering device information while adding custom device \"{}\": {reason}",
+                    wanted.path_on_host
+                ),
             )
         };
         match host::device(path, inside).map_err(missing)? {
@@ -293,10 +307,8 @@ fn launch(
         descriptors,
         spec: planned.spec,
         seccomp: planned.seccomp,
-        user: Some(UserLookup {
-            user: record.config.user.clone(),
-            groups: record.host_config.group_add.to_vec(),
-        }),
+        seccomp_profile: planned.profile,
+        user: Some(UserLookup { user: record.config.user.clone(), groups: record.host_config.group_add.to_vec() }),
         cgroup: if parent.is_empty() { record.id.as_str().to_owned() } else { format!("/{parent}/{}", record.id) },
         stdin: record.config.open_stdin,
         stdin_once: record.config.stdin_once,

@@ -72,16 +72,28 @@ pub(crate) struct State {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     Start,
-    Started { pid: i32, at: u64 },
-    StartFailed { code: i32, error: String },
+    Started {
+        pid: i32,
+        at: u64,
+    },
+    StartFailed {
+        code: i32,
+        error: String,
+    },
     Pause,
     Unpause,
-    Exited { code: i32, oom_killed: bool, at: u64 },
+    Exited {
+        code: i32,
+        oom_killed: bool,
+        at: u64,
+    },
     AwaitRestart,
     /// The wait for a restart was given up.
     Stopped,
     Remove,
-    RemoveFailed { error: String },
+    RemoveFailed {
+        error: String,
+    },
 }
 
 /// The change does not follow from where the container is.

@@ -56,7 +56,10 @@ pub(super) fn stop_operating(
         if ended.recv_for(AFTER_KILL).is_none() {
             return Err(Error::new(
                 Kind::System,
-                format!("cannot stop container: {}: tried to kill container, but did not receive an exit event", record.name),
+                format!(
+                    "cannot stop container: {}: tried to kill container, but did not receive an exit event",
+                    record.name
+                ),
             ));
         }
     }

@@ -27,7 +27,8 @@ pub fn top(engine: &Engine, id: &str, ps_args: &str) -> Result<TopResponse> {
     };
     let cgroups = engine.cgroups.as_ref();
     let cgroups = cgroups.ok_or_else(|| Error::new(Kind::System, "no cgroups were found on this machine"))?;
-    let group = cgroups.open(&engine.container_cgroup(&record)).map_err(|error| Error::system("open the cgroup", error))?;
+    let group =
+        cgroups.open(&engine.container_cgroup(&record)).map_err(|error| Error::system("open the cgroup", error))?;
     let mut pids = group.processes().map_err(|error| Error::system("list the container's processes", error))?;
     pids.sort_unstable();
     let machine = Machine::look();
@@ -70,7 +71,8 @@ impl Machine {
             Some((fields.nth(1)?.parse().ok()?, name.to_owned()))
         });
         let memory = text("/proc/meminfo");
-        let total = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse().ok());
+        let total =
+            memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse().ok());
         Machine {
             users: users.collect(),
             ticks: rustix::param::clock_ticks_per_second().max(1),

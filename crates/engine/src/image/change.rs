@@ -16,7 +16,10 @@ pub(super) fn apply(config: &mut ContainerConfig, instruction: &str) -> Result<(
     match keyword.as_str() {
         "CMD" => config.cmd = Some(command(rest, config.shell.as_deref())),
         "ENTRYPOINT" => config.entrypoint = Some(command(rest, config.shell.as_deref())),
-        "SHELL" => config.shell = Some(json_list(rest).ok_or_else(|| Error::invalid("SHELL requires the arguments to be in JSON form"))?),
+        "SHELL" => {
+            config.shell =
+                Some(json_list(rest).ok_or_else(|| Error::invalid("SHELL requires the arguments to be in JSON form"))?)
+        }
         "ENV" => {
             let env = config.env.get_or_insert_default();
             for (name, value) in pairs(rest)? {
@@ -88,7 +91,9 @@ fn pairs(text: &str) -> Result<Vec<(String, String)>> {
     if !first.contains('=') {
         let (name, value) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
         if value.is_empty() {
-            return Err(Error::invalid(format!("Syntax error - can't find = in \"{text}\". Must be of the form: name=value")));
+            return Err(Error::invalid(format!(
+                "Syntax error - can't find = in \"{text}\". Must be of the form: name=value"
+            )));
         }
         return Ok(vec![(name.to_owned(), value.trim().to_owned())]);
     }
@@ -96,7 +101,9 @@ fn pairs(text: &str) -> Result<Vec<(String, String)>> {
         .into_iter()
         .map(|word| match word.split_once('=') {
             Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-            _ => Err(Error::invalid(format!("Syntax error - can't find = in \"{word}\". Must be of the form: name=value"))),
+            _ => Err(Error::invalid(format!(
+                "Syntax error - can't find = in \"{word}\". Must be of the form: name=value"
+            ))),
         })
         .collect()
 }
@@ -161,6 +168,9 @@ mod tests {
         for line in ["RUN x", "ENV", "ENV A", "EXPOSE x", "STOPSIGNAL FOO", "LABEL \"a", "", "ENV A=1 B"] {
             assert!(apply(&mut ContainerConfig::default(), line).is_err(), "{line}");
         }
-        assert_eq!(apply(&mut ContainerConfig::default(), "RUN x").unwrap_err().message, "run is not a valid change command");
+        assert_eq!(
+            apply(&mut ContainerConfig::default(), "RUN x").unwrap_err().message,
+            "run is not a valid change command"
+        );
     }
 }

@@ -15,7 +15,8 @@ use crate::{Engine, Error, Result};
 pub fn remove(engine: &Engine, name: &str, force: bool, _no_prune: bool) -> Result<Vec<DeleteItem>> {
     let _deleting = engine.deleting.lock().unwrap_or_else(|poison| poison.into_inner());
     let image = find(engine, name)?;
-    let tags = engine.store.images().tags_of(&image.id).map_err(|error| Error::system("read the image's tags", error))?;
+    let tags =
+        engine.store.images().tags_of(&image.id).map_err(|error| Error::system("read the image's tags", error))?;
     let users = users_of(engine, &image.id);
     let by_id = is_id(name, &image.id);
     let mut items = Vec::new();
@@ -71,7 +72,8 @@ pub fn remove(engine: &Engine, name: &str, force: bool, _no_prune: bool) -> Resu
 }
 
 fn in_use(image: &Digest, container: &ContainerId, running: bool) -> Error {
-    let (force, what) = if running { ("cannot be forced", "running container") } else { ("must be forced", "stopped container") };
+    let (force, what) =
+        if running { ("cannot be forced", "running container") } else { ("must be forced", "stopped container") };
     Error::conflict(format!(
         "conflict: unable to delete {} ({force}) - image is being used by {what} {}",
         image.short(),
@@ -97,7 +99,8 @@ pub(super) fn users_of(engine: &Engine, image: &Digest) -> Vec<std::sync::Arc<Re
 fn untag(engine: &Engine, image: &ImageRecord, reference: &Reference, items: &mut Vec<DeleteItem>) -> Result<()> {
     let gone = engine.store.images().untag(reference).map_err(|error| Error::system("untag the image", error))?;
     if gone {
-        let name = if reference.digest.is_some() { reference.familiar() } else { reference.with_default_tag().familiar() };
+        let name =
+            if reference.digest.is_some() { reference.familiar() } else { reference.with_default_tag().familiar() };
         publish(engine, "untag", &image.id.to_string(), &name, Some(image));
         items.push(DeleteItem { untagged: name, ..DeleteItem::default() });
     }
@@ -131,4 +134,12 @@ pub(super) fn free_layers(engine: &Engine) -> Result<(u64, Vec<DeleteItem>)> {
         .map_err(|error| Error::system("free the image's layers", error))?;
     let items = pruned.layers.iter().map(|layer| DeleteItem { deleted: layer.to_string(), ..DeleteItem::default() });
     Ok((pruned.freed, items.collect()))
+}
+
+/// [`free_layers`] after the last container of an image that is gone.
+pub(crate) fn free_unused(engine: &Engine) {
+    let _deleting = engine.deleting.lock().unwrap_or_else(|poison| poison.into_inner());
+    if let Err(error) = free_layers(engine) {
+        tracing::warn!(error = error.full_text(), "unused layers are still there");
+    }
 }

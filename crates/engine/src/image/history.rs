@@ -8,7 +8,8 @@ use crate::{Engine, Error, Result, time};
 /// The image's build steps, the newest first.
 pub fn history(engine: &Engine, name: &str) -> Result<Vec<HistoryItem>> {
     let image = find(engine, name)?;
-    let tags = engine.store.images().tags_of(&image.id).map_err(|error| Error::system("read the image's tags", error))?;
+    let tags =
+        engine.store.images().tags_of(&image.id).map_err(|error| Error::system("read the image's tags", error))?;
     let mut layers = image.layers.iter();
     let mut items: Vec<HistoryItem> = image
         .config

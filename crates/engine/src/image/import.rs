@@ -21,9 +21,13 @@ pub struct ImportRequest {
 }
 
 /// Imports a tar. The last message is the image's id.
-pub fn import(engine: &Engine, request: ImportRequest, tar: &mut dyn Read, emit: &mut dyn FnMut(Progress)) -> Result<()> {
-    let reference =
-        if request.repository.is_empty() { None } else { Some(target(&request.repository, &request.tag)?) };
+pub fn import(
+    engine: &Engine,
+    request: ImportRequest,
+    tar: &mut dyn Read,
+    emit: &mut dyn FnMut(Progress),
+) -> Result<()> {
+    let reference = if request.repository.is_empty() { None } else { Some(target(&request.repository, &request.tag)?) };
     let mut config = ImageConfig {
         created: Some(time::rfc3339(logs::time::now_ns())),
         comment: if request.message.is_empty() { "Imported from -".to_owned() } else { request.message },

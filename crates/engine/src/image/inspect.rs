@@ -11,9 +11,11 @@ use crate::{Engine, Error, Result, system};
 /// Everything about an image.
 pub fn inspect(engine: &Engine, name: &str) -> Result<Inspect> {
     let image = find(engine, name)?;
-    let tags = engine.store.images().tags_of(&image.id).map_err(|error| Error::system("read the image's tags", error))?;
+    let tags =
+        engine.store.images().tags_of(&image.id).map_err(|error| Error::system("read the image's tags", error))?;
     let config = &image.config;
-    let arch = if config.architecture.is_empty() { oci::Platform::host().architecture } else { config.architecture.clone() };
+    let arch =
+        if config.architecture.is_empty() { oci::Platform::host().architecture } else { config.architecture.clone() };
     Ok(Inspect {
         id: image.id.to_string(),
         repo_tags: tags.iter().map(Reference::familiar).collect(),
@@ -30,10 +32,7 @@ pub fn inspect(engine: &Engine, name: &str) -> Result<Inspect> {
         os_version: config.os_version.clone(),
         size: i64::try_from(image.size).unwrap_or(i64::MAX),
         graph_driver: GraphDriver { data: api::Map::default(), name: system::STORAGE_DRIVER.to_owned() },
-        root_fs: RootFs {
-            kind: "layers".to_owned(),
-            layers: image.layers.iter().map(ToString::to_string).collect(),
-        },
+        root_fs: RootFs { kind: "layers".to_owned(), layers: image.layers.iter().map(ToString::to_string).collect() },
         metadata: Metadata { last_tag_time: api::container::ZERO_TIME.to_owned() },
     })
 }

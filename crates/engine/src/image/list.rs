@@ -44,7 +44,8 @@ pub fn list(engine: &Engine, options: &ListOptions) -> Result<Vec<Summary>> {
         if filters.contains("reference") {
             names.retain(|name| filters.matches("reference", |pattern| matches_reference(name, pattern)));
             digests.retain(|name| {
-                Reference::parse(name).is_ok_and(|name| filters.matches("reference", |pattern| matches_reference(&name, pattern)))
+                Reference::parse(name)
+                    .is_ok_and(|name| filters.matches("reference", |pattern| matches_reference(&name, pattern)))
             });
             if names.is_empty() && digests.is_empty() {
                 continue;

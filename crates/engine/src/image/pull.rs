@@ -112,7 +112,9 @@ fn message(progress: distribution::Progress) -> Progress {
 fn translate(error: distribution::Error) -> Error {
     use distribution::Error as E;
     let kind = match &error {
-        E::NotFound { .. } | E::RepositoryNotFound { .. } | E::Denied { .. } | E::NoMatchingManifest { .. } => Kind::NotFound,
+        E::NotFound { .. } | E::RepositoryNotFound { .. } | E::Denied { .. } | E::NoMatchingManifest { .. } => {
+            Kind::NotFound
+        }
         E::Unauthorized { .. } => Kind::Unauthorized,
         E::OperatingSystem { .. } | E::Schema1 { .. } => Kind::InvalidParameter,
         _ => Kind::System,

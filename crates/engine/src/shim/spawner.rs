@@ -60,11 +60,18 @@ impl Spawner {
     }
 
     /// Asks for a shim. `control` is its end of the control socket; descriptors go with [`Launch::descriptors`].
-    pub fn create(&self, shims: &Shims, launch: &Launch, control: BorrowedFd<'_>, rest: &[BorrowedFd<'_>]) -> Result<()> {
+    pub fn create(
+        &self,
+        shims: &Shims,
+        launch: &Launch,
+        control: BorrowedFd<'_>,
+        rest: &[BorrowedFd<'_>],
+    ) -> Result<()> {
         let document = serde_json::to_vec(launch).map_err(|error| Error::system("write the launch document", error))?;
         let document = sys::memfd::with_bytes("launch", &document)
             .map_err(|error| Error::system("make the launch document", error))?;
-        let message = serde_json::to_vec(&ToSpawner::Create).map_err(|error| Error::system("write a request", error))?;
+        let message =
+            serde_json::to_vec(&ToSpawner::Create).map_err(|error| Error::system("write a request", error))?;
         let mut descriptors = vec![control, document.as_fd()];
         descriptors.extend_from_slice(rest);
         let mut link = self.link();
@@ -100,7 +107,11 @@ impl Spawner {
         let mut link = self.link();
         let Some(open) = link.as_ref() else { return };
         let mut byte = [0; 1];
-        match rustix::net::recv(&open.socket, &mut byte, rustix::net::RecvFlags::DONTWAIT | rustix::net::RecvFlags::PEEK) {
+        match rustix::net::recv(
+            &open.socket,
+            &mut byte,
+            rustix::net::RecvFlags::DONTWAIT | rustix::net::RecvFlags::PEEK,
+        ) {
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return,
             Ok((_, length)) if length > 0 => {
                 // It has nothing to tell after its greeting.
@@ -146,6 +157,7 @@ impl Spawner {
             version: shim_api::VERSION,
             cgroup_parent: self.cgroup_parent.clone(),
             parked: self.parked,
+            devices: crate::container::default_device_rules(),
         };
         sys::socket::send(socket, &serde_json::to_vec(&hello)?, &[])?;
         let mut buffer = vec![0; 4096];

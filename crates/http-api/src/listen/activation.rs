@@ -24,11 +24,9 @@ pub(super) fn open(wanted: Option<u32>) -> Result<Vec<Listener>, Error> {
             let doing = || io_error(format!("take over descriptor {number} of the service manager"));
             // A copy that is owned; the original stays open to the end.
             let own = pidfd_open(getpid(), PidfdFlags::empty()).map_err(|errno| doing()(errno.into()))?;
-            let socket = i32::try_from(number)
-                .map_err(|_| missing())
-                .and_then(|number| {
-                    pidfd_getfd(&own, number, PidfdGetfdFlags::empty()).map_err(|errno| doing()(errno.into()))
-                })?;
+            let socket = i32::try_from(number).map_err(|_| missing()).and_then(|number| {
+                pidfd_getfd(&own, number, PidfdGetfdFlags::empty()).map_err(|errno| doing()(errno.into()))
+            })?;
             Listener::adopt(socket).map_err(doing())
         })
         .collect()

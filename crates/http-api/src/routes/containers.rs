@@ -8,8 +8,8 @@ use crate::route::{Route, route};
 use crate::stream::{self, lasting};
 use crate::takeover::{Takeover, media_type};
 use crate::version::Version;
-use engine::container::{self, AttachOptions, Condition, ListOptions, LogsOptions};
 use engine::Error;
+use engine::container::{self, AttachOptions, Condition, ListOptions, LogsOptions};
 use hyper::Method;
 use tokio::sync::mpsc;
 
@@ -39,8 +39,7 @@ fn list(call: &Call) -> Outcome {
     let query = &call.query;
     let options = ListOptions {
         all: query.flag("all"),
-        // Negative: no limit.
-        limit: usize::try_from(query.number("limit")?.unwrap_or(0)).unwrap_or(0),
+        limit: query.number("limit")?,
         size: query.flag("size"),
         filters: query.filters()?,
     };
@@ -118,7 +117,8 @@ fn resize(call: &Call) -> Outcome {
 pub(super) fn size(call: &Call) -> engine::Result<(u16, u16)> {
     let side = |key: &str| {
         let text = call.query.text(key);
-        text.parse().map_err(|_| Error::invalid(format!("invalid resize {key} {text:?}: a number up to 65535 is needed")))
+        text.parse()
+            .map_err(|_| Error::invalid(format!("invalid resize {key} {text:?}: a number up to 65535 is needed")))
     };
     Ok((side("h")?, side("w")?))
 }
@@ -170,17 +170,22 @@ fn logs(call: Call) -> crate::route::Task {
             .map_err(|error| Error::system("open the log", error))??;
         let cancel = logs.canceller();
         let media_type = media_type(logs.tty, version);
-        lasting("logs", media_type, move || cancel.cancel(), move |sink| {
-            for chunk in logs {
-                let sent = chunk.map(|bytes| sink.send(bytes));
-                if let Err(error) = &sent {
-                    tracing::error!("read a log: {}", error.full_text());
+        lasting(
+            "logs",
+            media_type,
+            move || cancel.cancel(),
+            move |sink| {
+                for chunk in logs {
+                    let sent = chunk.map(|bytes| sink.send(bytes));
+                    if let Err(error) = &sent {
+                        tracing::error!("read a log: {}", error.full_text());
+                    }
+                    if !sent.unwrap_or(false) {
+                        return;
+                    }
                 }
-                if !sent.unwrap_or(false) {
-                    return;
-                }
-            }
-        })
+            },
+        )
     })
 }
 

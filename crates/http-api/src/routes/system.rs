@@ -51,12 +51,17 @@ fn events(call: Call) -> crate::route::Task {
         };
         let events = system::events(&call.engine, options)?;
         let cancel = events.canceller();
-        lasting("events", "application/json", move || cancel.cancel(), move |sink| {
-            while let Some(event) = events.recv() {
-                if !sink.send_json(&*event) {
-                    return;
+        lasting(
+            "events",
+            "application/json",
+            move || cancel.cancel(),
+            move |sink| {
+                while let Some(event) = events.recv() {
+                    if !sink.send_json(&*event) {
+                        return;
+                    }
                 }
-            }
-        })
+            },
+        )
     })
 }

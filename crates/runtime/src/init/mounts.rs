@@ -55,6 +55,12 @@ fn prepare_one(mount: &Mount) -> Result<Prepared<'_>, Error> {
     Ok(Prepared { mount, options, source })
 }
 
+/// Whether a mount puts something that exists already on `/dev`.
+pub fn binds_dev(mount: &Mount) -> bool {
+    let bind = mount.kind == "bind" || mount.options.iter().any(|option| option == "bind" || option == "rbind");
+    bind && mount.destination.split('/').filter(|part| !part.is_empty() && *part != ".").eq(["dev"])
+}
+
 /// The mounts that later steps work in.
 #[derive(Debug, Default)]
 pub struct Known {

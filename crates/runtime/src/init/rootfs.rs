@@ -7,26 +7,15 @@ use sys::mount::Filesystem;
 
 use super::error::Error;
 
-/// What the root is made of.
-#[derive(Debug)]
-pub enum Source<'a> {
-    /// Detached mounts, the topmost first, and the directory with `upper` and `work`.
-    Layers { layers: Vec<BorrowedFd<'a>>, writable: BorrowedFd<'a>, ephemeral: bool },
-    /// A directory of the host; what is mounted below it comes along.
-    Directory(&'a str),
+/// A directory of the host as a detached mount; what is mounted below it comes along.
+pub fn directory(path: &str) -> Result<OwnedFd, Error> {
+    sys::mount::clone_path(path, true).map_err(|source| Error::Source { path: path.to_owned(), source })
 }
 
-/// A detached mount of the root.
-pub fn assemble(source: &Source<'_>) -> Result<OwnedFd, Error> {
-    match source {
-        Source::Directory(path) => {
-            sys::mount::clone_path(*path, true).map_err(|source| Error::Source { path: (*path).to_owned(), source })
-        }
-        Source::Layers { layers, writable, ephemeral } => overlay(layers, *writable, *ephemeral),
-    }
-}
-
-fn overlay(layers: &[BorrowedFd<'_>], writable: BorrowedFd<'_>, ephemeral: bool) -> Result<OwnedFd, Error> {
+/// A detached overlay of layers' mounts, the topmost first, and of a directory with `upper` and `work`.
+///
+/// Without layers it is the upper directory alone.
+pub fn overlay(layers: &[BorrowedFd<'_>], writable: BorrowedFd<'_>, ephemeral: bool) -> Result<OwnedFd, Error> {
     let directory = |name| {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         rustix::fs::openat(writable, name, flags, Mode::empty())

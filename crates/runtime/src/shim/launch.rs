@@ -12,6 +12,17 @@ use super::{SEED_STAYS, Shim, Stage};
 use crate::seed::{self, Kind, Request};
 use crate::{Context, init};
 
+/// A place that is taken back by the error that ends its scope.
+struct Prepared(Option<Place>);
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        if let Some(place) = self.0.take() {
+            place.abandon(None);
+        }
+    }
+}
+
 /// Joins an error with its causes.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -33,6 +44,7 @@ pub fn launch<'c>(
     prepared: Option<Place>,
 ) -> Result<Shim<'c>, String> {
     let error = |error: std::io::Error| error.to_string();
+    let mut prepared = Prepared(prepared);
     let signals = SignalFd::new(&[
         signal::SIGCHLD,
         signal::SIGTERM,
@@ -49,15 +61,22 @@ pub fn launch<'c>(
         true => launch.cgroup.clone(),
         false => format!("{parent}/{}", launch.cgroup),
     };
-    let place = match prepared {
-        Some(mut place) => match place.settle(context, parent, &path) {
-            Ok(()) => place,
-            Err(error) => {
-                place.abandon(None);
-                return Err(chain(&error));
+    if launch.descriptors.len() != descriptors.len() {
+        return Err(format!("{} descriptors came with {} roles", descriptors.len(), launch.descriptors.len()));
+    }
+    let pid_namespace = pid_namespace(&launch, &descriptors)?;
+    let devices = launch.spec.linux.resources.as_ref().map(|resources| resources.devices.as_slice()).unwrap_or_default();
+    let place = match prepared.0.take() {
+        Some(mut place) => {
+            match place.settle(context, parent, &path).and_then(|()| place.limit_devices(devices)) {
+                Ok(()) => place,
+                Err(error) => {
+                    place.abandon(None);
+                    return Err(chain(&error));
+                }
             }
-        },
-        None => Place::make(context, &path).map_err(|error| chain(&error))?,
+        }
+        None => Place::make(context, &path, devices).map_err(|error| chain(&error))?,
     };
     let own = init::Namespaces::of(&launch.spec, &launch.descriptors);
     let terminal = launch.spec.process.as_ref().is_some_and(|process| process.terminal);
@@ -70,6 +89,7 @@ pub fn launch<'c>(
             document: document.as_fd(),
             stdio: stdio.as_ref(),
             v2: place.group.v2_dir(),
+            pid_namespace: pid_namespace.as_ref().map(AsFd::as_fd),
             rest: descriptors.iter().map(AsFd::as_fd).collect(),
         };
         let pid = place.clone_process(context, &request, &descriptors)?;
@@ -94,11 +114,13 @@ pub fn launch<'c>(
             stage: Stage::Created { start: false },
             control: None,
             listener: rest.listener,
+            newcomer: None,
+            released: false,
             signals,
             exec_dir: rest.exec_dir,
             log: rest.log,
             children: vec![Child::new(ProcessRef::Init, pid, report, streams)],
-            _hold: rest.hold,
+            hold: rest.hold,
             mounts: None,
             buffer: vec![0; shim_api::MAX_MESSAGE],
         }),
@@ -107,6 +129,17 @@ pub fn launch<'c>(
             Err(message)
         }
     }
+}
+
+/// The existing pid namespace that the container is to be in: given as a descriptor, or by its path.
+fn pid_namespace(launch: &Launch, descriptors: &[OwnedFd]) -> Result<Option<OwnedFd>, String> {
+    let given = launch.descriptors.iter().zip(descriptors).find(|(role, _)| **role == Role::PidNs);
+    if let Some((_, descriptor)) = given {
+        return descriptor.try_clone().map(Some).map_err(|error| error.to_string());
+    }
+    let listed = launch.spec.linux.namespaces.iter().find(|listed| listed.kind == "pid" && !listed.path.is_empty());
+    let open = |path: &str| std::fs::File::open(path).map_err(|error| format!("open {path}: {error}"));
+    Ok(listed.map(|listed| open(&listed.path)).transpose()?.map(OwnedFd::from))
 }
 
 /// What is made beside init.
@@ -120,7 +153,9 @@ struct Rest {
 }
 
 fn finish(launch: Launch, descriptors: Vec<OwnedFd>, place: &Place) -> Result<Rest, String> {
-    let resources = launch.spec.linux.resources.clone().unwrap_or_default();
+    let mut resources = launch.spec.linux.resources.clone().unwrap_or_default();
+    // Applied before init was cloned.
+    resources.devices.clear();
     place.group.apply(&resources).map_err(|error| chain(&error))?;
     let keep_seed = resources.pids.is_none_or(|pids| pids.limit.unwrap_or(0) <= 0);
     let (mut exec_dir, mut log_dir, mut hold) = (None, None, Vec::new());
@@ -133,8 +168,6 @@ fn finish(launch: Launch, descriptors: Vec<OwnedFd>, place: &Place) -> Result<Re
             _ => {}
         }
     }
-    let listener = exec_dir.as_ref().map(|directory| sys::socket::seqpacket_listen(directory, names::SOCKET));
-    let listener = listener.transpose().map_err(|error| format!("listen on {}: {error}", names::SOCKET))?;
     let log = match (&launch.log, log_dir) {
         (Some(Log::JsonFile { max_size, max_files }), Some(directory)) => {
             let writer = logs::json_file::Writer::new(directory, *max_size, *max_files);
@@ -142,5 +175,8 @@ fn finish(launch: Launch, descriptors: Vec<OwnedFd>, place: &Place) -> Result<Re
         }
         _ => None,
     };
+    // Last, so that a failure leaves no socket behind.
+    let listener = exec_dir.as_ref().map(|directory| sys::socket::seqpacket_listen(directory, names::SOCKET));
+    let listener = listener.transpose().map_err(|error| format!("listen on {}: {error}", names::SOCKET))?;
     Ok(Rest { launch, keep_seed, listener, exec_dir, log, hold })
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
+use oci::runtime::{DeviceRule, Resources};
 use rustix::process::Signal;
 use sys::process::{Clone, Side, namespace};
 
@@ -14,19 +15,33 @@ pub struct Place {
     pub group: cgroup::Cgroup,
     /// A member to clone from; `None` on cgroup v2, where a clone is born in the cgroup.
     pub seed: Option<Seed>,
+    /// The device rules that the cgroup has.
+    devices: Vec<DeviceRule>,
 }
 
 impl Place {
-    /// Makes the cgroup `path`, and a seed that has joined it where one is needed.
-    pub fn make(context: &Context, path: &str) -> Result<Place, Error> {
-        let mut place = Place { group: context.hierarchies.create(path)?, seed: None };
-        match place.ensure_seed(context) {
+    /// Makes the cgroup `path` with device rules, and a seed that has joined it where one is needed.
+    pub fn make(context: &Context, path: &str, devices: &[DeviceRule]) -> Result<Place, Error> {
+        let mut place = Place { group: context.hierarchies.create(path)?, seed: None, devices: Vec::new() };
+        match place.limit_devices(devices).and_then(|()| place.ensure_seed(context)) {
             Ok(()) => Ok(place),
             Err(error) => {
                 place.abandon(None);
                 Err(error)
             }
         }
+    }
+
+    /// Applies device rules, unless they are there already.
+    ///
+    /// Before anything is cloned: on cgroup v1 a list begins with "deny all", and whoever makes a node meanwhile fails.
+    pub fn limit_devices(&mut self, devices: &[DeviceRule]) -> Result<(), Error> {
+        if self.devices != devices {
+            let rules = devices.iter().cloned().chain(default_devices()).collect();
+            self.group.apply(&Resources { devices: rules, ..Resources::default() })?;
+            self.devices = devices.to_vec();
+        }
+        Ok(())
     }
 
     /// A seed, where one is needed.
@@ -52,7 +67,12 @@ impl Place {
         }
         let mut options = Clone { cgroup: request.v2, ..Clone::default() };
         match request.kind {
-            Kind::Init { pid_namespace } => options.namespaces = if pid_namespace { namespace::PID } else { 0 },
+            Kind::Init { pid_namespace } => {
+                options.namespaces = if pid_namespace { namespace::PID } else { 0 };
+                if let Some(joined) = request.pid_namespace {
+                    sys::process::join_namespaces(context.proof, joined, namespace::PID)?;
+                }
+            }
             Kind::Exec => {
                 let container = request.rest.first().ok_or(io::ErrorKind::InvalidInput)?;
                 // Concerns only the children that are still to be made, all of which are this container's.
@@ -84,6 +104,7 @@ impl Place {
                     group.join_v1(seed.pid)?;
                 }
                 std::mem::replace(&mut self.group, group).remove()?;
+                self.devices.clear();
             }
         }
         Ok(())
@@ -103,4 +124,19 @@ impl Place {
     pub fn seed_pid(&self) -> Option<i32> {
         self.seed.as_ref().map(|seed| seed.pid)
     }
+}
+
+/// What a container may always do: make any node, and use the devices that it finds in `/dev` (runtime-spec, "Default
+/// Devices"), its terminals included.
+fn default_devices() -> impl Iterator<Item = DeviceRule> {
+    let nodes = ["c", "b"].map(|kind| (kind, None, None, "m"));
+    let used = [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2)]
+        .map(|(major, minor)| ("c", Some(major), Some(minor), "rwm"));
+    nodes.into_iter().chain(used).chain([("c", Some(136), None, "rwm")]).map(|(kind, major, minor, access)| DeviceRule {
+        allow: true,
+        kind: kind.to_owned(),
+        major,
+        minor,
+        access: access.to_owned(),
+    })
 }

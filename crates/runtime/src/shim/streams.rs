@@ -8,12 +8,16 @@ use logs::json_file::Writer;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::SendFlags;
+use rustix::pty::OpenptFlags;
 use shim_api::AttachStreams;
 
 use crate::init::Stdio;
 
 /// With more than this unsent to one client, nothing more is read from the process.
 const MAX_UNSENT: usize = 64 * 1024;
+
+/// Most that is read from a terminal after its process has ended.
+const MAX_TERMINAL: u64 = 1 << 20;
 
 /// A descriptor that the loop waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +40,10 @@ struct Client {
 #[derive(Debug)]
 pub struct Streams {
     terminal: bool,
+    /// Its master is still on its way; what clients send waits for it.
+    awaited: bool,
+    /// The terminal's other end, so that it lives on when the process closes its own for a while, as init systems do.
+    peer: Option<OwnedFd>,
     stdin: Option<OwnedFd>,
     stdin_once: bool,
     stdin_unsent: Vec<u8>,
@@ -51,6 +59,8 @@ impl Streams {
     pub fn new(terminal: bool, stdin: bool, stdin_once: bool) -> io::Result<(Streams, Option<Stdio>)> {
         let mut streams = Streams {
             terminal,
+            awaited: terminal,
+            peer: None,
             stdin: None,
             stdin_once,
             stdin_unsent: Vec::new(),
@@ -78,7 +88,10 @@ impl Streams {
 
     /// The terminal's master has arrived.
     pub fn set_terminal(&mut self, master: OwnedFd) -> io::Result<()> {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        self.peer = rustix::pty::ioctl_tiocgptpeer(&master, flags).ok();
         self.outputs[0] = Some(nonblocking(master)?);
+        self.awaited = false;
         Ok(())
     }
 
@@ -110,10 +123,18 @@ impl Streams {
         }
         for (index, client) in self.clients.iter().enumerate() {
             let mut flags = PollFlags::empty();
-            flags.set(PollFlags::IN, client.wants.stdin && self.stdin_unsent.is_empty());
+            flags.set(PollFlags::IN, client.wants.stdin && self.takes_input());
             flags.set(PollFlags::OUT, !client.unsent.is_empty());
-            wait_for(Part::Client(index), client.socket.as_fd(), flags);
+            // One whose input has to wait is left out as well, or its hang-up would be reported all the time.
+            if !client.wants.stdin || !flags.is_empty() {
+                wait_for(Part::Client(index), client.socket.as_fd(), flags);
+            }
         }
+    }
+
+    /// Whether more input can be read from a client now.
+    fn takes_input(&self) -> bool {
+        self.stdin_unsent.is_empty() && !self.awaited
     }
 
     fn input(&self) -> Option<BorrowedFd<'_>> {
@@ -148,19 +169,19 @@ impl Streams {
         }
     }
 
-    /// Reads one piece of output; whether there may be more.
-    fn read_output(&mut self, index: usize, buffer: &mut [u8], log: Option<&mut Writer>) -> bool {
-        let Some(output) = &self.outputs[index] else { return false };
+    /// Reads one piece of output; its length, 0 when there is none now.
+    fn read_output(&mut self, index: usize, buffer: &mut [u8], log: Option<&mut Writer>) -> usize {
+        let Some(output) = &self.outputs[index] else { return 0 };
         let length = match rustix::io::read(output, &mut *buffer) {
             Ok(0) => 0,
             Ok(length) => length,
-            Err(Errno::AGAIN | Errno::INTR) => return false,
+            Err(Errno::AGAIN | Errno::INTR) => return 0,
             // EIO: nobody has the terminal open any more.
             Err(_) => 0,
         };
         if length == 0 {
             self.outputs[index] = None;
-            return false;
+            return 0;
         }
         let bytes = &buffer[..length];
         let (stream, number) = if index == 0 { (Stream::Stdout, 1) } else { (Stream::Stderr, 2) };
@@ -179,24 +200,46 @@ impl Streams {
                 }
             }
         }
-        true
+        length
     }
 
     /// The process has ended: reads what it left, and lets every client know the end.
+    ///
+    /// Not more than that: what it has started may have its output still, and write to it for ever.
     pub fn finish(&mut self, buffer: &mut [u8], mut log: Option<&mut Writer>) {
         for index in 0..2 {
-            while self.read_output(index, buffer, log.as_deref_mut()) {}
+            let mut left = match &self.outputs[index] {
+                Some(output) if !self.terminal => rustix::io::ioctl_fionread(output).unwrap_or(0),
+                // The kernel holds far less for a terminal.
+                Some(_) => MAX_TERMINAL,
+                None => 0,
+            };
+            while left > 0 {
+                match self.read_output(index, buffer, log.as_deref_mut()) {
+                    0 => break,
+                    length => left = left.saturating_sub(length as u64),
+                }
+            }
         }
         self.outputs = [None, None];
+        self.peer = None;
         self.stdin = None;
         self.stdin_unsent.clear();
+        self.awaited = false;
         self.finished = true;
-        self.sweep();
+        self.sweep(|| true);
     }
 
     /// Drops clients that are gone, and those that have everything when there will be no more.
-    pub fn sweep(&mut self) {
+    ///
+    /// One that is found gone while sending to it ends standard input as one whose input ended.
+    pub fn sweep(&mut self, daemon_dying: impl FnOnce() -> bool) {
         let finished = self.finished;
+        let left = self.clients.iter().any(|client| client.gone && client.wants.stdin);
+        if left && !finished && self.stdin_once && !self.terminal && !daemon_dying() {
+            self.stdin_ending = true;
+            self.write_input();
+        }
         self.clients.retain(|client| !client.gone && !(finished && client.unsent.is_empty()));
         if finished {
             for client in &mut self.clients {
@@ -215,13 +258,14 @@ impl Streams {
     /// A client that shuts down its sending side ends standard input if that is wanted once only. One whose socket
     /// closes as a whole does the same, unless it closed because hoistd is dying: a container outlives that unchanged.
     fn read_client(&mut self, index: usize, events: PollFlags, buffer: &mut [u8], daemon_dying: impl FnOnce() -> bool) {
+        let takes_input = self.takes_input();
         let client = &mut self.clients[index];
         let hung_up = events.intersects(PollFlags::HUP | PollFlags::ERR);
         if !client.wants.stdin {
             client.gone |= hung_up;
             return;
         }
-        if !self.stdin_unsent.is_empty() {
+        if !takes_input {
             return;
         }
         let wanted = buffer.len().min(16 * 1024);

@@ -16,6 +16,9 @@ pub(super) const DIRENT: usize = 12;
 const COMPAT_CHECKSUM: u32 = 1;
 const COMPAT_MTIME: u32 = 2;
 
+/// Largest image: what 32-bit block numbers reach.
+pub(super) const MAX_SIZE: u64 = (u32::MAX as u64) * BLOCK as u64;
+
 /// Where an inode's data lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Layout {

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::format::{BLOCK, SLOT};
+use crate::writeback::Writeback;
 
 /// Bytes that are collected before they are written: one system call for each.
 const WINDOW: usize = 1 << 20;
@@ -18,13 +19,20 @@ pub(super) struct Space {
     /// Offset of the window in the file; a multiple of [`BLOCK`].
     base: u64,
     window: Vec<u8>,
+    writeback: Writeback,
     /// Blocks in the window that have room: where they begin in the window, and how much of them is used.
     open: Vec<(usize, usize)>,
 }
 
 impl Space {
     pub fn new(file: File) -> Space {
-        Space { file, base: 0, window: Vec::with_capacity(WINDOW), open: Vec::with_capacity(OPEN + 1) }
+        Space {
+            file,
+            base: 0,
+            writeback: Writeback::default(),
+            window: Vec::with_capacity(WINDOW),
+            open: Vec::with_capacity(OPEN + 1),
+        }
     }
 
     /// Offset of the end of the file.
@@ -115,6 +123,7 @@ impl Space {
     fn flush(&mut self) -> io::Result<()> {
         self.file.write_all_at(&self.window, self.base)?;
         self.base += self.window.len() as u64;
+        self.writeback.advance(&self.file, self.base);
         self.window.clear();
         self.open.clear();
         Ok(())

@@ -1,7 +1,6 @@
 use super::*;
 use oci::capability::CapSet;
 
-
 fn facts() -> HostFacts {
     HostFacts {
         capabilities: CapSet::ALL,
@@ -86,7 +85,12 @@ fn privileged() {
     check("{}", host, "/linux/resources/devices", r#"[{"allow":true,"type":"a","access":"rwm"}]"#);
     assert_eq!(planned("{}", host).seccomp, shim_api::Seccomp::Unconfined);
     let spec = planned("{}", host).spec;
-    assert!(spec.mounts.iter().filter(|mount| mount.destination.starts_with("/sys")).all(|mount| mount.options.contains(&"rw".to_owned())));
+    assert!(
+        spec.mounts
+            .iter()
+            .filter(|mount| mount.destination.starts_with("/sys"))
+            .all(|mount| mount.options.contains(&"rw".to_owned()))
+    );
     assert_eq!(spec.process.unwrap().capabilities.unwrap().bounding.len(), CapSet::ALL.names().len());
 }
 

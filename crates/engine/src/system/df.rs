@@ -1,0 +1,38 @@
+//! `GET /system/df`.
+
+use std::collections::{HashMap, HashSet};
+
+use api::system::DiskUsage;
+
+use crate::{Engine, Error, Result, container, image, volume};
+
+/// What takes room: each layer counted once.
+pub fn df(engine: &Engine) -> Result<DiskUsage> {
+    let failed = |error| Error::system("read the images", error);
+    let records = engine.store.images().list().map_err(failed)?;
+    let layers = engine.store.layers();
+    let size_of = |layer| layers.info(layer).map_or(0, |info| info.content);
+    let all: HashSet<_> = records.iter().flat_map(|image| &image.layers).collect();
+    let total: u64 = all.iter().map(|layer| size_of(layer)).sum();
+    let mut users: HashMap<String, i64> = HashMap::new();
+    for container in engine.containers.all() {
+        *users.entry(container.snapshot().image.to_string()).or_default() += 1;
+    }
+    let mut images = image::list(engine, &image::ListOptions { all: true, ..Default::default() })?;
+    for summary in &mut images {
+        summary.containers = users.get(&summary.id).copied().unwrap_or(0);
+        let Some(record) = records.iter().find(|record| record.id.to_string() == summary.id) else { continue };
+        let shared = record
+            .layers
+            .iter()
+            .filter(|layer| records.iter().any(|other| other.id != record.id && other.layers.contains(layer)));
+        summary.shared_size = i64::try_from(shared.map(size_of).sum::<u64>()).unwrap_or(i64::MAX);
+    }
+    Ok(DiskUsage {
+        layers_size: i64::try_from(total).unwrap_or(i64::MAX),
+        images: images.into(),
+        containers: container::summaries(engine)?.into(),
+        volumes: volume::with_usage(engine)?.into(),
+        build_cache: api::List::new(),
+    })
+}

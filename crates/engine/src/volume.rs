@@ -1,0 +1,298 @@
+//! Volumes: `/volumes`, and what containers need of them.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+
+use ::volume::Error as VolumeError;
+use api::filters::Filters;
+use api::volume::{CreateRequest, ListResponse, PruneReport, UsageData, Volume};
+use oci::Digest;
+use rustix::fs::OFlags;
+use serde::{Deserialize, Serialize};
+use sys::mount::{Filesystem, attribute};
+use sys::root::Root;
+
+use crate::container::{Record as ContainerRecord, check_volume_name};
+use crate::events::Of;
+use crate::id::random_hex;
+use crate::{Engine, Error, Result, time};
+
+const KIND: &str = "volume";
+
+/// Label of a volume that nobody gave a name; Docker's.
+const ANONYMOUS: &str = "com.docker.volume.anonymous";
+
+/// What is remembered of a volume.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Record {
+    name: String,
+    /// Nanoseconds since the epoch.
+    created: u64,
+    labels: BTreeMap<String, String>,
+}
+
+fn failed(doing: &'static str) -> impl FnOnce(store::Error) -> Error {
+    move |error| Error::system(doing, error)
+}
+
+fn broken(doing: &'static str) -> impl FnOnce(VolumeError) -> Error {
+    move |error| Error::system(doing, error)
+}
+
+fn missing(name: &str) -> Error {
+    Error::not_found(format!("get {name}: no such volume"))
+}
+
+fn read(engine: &Engine, name: &str) -> Result<Option<Record>> {
+    let document = engine.store.records().get(KIND, name).map_err(failed("read a volume's record"))?;
+    Ok(document.and_then(|document| serde_json::from_str(&document.json).ok()))
+}
+
+fn read_all(engine: &Engine) -> Result<Vec<Record>> {
+    let all = engine.store.records().list(KIND).map_err(failed("read the volumes' records"))?;
+    let mut records: Vec<Record> =
+        all.iter().filter_map(|document| serde_json::from_str(&document.json).ok()).collect();
+    records.sort_by(|one: &Record, other| one.name.cmp(&other.name));
+    Ok(records)
+}
+
+/// Makes a volume unless it is there; says whether it is new.
+fn make(engine: &Engine, name: &str, labels: BTreeMap<String, String>) -> Result<(Record, bool)> {
+    if let Some(record) = read(engine, name)? {
+        return Ok((record, false));
+    }
+    engine.volumes.create(name).map_err(broken("make the volume"))?;
+    let record = Record { name: name.to_owned(), created: logs::time::now_ns(), labels };
+    let json = serde_json::to_string(&record).map_err(|error| Error::system("write a volume's record", error))?;
+    engine.store.records().put(KIND, name, Some(name), &json).map_err(failed("store a volume's record"))?;
+    publish(engine, "create", name);
+    Ok((record, true))
+}
+
+fn publish(engine: &Engine, action: &str, name: &str) {
+    engine.events.publish(Of::Volume, action, name, [("driver", "local".to_owned())].into_iter().collect());
+}
+
+fn document(engine: &Engine, record: &Record) -> Volume {
+    let data = engine.volumes.data(&record.name).unwrap_or_default();
+    let created = time::rfc3339(record.created / 1_000_000_000 * 1_000_000_000);
+    Volume {
+        created_at: created,
+        driver: "local".to_owned(),
+        labels: if record.labels.is_empty() { api::Map::default() } else { record.labels.clone().into() },
+        mountpoint: data.to_string_lossy().into_owned(),
+        name: record.name.clone(),
+        options: api::Map::default(),
+        scope: "local".to_owned(),
+        usage_data: None,
+    }
+}
+
+/// Containers that mention a volume, running or not.
+fn users_of(engine: &Engine, name: &str) -> Vec<String> {
+    let uses = |record: &ContainerRecord| record.uses_volume(name);
+    let all = engine.containers.all();
+    let mut ids: Vec<String> = all
+        .iter()
+        .map(|container| container.snapshot())
+        .filter(|record| uses(record))
+        .map(|record| record.id.as_str().to_owned())
+        .collect();
+    ids.sort();
+    ids
+}
+
+/// `GET /volumes`.
+pub fn list(engine: &Engine, filters: &Filters) -> Result<ListResponse> {
+    filters.check(&["dangling", "driver", "label", "label!", "name"])?;
+    let dangling = if filters.contains("dangling") { Some(filters.bool_or("dangling", false)?) } else { None };
+    let volumes = read_all(engine)?
+        .iter()
+        .filter(|record| {
+            filters.matches("name", |part| record.name.contains(part))
+                && filters.matches_exactly("driver", "local")
+                && time::label_filters(filters, &record.labels.clone().into())
+                && dangling.is_none_or(|wanted| wanted == users_of(engine, &record.name).is_empty())
+        })
+        .map(|record| document(engine, record))
+        .collect();
+    Ok(ListResponse { volumes, warnings: api::List::default() })
+}
+
+/// `POST /volumes/create`. An existing volume of the name is the answer.
+pub fn create(engine: &Engine, request: &CreateRequest) -> Result<Volume> {
+    if !matches!(request.driver.as_str(), "" | "local") {
+        return Err(Error::not_found(format!(
+            "create {0}: error looking up volume plugin {1}: plugin \"{1}\" not found",
+            request.name, request.driver
+        )));
+    }
+    if !request.driver_opts.is_empty() {
+        return Err(Error::not_implemented("options of the local volume driver"));
+    }
+    let mut labels = request.labels.clone().into_inner();
+    let name = if request.name.is_empty() {
+        labels.insert(ANONYMOUS.to_owned(), String::new());
+        random_hex(32)
+    } else {
+        check_volume_name(&request.name)?;
+        request.name.clone()
+    };
+    let (record, _) = make(engine, &name, labels)?;
+    Ok(document(engine, &record))
+}
+
+/// `GET /volumes/{name}`.
+pub fn inspect(engine: &Engine, name: &str) -> Result<Volume> {
+    let record = read(engine, name)?.ok_or_else(|| missing(name))?;
+    Ok(document(engine, &record))
+}
+
+/// `DELETE /volumes/{name}`. `force`: one that is not there is no error.
+pub fn remove(engine: &Engine, name: &str, force: bool) -> Result<()> {
+    if read(engine, name)?.is_none() {
+        return if force { Ok(()) } else { Err(missing(name)) };
+    }
+    let users = users_of(engine, name);
+    if !users.is_empty() {
+        return Err(Error::conflict(format!("remove {name}: volume is in use - [{}]", users.join(", "))));
+    }
+    delete(engine, name)
+}
+
+/// The record first: what is left of the files is swept up later.
+fn delete(engine: &Engine, name: &str) -> Result<()> {
+    engine.store.records().delete(KIND, name).map_err(failed("delete a volume's record"))?;
+    let trash = engine.trash_dir().join(format!("volume-{name}-{}", random_hex(4)));
+    match engine.volumes.remove(name, &trash) {
+        Ok(()) => engine.workers.submit(move |_| {
+            if let Err(error) = std::fs::remove_dir_all(&trash) {
+                tracing::warn!(%error, path = %trash.display(), "a removed volume's files are still there");
+            }
+        }),
+        Err(VolumeError::NotFound { .. }) => {}
+        Err(error) => return Err(Error::system("remove the volume", error)),
+    }
+    publish(engine, "destroy", name);
+    Ok(())
+}
+
+/// `POST /volumes/prune`: those without a name that nobody uses, or with `all=true` all that nobody uses.
+pub fn prune(engine: &Engine, filters: &Filters) -> Result<PruneReport> {
+    filters.check(&["all", "label", "label!"])?;
+    let Ok(_only) = engine.pruning.try_lock() else {
+        return Err(Error::conflict("a prune operation is already running"));
+    };
+    let all = filters.bool_or("all", false)?;
+    let mut deleted = Vec::new();
+    let mut reclaimed = 0;
+    for record in read_all(engine)? {
+        let wanted = all || record.labels.contains_key(ANONYMOUS);
+        if !wanted || !time::label_filters(filters, &record.labels.clone().into()) {
+            continue;
+        }
+        if !users_of(engine, &record.name).is_empty() {
+            continue;
+        }
+        let size = engine.volumes.data(&record.name).map_or(0, |data| crate::disk::usage(&data));
+        delete(engine, &record.name)?;
+        reclaimed += size;
+        deleted.push(record.name);
+    }
+    let attributes = [("reclaimed", reclaimed.to_string())].into_iter().collect();
+    engine.events.publish(Of::Volume, "prune", "", attributes);
+    Ok(PruneReport { volumes_deleted: time::list_or_null(deleted), space_reclaimed: reclaimed })
+}
+
+/// All volumes with their sizes, for `system df`.
+pub(crate) fn with_usage(engine: &Engine) -> Result<Vec<Volume>> {
+    let all = read_all(engine)?;
+    Ok(all
+        .iter()
+        .map(|record| {
+            let size = engine.volumes.data(&record.name).map_or(0, |data| crate::disk::usage(&data));
+            let users = users_of(engine, &record.name).len();
+            let usage = UsageData {
+                ref_count: i64::try_from(users).unwrap_or(i64::MAX),
+                size: i64::try_from(size).unwrap_or(i64::MAX),
+            };
+            Volume { usage_data: Some(usage), ..document(engine, record) }
+        })
+        .collect())
+}
+
+/// For a container: the volume of a mount, made when it is missing. Its data directory, its name, and whether it is new.
+pub(crate) fn ensure(engine: &Engine, name: &str, labels: &BTreeMap<String, String>) -> Result<(String, String, bool)> {
+    let mut labels = labels.clone();
+    let name = if name.is_empty() {
+        labels.insert(ANONYMOUS.to_owned(), String::new());
+        random_hex(32)
+    } else {
+        name.to_owned()
+    };
+    let (_, made) = make(engine, &name, labels)?;
+    let data = engine.volumes.data(&name).map_err(broken("find the volume"))?;
+    Ok((data.to_string_lossy().into_owned(), name, made))
+}
+
+/// Fills an empty volume with what the image has at the destination. Links are followed inside of the image only.
+pub(crate) fn copy_up(engine: &Engine, layers: &[Digest], name: &str, destination: &str) -> Result<()> {
+    if layers.is_empty() {
+        return Ok(());
+    }
+    let root = merged(engine, layers)?;
+    let root = Root::new(root.as_fd());
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK;
+    // The image has nothing there, or something that is no directory.
+    let Ok(source) = root.open(destination, flags) else { return Ok(()) };
+    engine.volumes.fill(name, source.as_fd()).map_err(broken("copy the image's files into the volume"))?;
+    Ok(())
+}
+
+/// A detached, read-only view of the image.
+fn merged(engine: &Engine, layers: &[Digest]) -> Result<OwnedFd> {
+    let mount = |layer| engine.store.layers().mount(layer).map_err(failed("mount the image's layers"));
+    let mounts: Vec<OwnedFd> = layers.iter().rev().map(mount).collect::<Result<_>>()?;
+    // An overlay needs two.
+    if mounts.len() == 1 {
+        return mounts.into_iter().next().ok_or_else(|| Error::not_found("the image has no layers"));
+    }
+    let overlay = || -> std::io::Result<OwnedFd> {
+        let overlay = Filesystem::open("overlay")?;
+        overlay.string("source", "hoist")?;
+        for mount in &mounts {
+            overlay.directory("lowerdir+", mount)?;
+        }
+        overlay.mount(attribute::RDONLY | attribute::NODEV | attribute::NOSUID)
+    };
+    overlay().map_err(|error| Error::system("assemble the image's files", error))
+}
+
+/// Removes a container's volume that has no name, unless another container uses it.
+pub(crate) fn remove_unused(engine: &Engine, name: &str) {
+    if users_of(engine, name).is_empty()
+        && let Err(error) = delete(engine, name)
+    {
+        tracing::warn!(volume = name, error = error.full_text(), "the volume was not removed");
+    }
+}
+
+/// After opening: a directory without a record holds a user's data, so it gets a record; one that is empty was left by a
+/// create that was cut short.
+pub(crate) fn adopt(engine: &Engine) -> Result<()> {
+    for name in engine.volumes.list().map_err(broken("read the volumes"))? {
+        if read(engine, &name)?.is_some() {
+            continue;
+        }
+        let data = engine.volumes.data(&name).map_err(broken("find the volume"))?;
+        let empty = std::fs::read_dir(&data).map_or(true, |mut entries| entries.next().is_none());
+        if empty {
+            delete(engine, &name)?;
+        } else {
+            tracing::warn!(volume = name, "a volume without a record is taken up");
+            make(engine, &name, BTreeMap::new())?;
+        }
+    }
+    Ok(())
+}
