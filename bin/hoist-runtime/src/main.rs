@@ -13,7 +13,7 @@ Commands of an OCI runtime, on a bundle:
   state ID
   kill [--all] ID [SIGNAL]
   delete [--force] ID
-  run [-b DIR] ID
+  run [--detach] [-b DIR] ID
 
 Roles, started by hoistd:
   spawner           fork a shim for every container (socket on standard input)

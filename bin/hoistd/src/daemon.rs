@@ -4,7 +4,6 @@ use crate::settings::Settings;
 use crate::{notify, pidfile, runtime};
 use anyhow::Context;
 use http_api::{Address, Group, Listener};
-use std::future::Future;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -90,14 +89,12 @@ impl Ending {
         })
     }
 
-    fn wait(mut self) -> impl Future<Output = ()> {
-        async move {
-            loop {
-                tokio::select! {
-                    _ = self.terminate.recv() => return,
-                    _ = self.interrupt.recv() => return,
-                    _ = self.hangup.recv() => tracing::info!("SIGHUP: the configuration is read at the start only"),
-                }
+    async fn wait(mut self) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => tracing::info!("SIGHUP: the configuration is read at the start only"),
             }
         }
     }

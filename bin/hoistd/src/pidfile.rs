@@ -1,8 +1,13 @@
 //! The file with the daemon's process id.
 
 use anyhow::{Context, bail};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::fs;
 use std::path::{Path, PathBuf};
+
+/// How long a process that is being killed is waited for.
+const DYING: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// Removed with it, if it still names this process.
 #[derive(Debug)]
@@ -13,7 +18,7 @@ pub struct Pidfile {
 impl Pidfile {
     /// A file that names a process that is no hoistd, or that is gone, is stale and no obstacle.
     pub fn write(path: &Path) -> anyhow::Result<Self> {
-        if let Some(pid) = read(path).filter(|pid| is_hoistd(*pid)) {
+        if let Some(pid) = read(path).filter(|pid| is_living_hoistd(*pid)) {
             bail!(
                 "{} names process {pid}, a hoistd that still runs: stop it, or give another --pidfile (and -H, --data-root, \
                  --exec-root) to run a second one",
@@ -46,10 +51,20 @@ fn read(path: &Path) -> Option<u32> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
-/// Another process of this program.
-fn is_hoistd(pid: u32) -> bool {
-    pid != std::process::id()
-        && fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "hoistd")
+/// Another process of this program, that goes on: one that was killed a moment ago gets the time to be gone.
+fn is_living_hoistd(pid: u32) -> bool {
+    if pid == std::process::id() || !has_our_name(pid) {
+        return false;
+    }
+    let Some(process) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return false };
+    let Ok(process) = pidfd_open(process, PidfdFlags::empty()) else { return false };
+    let mut fds = [PollFd::new(&process, PollFlags::IN)];
+    let ended = poll(&mut fds, Some(&DYING)).is_ok_and(|ready| ready > 0);
+    !ended && has_our_name(pid)
+}
+
+fn has_our_name(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "hoistd")
 }
 
 #[cfg(test)]

@@ -92,3 +92,22 @@ impl Error {
         matches!(self, Error::Unreachable { .. } | Error::PermissionDenied { .. })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Error;
+
+    #[test]
+    fn permission_is_told_as_docker_does() {
+        let error = Error::PermissionDenied {
+            host: "unix:///run/hoist.sock".to_owned(),
+            method: "Get".to_owned(),
+            url: "http://%2Frun%2Fhoist.sock/v1.51/containers/json".to_owned(),
+            path: "/run/hoist.sock".to_owned(),
+        };
+        assert_eq!(
+            error.to_string(),
+            "permission denied while trying to connect to the Docker daemon socket at unix:///run/hoist.sock: Get \"http://%2Frun%2Fhoist.sock/v1.51/containers/json\": dial unix /run/hoist.sock: connect: permission denied"
+        );
+    }
+}

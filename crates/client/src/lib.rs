@@ -24,7 +24,7 @@ pub use connection::Socket;
 pub use encode::{path_escape, query_escape};
 pub use error::Error;
 pub use host::{DEFAULT_HOST, Host};
-pub use request::{Body, Client, Request};
+pub use request::{Body, Client, Pending, Request};
 pub use response::{Hijacked, Response};
 
 /// Result of everything that talks to the daemon.

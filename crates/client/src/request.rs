@@ -185,6 +185,23 @@ impl Client {
         Err(error)
     }
 
+    /// Writes a request without a body and returns at once; the answer is read later, so that another request can be
+    /// on its way meanwhile.
+    pub fn begin(&self, request: Request<'static>) -> Result<Pending<'_>> {
+        let target = request.target(&self.version());
+        let mut connection = match self.idle.take() {
+            Some(connection) => connection,
+            None => {
+                let socket = Socket::connect(&self.host);
+                Connection::new(socket.map_err(|source| self.connect_error(request.method, &target, source))?)
+            }
+        };
+        let mut message = Vec::with_capacity(512);
+        self.write_head(&mut message, &request, &target, None);
+        let written = connection.socket.write_all(&message).is_ok();
+        Ok(Pending { client: self, request, connection: Some(connection).filter(|_| written) })
+    }
+
     /// Sends a request that turns the connection into a raw stream.
     pub fn hijack(&self, mut request: Request<'_>) -> Result<Hijacked> {
         for attempt in 0..2 {
@@ -340,6 +357,27 @@ impl Client {
             },
             _ => Error::Unreachable { host: self.host.to_string(), source },
         }
+    }
+}
+
+/// A request on its way.
+pub struct Pending<'c> {
+    client: &'c Client,
+    request: Request<'static>,
+    connection: Option<Connection>,
+}
+
+impl Pending<'_> {
+    /// The answer. When the connection turns out to be stale, or the answer is an error, the request is sent anew.
+    pub fn response(mut self) -> Result<Response> {
+        if let Some(mut connection) = self.connection.take() {
+            if let Ok(head) = response::read_head(&mut connection) {
+                if head.status < 400 {
+                    return Ok(Response::new(connection, head, false, Arc::clone(&self.client.idle)));
+                }
+            }
+        }
+        self.client.send(self.request)
     }
 }
 

@@ -186,5 +186,10 @@ fn run(program: &'static str, globals: Globals, words: &[&str], arguments: &[Str
     if let Some(text) = help::wrong_arguments(program, &parsed) {
         return Err(Failure::new(text));
     }
-    (command.run)(&Context::new(program, globals), &parsed)
+    (command.run)(&Context::new(program, globals), &parsed).map_err(|mut failure| {
+        if let (Some(hint), false) = (&parsed.misread, failure.text.is_empty()) {
+            failure.text.push_str(hint);
+        }
+        failure
+    })
 }

@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 /// Bytes copied at once, per direction.
-const BUFFER: usize = 16 * 1024;
+const BUFFER: usize = 32 * 1024;
 
 /// After the end of the output, the client has that long to close its side.
 const LINGER: Duration = Duration::from_secs(5);
@@ -242,7 +242,7 @@ mod tests {
     async fn a_client_that_is_gone() {
         let (client, server) = pair();
         let (engine, mut process) = pair();
-        let probe = OwnedFd::from(server.as_fd().try_clone_to_owned().unwrap());
+        let probe = server.as_fd().try_clone_to_owned().unwrap();
         let task = tokio::spawn(pump(server, Bytes::new(), engine, None, move || hung_up(&probe)));
         drop(client);
         task.await.unwrap().unwrap();

@@ -42,6 +42,9 @@ pub enum Error {
     Status { action: &'static str, status: &'static str },
     #[error("{0}")]
     Start(String),
+    /// Another container's, or somebody else's: what is there would be limited and killed with this container.
+    #[error("container's cgroup is not empty: {processes} process(es) found in {path}")]
+    CgroupInUse { path: String, processes: usize },
     #[error("{what}")]
     Io { what: String, source: io::Error },
     #[error(transparent)]
@@ -138,6 +141,7 @@ struct Options {
     console_socket: Option<PathBuf>,
     force: bool,
     all: bool,
+    detach: bool,
     words: Vec<String>,
 }
 
@@ -145,9 +149,22 @@ fn parse(arguments: &[String]) -> Result<Options, Error> {
     let mut options = Options { root: DEFAULT_ROOT.into(), bundle: ".".into(), ..Options::default() };
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
+        if !argument.starts_with('-') || argument == "-" {
+            options.words.push(argument.clone());
+            continue;
+        }
+        if argument == "--" {
+            options.words.extend(arguments.cloned());
+            break;
+        }
         let (name, inline) = match argument.split_once('=') {
-            Some((name, value)) if name.starts_with('-') => (name, Some(value.to_owned())),
-            _ => (argument.as_str(), None),
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (argument.as_str(), None),
+        };
+        let on = match inline.as_deref() {
+            Some("false" | "0") => false,
+            // Also a value that belongs to a flag of another kind.
+            _ => true,
         };
         let mut value = || {
             inline
@@ -156,15 +173,24 @@ fn parse(arguments: &[String]) -> Result<Options, Error> {
                 .ok_or_else(|| Error::Usage(format!("flag needs a value: {name}")))
         };
         match name.trim_start_matches('-') {
-            _ if !name.starts_with('-') => options.words.push(argument.clone()),
             "root" => options.root = value()?.into(),
             "bundle" | "b" => options.bundle = value()?.into(),
             "pid-file" => options.pid_file = Some(value()?.into()),
             "console-socket" => options.console_socket = Some(value()?.into()),
             "log" | "log-format" => drop(value()?),
-            "debug" => {}
-            "force" | "f" => options.force = true,
-            "all" | "a" => options.all = true,
+            // What they ask for is so anyway: no keyring is made, nothing is rootless.
+            "debug" | "no-new-keyring" => {}
+            "rootless" if value()? == "true" => return Err(Error::Usage("--rootless is not supported yet".to_owned())),
+            "preserve-fds" if value()? != "0" => {
+                return Err(Error::Usage("--preserve-fds is not supported yet".to_owned()));
+            }
+            "rootless" | "preserve-fds" => {}
+            "systemd-cgroup" if on => return Err(Error::Usage("--systemd-cgroup is not supported yet".to_owned())),
+            "no-pivot" if on => return Err(Error::Usage("--no-pivot is not supported".to_owned())),
+            "systemd-cgroup" | "no-pivot" => {}
+            "detach" | "d" => options.detach = on,
+            "force" | "f" => options.force = on,
+            "all" | "a" => options.all = on,
             _ => return Err(Error::Usage(format!("flag provided but not defined: {name}"))),
         }
     }

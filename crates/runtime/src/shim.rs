@@ -35,6 +35,7 @@ use crate::Context;
 use crate::report::ToParent;
 use crate::seed::{self, Kind, Request};
 use control::Control;
+pub use launch::chain;
 pub use place::Place;
 use process::{Child, Phase};
 use streams::{Part, Streams};

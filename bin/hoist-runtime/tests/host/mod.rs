@@ -152,15 +152,17 @@ impl Drop for Host {
         self.socket = gone;
         let _ = self.spawner.wait();
         // Shims end after they have told of their container's end.
-        for _ in 0..2000 {
+        for _ in 0..5000 {
             for hierarchy in hierarchies() {
                 let _ = std::fs::remove_dir(hierarchy.join(&self.parent[1..]).join("shims"));
-                let _ = std::fs::remove_dir(hierarchy.join(&self.parent[1..]));
             }
             if self.cgroups().is_empty() {
                 break;
             }
             std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        for hierarchy in hierarchies() {
+            let _ = std::fs::remove_dir(hierarchy.join(&self.parent[1..]));
         }
         std::fs::remove_dir_all(&self.base).unwrap();
         if !std::thread::panicking() {

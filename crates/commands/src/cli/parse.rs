@@ -16,6 +16,8 @@ pub(crate) struct Parsed {
     pub(crate) short_help: bool,
     /// The old name of `--timeout` was used.
     pub(crate) old_time: bool,
+    /// A long flag that was written with one dash and read as letters.
+    pub(crate) misread: Option<String>,
 }
 
 /// Old names that fill the same value as another flag of the command.
@@ -40,6 +42,7 @@ impl Parsed {
             help: false,
             short_help: false,
             old_time: false,
+            misread: None,
         };
         let mut rest = args.iter();
         while let Some(arg) = rest.next() {
@@ -112,7 +115,10 @@ impl Parsed {
             } else {
                 after.to_owned()
             };
-            return self.set(flag, value).map_err(|e| e + &did_you_mean(self.command, letters));
+            let hint = did_you_mean(self.command, letters);
+            self.set(flag, value).map_err(|e| e + &hint)?;
+            self.misread = Some(hint).filter(|h| !h.is_empty()).or(self.misread.take());
+            return Ok(());
         }
         Ok(())
     }
@@ -292,8 +298,9 @@ mod tests {
 
     #[test]
     fn misread_long_flags_are_told() {
-        // `-link` is `-l ink` to pflag: it is accepted as a label and the name comes out wrong.
+        // `-link` is `-l ink` to pflag: a label, and the link becomes the image. The hint comes when that fails.
         let parsed = parse("run", "-link db:x img").expect("as docker reads it");
         assert_eq!((parsed.list("label"), parsed.args[0].as_str()), (vec!["ink"], "db:x"));
+        assert_eq!(parsed.misread.as_deref(), Some("\n\nDid you mean --link?"));
     }
 }

@@ -113,12 +113,14 @@ impl Foreground<'_> {
     pub(crate) fn start(&self, context: &Context, on_error: impl Fn(Failure) -> Failure) -> Outcome<Option<i32>> {
         let follow = Signals::take(self.forward, self.streams.tty)?;
         let client = context.client()?;
-        let session = attach(context, self.id, self.streams, &self.keys)?;
+        // Both are under way at the same time, and both are answered before the start.
         let condition = if self.auto_remove { "removed" } else { "next-exit" };
+        let sent = wait::send(client, self.id, condition)?;
+        let session = attach(context, self.id, self.streams, &self.keys)?;
         let ended = AtomicBool::new(false);
         let target = route(self.id, "");
         follow.run(client, &target, &ended, self.streams.tty, || {
-            let waiting = match wait::register(context, self.id, Some(condition)) {
+            let waiting = match sent.registered() {
                 Ok(waiting) => waiting,
                 Err(failure) => {
                     session.abandon();
@@ -205,9 +207,18 @@ impl Signals {
         let forward = self.forward;
         std::thread::scope(|scope| {
             let handler = std::thread::Builder::new().name("signals".to_owned()).spawn_scoped(scope, || {
+                let mut asked = 0;
                 while let Some(number) = signals::next(&fd) {
                     if ended.load(Ordering::Acquire) {
                         return;
+                    }
+                    if matches!(number, sys::signal::SIGINT | sys::signal::SIGTERM) && forward {
+                        asked += 1;
+                        if asked == 3 {
+                            crate::terminal::tty::restore();
+                            crate::out::warn("\ngot 3 SIGTERM/SIGINTs, forcefully exiting");
+                            std::process::exit(1);
+                        }
                     }
                     if number == signals::WINCH && tty {
                         resize::current(client, target);
@@ -220,14 +231,20 @@ impl Signals {
                     }
                 }
             });
-            let result = work();
-            ended.store(true, Ordering::Release);
-            if handler.is_ok() {
-                // Wakes the thread so that it sees the end.
-                let _ = sys::signal::kill(std::process::id().cast_signed(), signals::WINCH);
-            }
-            result
+            let _wake = handler.is_ok().then_some(Wake(ended));
+            work()
         })
+    }
+}
+
+/// Ends the signal thread when it drops, also on the way of a panic: the scope waits for that thread.
+struct Wake<'a>(&'a AtomicBool);
+
+impl Drop for Wake<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+        // Any signal that the thread reads makes it look.
+        let _ = sys::signal::kill(std::process::id().cast_signed(), signals::WINCH);
     }
 }
 

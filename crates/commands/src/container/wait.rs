@@ -1,6 +1,6 @@
 //! `wait`, and the wait that `run`, `start` and `attach` register.
 
-use client::{Request, Response};
+use client::{Client, Pending, Request, Response};
 use serde::Deserialize;
 
 use crate::cli::{Args, Command, Parsed};
@@ -37,10 +37,28 @@ struct StatusError {
 /// A wait that the daemon has taken note of.
 pub(crate) struct Waiting(Response);
 
+fn request(name: &str, condition: Option<&str>) -> Request<'static> {
+    Request::post(super::route(name, "/wait")).query_some("condition", condition)
+}
+
 /// Registers a wait; returns when the daemon has it.
 pub(crate) fn register(context: &Context, name: &str, condition: Option<&str>) -> Outcome<Waiting> {
-    let request = Request::post(super::route(name, "/wait")).query_some("condition", condition);
-    Ok(Waiting(context.client()?.send(request)?))
+    Ok(Waiting(context.client()?.send(request(name, condition))?))
+}
+
+/// A wait on its way to the daemon.
+pub(crate) struct Sent<'c>(Pending<'c>);
+
+/// Sends a wait off; [`Sent::registered`] tells when the daemon has it.
+pub(crate) fn send<'c>(client: &'c Client, name: &str, condition: &str) -> Outcome<Sent<'c>> {
+    Ok(Sent(client.begin(request(name, Some(condition)))?))
+}
+
+impl Sent<'_> {
+    /// Waits until the daemon has taken note.
+    pub(crate) fn registered(self) -> Outcome<Waiting> {
+        Ok(Waiting(self.0.response()?))
+    }
 }
 
 impl Waiting {

@@ -280,11 +280,11 @@ impl Run<'_> {
         let mut value = base;
         let mut before: Option<(Value, &str)> = None;
         for field in fields {
-            if let (Value::Nil, Some((holder, name)), Mode::Document) = (&value, &before, self.mode) {
-                if holder.member(name).is_none() {
-                    // Left out by the daemon, so there is nothing to look into.
-                    return Err(self.at(operand, &format!("map has no entry for key {}", quote(name))));
-                }
+            if let (Value::Nil, Some((holder, name)), Mode::Document) = (&value, &before, self.mode)
+                && holder.member(name).is_none()
+            {
+                // Left out by the daemon, so there is nothing to look into.
+                return Err(self.at(operand, &format!("map has no entry for key {}", quote(name))));
             }
             let next = self.field(operand, &value, field)?;
             before = Some((std::mem::replace(&mut value, next), field));

@@ -45,6 +45,9 @@ pub(crate) fn check(config: &Config, host: &mut HostConfig, facts: &HostFacts) -
     if NetworkMode::parse(&host.network_mode) == NetworkMode::Host && !host.port_bindings.is_empty() {
         warnings.push("Published ports are discarded when using host network mode".to_owned());
     }
+    if config.healthcheck.as_ref().is_some_and(|probe| probe.test.first().is_some_and(|word| word != "NONE")) {
+        warnings.push("hoist does not run health checks yet".to_owned());
+    }
     for extra in &host.extra_hosts {
         if !extra.contains(':') {
             return Err(Error::invalid(format!("bad format for add-host: \"{extra}\"")));
@@ -369,7 +372,7 @@ pub(crate) fn log_config(host: &HostConfig) -> Result<Option<(u64, u32)>> {
     let (mut size, mut files) = (DEFAULT_LOG_SIZE, DEFAULT_LOG_FILES);
     match host.log_config.kind.as_str() {
         "none" => return Ok(None),
-        "" | "json-file" | "local" => {}
+        "" | "json-file" => {}
         other => {
             return Err(Error::new(
                 Kind::NotImplemented,

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use api::exec::{CreateRequest, CreateResponse, Inspect, ProcessConfig, StartRequest};
@@ -27,6 +27,9 @@ use crate::{Engine, Error, Kind, Result};
 
 /// Cloning and joining namespaces take milliseconds.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Between the end of a process and the shim's word about it lie microseconds.
+const NEWS: Duration = Duration::from_secs(2);
 
 /// How long an ended exec can be inspected.
 const REMEMBERED: Duration = Duration::from_secs(3600);
@@ -48,6 +51,8 @@ struct Exec {
     container: ContainerId,
     request: CreateRequest,
     stage: Mutex<Stage>,
+    /// With `stage`: it has ended.
+    ended: Condvar,
     /// Brought by the shim's answer: its error with exit code, if it failed.
     started: Slot<Result<(), (String, i32)>>,
 }
@@ -61,15 +66,32 @@ impl Exec {
         self.request.cmd.join(" ")
     }
 
+    /// When the process is gone already, the shim's word about it is on its way: waits for that.
+    fn await_news_of_dead(&self) {
+        let stage = lock(&self.stage);
+        let Stage::Running { pid } = *stage else { return };
+        if sys::process::start_time(pid).is_ok() && !is_zombie(pid) {
+            return;
+        }
+        let running = |stage: &mut Stage| matches!(stage, Stage::Running { .. });
+        let _ = self.ended.wait_timeout_while(stage, NEWS, running);
+    }
+
     /// Ends it once; says whether this was the one.
     fn end(&self, code: i32) -> bool {
         let mut stage = lock(&self.stage);
         let first = !matches!(*stage, Stage::Exited { .. });
         if first {
             *stage = Stage::Exited { code, at: Instant::now() };
+            self.ended.notify_all();
         }
         first
     }
+}
+
+fn is_zombie(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with(['Z', 'X']))
 }
 
 /// All execs by id.
@@ -115,6 +137,7 @@ impl Execs {
             container: container.clone(),
             request: CreateRequest::default(),
             stage: Mutex::new(Stage::Running { pid }),
+            ended: Condvar::new(),
             started: Slot::default(),
         };
         let _ = self.add(Arc::new(exec));
@@ -183,6 +206,7 @@ pub fn exec_create(engine: &Engine, id: &str, request: &CreateRequest) -> Result
         container: container.id.clone(),
         request: request.clone(),
         stage: Mutex::new(Stage::Created),
+        ended: Condvar::new(),
         started: Slot::default(),
     });
     engine.execs.add(Arc::clone(&exec))?;
@@ -323,6 +347,7 @@ pub fn exec_inspect(engine: &Engine, id: &str) -> Result<Inspect> {
     {
         // A client that has seen the end of the stream is told the exit code.
         drain(engine, &run);
+        exec.await_news_of_dead();
     }
     let (running, exit_code, pid) = match exec.stage() {
         Stage::Created | Stage::Starting => (false, None, 0),

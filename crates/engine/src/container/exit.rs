@@ -28,6 +28,9 @@ const LONG_RUN: u64 = 10_000_000_000;
 /// What Docker reports for a container whose process was killed.
 const KILLED: i32 = 137;
 
+/// What Docker reports for a container whose end nobody saw: the machine went down with it.
+const UNKNOWN: i32 = 255;
+
 /// The shim says that the container's process ended.
 pub(crate) fn exited(engine: &Arc<Engine>, run: &Arc<Run>, exit: &Exit) {
     if let Some(container) = engine.containers.get(&run.container) {
@@ -49,7 +52,9 @@ pub(super) fn settle_lost(engine: &Arc<Engine>, container: &Arc<Container>) {
     let exit = stored.unwrap_or_else(|| {
         tracing::warn!(container = container.id.short(), "the shim was lost, its container is killed");
         kill_leftovers(engine, &container.snapshot());
-        Exit { code: KILLED, signal: Some(sys::signal::SIGKILL), oom_killed: false, finished_at: logs::time::now_ns() }
+        // The exec root does not survive a boot.
+        let code = if engine.exec_dir(&container.id).exists() { KILLED } else { UNKNOWN };
+        Exit { code, signal: None, oom_killed: false, finished_at: logs::time::now_ns() }
     });
     settle(engine, container, &exit);
 }

@@ -14,11 +14,14 @@ fn to_json(record: &Record) -> Result<String> {
 /// Writes a new container's record. Docker's conflict when the name is taken.
 pub(super) fn insert(engine: &Engine, record: &Record) -> Result<()> {
     let json = to_json(record)?;
-    match engine.store.records().put(KIND, record.id.as_str(), Some(&record.name), &json) {
-        Ok(()) => {
-            copy(engine, record, &json);
-            Ok(())
-        }
+    put(engine, record, &json)?;
+    copy_later(engine, record, json);
+    Ok(())
+}
+
+fn put(engine: &Engine, record: &Record, json: &str) -> Result<()> {
+    match engine.store.records().put(KIND, record.id.as_str(), Some(&record.name), json) {
+        Ok(()) => Ok(()),
         Err(store::Error::NameTaken { holder, .. }) => Err(name_taken(&record.name, &holder)),
         Err(error) => Err(Error::system("store the container's record", error)),
     }
@@ -38,12 +41,7 @@ pub(super) fn save(engine: &Engine, container: &Container) -> Result<()> {
         return Ok(());
     }
     let record = container.snapshot();
-    let json = to_json(&record)?;
-    match engine.store.records().put(KIND, record.id.as_str(), Some(&record.name), &json) {
-        Ok(()) => Ok(()),
-        Err(store::Error::NameTaken { holder, .. }) => Err(name_taken(&record.name, &holder)),
-        Err(error) => Err(Error::system("store the container's record", error)),
-    }
+    put(engine, &record, &to_json(&record)?)
 }
 
 /// [`save`] after the answer; the shim's files hold the facts until then.
@@ -83,12 +81,16 @@ pub(super) fn load(engine: &Engine) -> Result<Vec<Record>> {
     Ok(records)
 }
 
-/// Refreshes the copy from which the database can be rebuilt. A failure is no reason to fail a request.
-pub(super) fn copy(engine: &Engine, record: &Record, json: &str) {
-    let directory = engine.container_dir(&record.id);
-    if let Err(error) = write_file(&directory, COPY, json.as_bytes()) {
-        tracing::warn!(container = record.id.short(), %error, "the copy of the record was not written");
-    }
+/// Refreshes the copy from which the database can be rebuilt, after the answer. A container that is gone by then needs
+/// none, and a failure is no reason to fail a request.
+fn copy_later(engine: &Engine, record: &Record, json: String) {
+    let (id, directory) = (record.id.clone(), engine.container_dir(&record.id));
+    engine.workers.submit(move |_| match write_file(&directory, COPY, json.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(container = id.short(), %error, "the copy of the record was not written");
+        }
+        _ => {}
+    });
 }
 
 /// Write and rename.
@@ -101,6 +103,6 @@ fn write_file(directory: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()>
 /// The copy again, after a change of what it is about.
 pub(super) fn refresh_copy(engine: &Engine, record: &Record) {
     if let Ok(json) = to_json(record) {
-        copy(engine, record, &json);
+        copy_later(engine, record, json);
     }
 }

@@ -53,5 +53,5 @@ fn not_part(_: &Call) -> Outcome {
 }
 
 fn no_swarm(_: &Call) -> Outcome {
-    Err(Error::new(Kind::NotImplemented, "hoist does not support swarm; many hosts are Kubernetes' business"))
+    Err(Error::new(Kind::NotImplemented, "hoist does not support swarm mode"))
 }

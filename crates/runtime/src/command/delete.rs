@@ -30,7 +30,7 @@ pub fn forget(entry: &Entry) -> Result<(), Error> {
     let context = Context::new()?;
     if let Ok(group) = context.hierarchies().open(&entry.record.cgroup) {
         let _ = group.kill_all();
-        group.remove()?;
+        group.remove_within(std::time::Duration::from_secs(5))?;
     }
     std::fs::remove_dir_all(&entry.path).map_err(io(entry.path.display().to_string()))
 }
