@@ -136,7 +136,12 @@ fn input_that_nobody_takes_costs_no_time_and_a_vanished_client_ends_it() {
     assert_eq!(container.exited().code, 137);
 
     // A client that is found gone while output is sent to it ends the input as well.
-    let launch = Launch { spec: host.spec(&["sh", "-c", "echo on; while read line; do echo $line; done; exit 4"]), stdin: true, stdin_once: true, ..Launch::default() };
+    let launch = Launch {
+        spec: host.spec(&["sh", "-c", "echo on; while read line; do echo $line; done; exit 4"]),
+        stdin: true,
+        stdin_once: true,
+        ..Launch::default()
+    };
     let container = host.create("c2", launch);
     let client = container.attach(ProcessRef::Init, true);
     drop(client);
@@ -202,7 +207,8 @@ fn storms_of_execs() {
     let clients: Vec<File> = (0..50)
         .map(|round| {
             let script = format!("read x; echo $x; exit {}", round + 100);
-            let mut client = run_exec(&container, &exec(&host, &format!("p{round}"), &["sh", "-c", &script], Some(ALL)));
+            let mut client =
+                run_exec(&container, &exec(&host, &format!("p{round}"), &["sh", "-c", &script], Some(ALL)));
             writeln!(client, "line {round}").unwrap();
             client
         })
@@ -397,7 +403,8 @@ fn garbage_is_refused_and_harms_nobody() {
     container.tell(&ToShim::Start, &[]);
     let state = container.started();
     sys::socket::send(&container.control, b"{\"Unknown\":{}}", &[]).unwrap();
-    container.tell(&ToShim::Attach { process: ProcessRef::Init, stdin: true, stdout: true, stderr: true }, &[null.as_fd()]);
+    container
+        .tell(&ToShim::Attach { process: ProcessRef::Init, stdin: true, stdout: true, stderr: true }, &[null.as_fd()]);
     container.tell(&ToShim::Attach { process: ProcessRef::Init, stdin: true, stdout: true, stderr: true }, &[]);
     container.tell(&ToShim::Exec, &[null.as_fd()]);
     container.tell(&ToShim::Resize { request: 3, process: ProcessRef::Init, height: 1, width: 1 }, &[]);
@@ -406,9 +413,8 @@ fn garbage_is_refused_and_harms_nobody() {
     assert!(matches!(container.hear(), Some(FromShim::Done { request: 4, errno: 3 })));
     sys::socket::send(&container.control, &vec![b'x'; shim_api::MAX_MESSAGE + 1], &[]).unwrap();
     assert!(container.hear().is_none(), "such a peer is let go");
-    let connect = || {
-        sys::socket::seqpacket_connect(File::open(&container.directory).unwrap(), shim_api::names::SOCKET).unwrap()
-    };
+    let connect =
+        || sys::socket::seqpacket_connect(File::open(&container.directory).unwrap(), shim_api::names::SOCKET).unwrap();
     let silent = connect();
     container.control = connect();
     container.tell(&ToShim::Hello { version: 1 }, &[]);

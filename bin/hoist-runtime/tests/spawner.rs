@@ -160,13 +160,21 @@ fn layers_are_stacked_by_descriptor() {
     std::fs::create_dir_all(overlay.join("upper")).unwrap();
     std::fs::create_dir_all(overlay.join("work")).unwrap();
     let layers = [&above, &host.base.join("root")].map(|path| sys::mount::clone_path(path, false).unwrap());
+    let attached = [host.base.join("layer-0"), host.base.join("layer-1")];
+    if !sys::mount::overlay_takes_detached() {
+        for (layer, path) in layers.iter().zip(&attached) {
+            std::fs::create_dir(path).unwrap();
+            sys::mount::attach(layer, File::open(path).unwrap()).unwrap();
+        }
+    }
     let writable = OwnedFd::from(File::open(&overlay).unwrap());
     // The same detached mounts serve several containers.
     for (round, ephemeral) in [(0, false), (1, true)] {
         let script = "cat /etc/top; head -c 4 /etc/passwd; echo new > /made; echo; ls /proc/self/fd";
         let mut launch = Launch { spec: host.spec(&["sh", "-c", script]), ephemeral, ..Launch::default() };
         launch.spec.root = Some(Root::default());
-        let more = [(Role::Layer, layers[0].as_fd()), (Role::Layer, layers[1].as_fd()), (Role::Writable, writable.as_fd())];
+        let more =
+            [(Role::Layer, layers[0].as_fd()), (Role::Layer, layers[1].as_fd()), (Role::Writable, writable.as_fd())];
         let container = host.create_with(&format!("c{round}"), launch, &more);
         let mut client = container.attach(ProcessRef::Init, false);
         container.tell(&ToShim::Start, &[]);
@@ -179,6 +187,9 @@ fn layers_are_stacked_by_descriptor() {
         assert_eq!(std::fs::read_to_string(overlay.join("upper/made")).unwrap(), "new\n");
         assert!(container.hear().is_none());
         std::fs::remove_file(overlay.join("upper/made")).unwrap();
+    }
+    for path in attached.iter().filter(|path| path.exists()) {
+        rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH).unwrap();
     }
 }
 

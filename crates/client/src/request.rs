@@ -370,12 +370,11 @@ pub struct Pending<'c> {
 impl Pending<'_> {
     /// The answer. When the connection turns out to be stale, or the answer is an error, the request is sent anew.
     pub fn response(mut self) -> Result<Response> {
-        if let Some(mut connection) = self.connection.take() {
-            if let Ok(head) = response::read_head(&mut connection) {
-                if head.status < 400 {
-                    return Ok(Response::new(connection, head, false, Arc::clone(&self.client.idle)));
-                }
-            }
+        if let Some(mut connection) = self.connection.take()
+            && let Ok(head) = response::read_head(&mut connection)
+            && head.status < 400
+        {
+            return Ok(Response::new(connection, head, false, Arc::clone(&self.client.idle)));
         }
         self.client.send(self.request)
     }

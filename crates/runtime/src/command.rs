@@ -36,7 +36,7 @@ pub enum Error {
     NotFound,
     #[error("container with id \"{0}\" already exists")]
     Exists(String),
-    #[error("invalid container id \"{0}\"")]
+    #[error("invalid container id {0:?}")]
     InvalidId(String),
     #[error("cannot {action} a container in the {status} state")]
     Status { action: &'static str, status: &'static str },

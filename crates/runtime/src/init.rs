@@ -154,7 +154,9 @@ fn run_inner(
     }
     // Where the writable layer's mount is: overlayfs takes no directory of another mount namespace.
     let stacked = match with_role(Role::Writable).next() {
-        Some(writable) => Some(rootfs::overlay(&with_role(Role::Layer).collect::<Vec<_>>(), writable, launch.ephemeral)?),
+        Some(writable) => {
+            Some(rootfs::overlay(&with_role(Role::Layer).collect::<Vec<_>>(), writable, launch.ephemeral)?)
+        }
         None => None,
     };
     enter_namespaces(context, spec, &own, &with_role)?;
@@ -263,7 +265,10 @@ fn run_exec_inner(
 /// A session of its own, default signals, and no way for anybody in the container to look into this process before it
 /// has become the program.
 fn detach_from_parent(process: &Process) -> Result<(), Error> {
-    sys::signal::reset();
+    // Handlers went with the clone; what Rust's start-up and the spawner ignore is the rest.
+    sys::signal::unblock_all();
+    sys::signal::restore(sys::signal::SIGPIPE);
+    sys::signal::restore(sys::signal::SIGCHLD);
     // Modes of what is made here are meant as they are; the program's own mask comes last.
     rustix::process::umask(Mode::empty());
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)

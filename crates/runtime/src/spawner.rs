@@ -33,13 +33,18 @@ pub fn run() -> Result<(), Error> {
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     let socket = sys::process::take_stdin().map_err(step("take over the socket"))?;
     let context = Context::new()?;
+    // Whatever hoistd's own starter ignores is not the containers' to inherit.
+    sys::signal::reset();
+    sys::signal::ignore(sys::signal::SIGPIPE);
     // Shims are nobody's to wait for.
     sys::signal::ignore(sys::signal::SIGCHLD);
     let mut buffer = vec![0; shim_api::MAX_MESSAGE];
     let (parent, wanted, devices) = greet(&socket, &mut buffer)?;
     leave_cgroup(&context, &parent)?;
     let wanted = if context.hierarchies.needs_join() { wanted } else { 0 };
-    Spawner { context, socket, parent, wanted, devices, parked: Vec::new(), resting: false }.serve(&mut buffer).map_err(step("serve hoistd"))
+    Spawner { context, socket, parent, wanted, devices, parked: Vec::new(), resting: false }
+        .serve(&mut buffer)
+        .map_err(step("serve hoistd"))
 }
 
 fn greet(socket: &OwnedFd, buffer: &mut [u8]) -> Result<(String, usize, Vec<DeviceRule>), Error> {

@@ -29,6 +29,7 @@ mod import;
 mod layer;
 mod lease;
 mod load;
+mod mount_points;
 mod prune;
 mod records;
 mod store;

@@ -39,6 +39,7 @@ impl Store {
         let layers = self.layers().list()?;
         let blobs = self.content().list()?;
         let mut referenced = in_use.clone();
+        referenced.insert(*self.mount_points());
         let removable =
             |digest: &Digest, referenced: &HashSet<Digest>| candidate(digest) && !referenced.contains(digest);
         for image in self.images().list()? {

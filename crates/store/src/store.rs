@@ -29,6 +29,7 @@ struct Inner {
     layers: Layers,
     images: Images,
     records: Records,
+    mount_points: oci::Digest,
     leases: Arc<Leases>,
     /// Held as long as the store is open.
     _lock: File,
@@ -50,7 +51,8 @@ impl Store {
         layers.release_stale();
         let db = Arc::new(Db::open(&root.join("meta.db"))?);
         let (images, records) = (Images(Arc::clone(&db)), Records(db));
-        Ok(Store(Arc::new(Inner { root, content, layers, images, records, leases, _lock: lock })))
+        let mount_points = crate::mount_points::ensure(&layers)?;
+        Ok(Store(Arc::new(Inner { root, content, layers, images, records, mount_points, leases, _lock: lock })))
     }
 
     /// The data root, absolute.
@@ -72,6 +74,11 @@ impl Store {
 
     pub fn records(&self) -> &Records {
         &self.0.records
+    }
+
+    /// The layer that goes below those of every image, with what the engine mounts on. Always there.
+    pub fn mount_points(&self) -> &oci::Digest {
+        &self.0.mount_points
     }
 
     /// Protects what is looked at and written from [`Store::prune_unreferenced`], until it is dropped. Hold one from

@@ -81,6 +81,21 @@ impl Filesystem {
     }
 }
 
+/// Whether overlayfs takes layers whose mounts are attached nowhere: since Linux 6.15.
+///
+/// Before, they have to be attached in the mount namespace of whoever makes the overlay, as its upper directory has to
+/// be with every kernel.
+pub fn overlay_takes_detached() -> bool {
+    let attempt = || {
+        let overlay = Filesystem::open("overlay")?;
+        for _ in 0..2 {
+            overlay.directory("lowerdir+", Filesystem::open("tmpfs")?.mount(0)?)?;
+        }
+        overlay.mount(attribute::RDONLY)
+    };
+    attempt().is_ok()
+}
+
 /// A detached copy of the mount tree (or of the one mount) at a path; the path is followed as the caller's own.
 pub fn clone_path(path: impl rustix::path::Arg, recursive: bool) -> io::Result<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;

@@ -74,9 +74,13 @@ struct CloneArgs {
 /// `CLONE_INTO_CGROUP` of `<linux/sched.h>`; wider than an int, so libc's constant is not used.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
-/// clone3(2) with a copy of the memory: fork with options.
+/// `CLONE_CLEAR_SIGHAND` of `<linux/sched.h>`: no handler of ours runs in the child. Ignored signals stay ignored.
+const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+
+/// clone3(2) with a copy of the memory: fork with options. The child has no signal handlers.
 pub fn clone(_proof: SingleThreaded, options: &Clone<'_>) -> io::Result<Side> {
-    let mut arguments = CloneArgs { flags: options.namespaces as u32 as u64, ..CloneArgs::default() };
+    let flags = options.namespaces as u32 as u64 | CLONE_CLEAR_SIGHAND;
+    let mut arguments = CloneArgs { flags, ..CloneArgs::default() };
     if options.sibling {
         arguments.flags |= libc::CLONE_PARENT as u64;
     } else {

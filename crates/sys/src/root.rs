@@ -8,6 +8,19 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
+/// Links that are followed on one way; the kernel's own number.
+const MAX_LINKS: usize = 40;
+
+/// `PROC_SUPER_MAGIC` of `<linux/magic.h>`.
+const PROC_MAGIC: u64 = 0x9fa0;
+
+/// What is to be at the end of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Directory,
+    File,
+}
+
 /// A directory that paths cannot leave.
 #[derive(Debug)]
 pub struct Root<'fd>(BorrowedFd<'fd>);
@@ -33,53 +46,96 @@ impl<'fd> Root<'fd> {
 
     /// The directory at `path`, made with its missing parents when it is not there.
     pub fn ensure_directory(&self, path: &str, mode: u32) -> io::Result<OwnedFd> {
-        let directory = OFlags::PATH | OFlags::DIRECTORY;
-        if let Ok(found) = self.open(path, directory) {
-            return Ok(found);
+        match self.open(path, OFlags::PATH | OFlags::DIRECTORY) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => self.make(path, Kind::Directory, mode),
+            other => other,
         }
-        let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-        // The longest prefix that exists, links followed; what remains is made one by one, links refused.
-        let mut existing = parts.len();
-        let mut current = loop {
-            existing = existing.saturating_sub(1);
-            if existing == 0 {
-                break self.open("/", directory)?;
-            }
-            match self.open(&parts[..existing].join("/"), directory) {
-                Ok(found) => break found,
-                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
-                Err(error) => return Err(error),
-            }
-        };
-        for part in &parts[existing..] {
-            if *part == ".." {
-                return Err(io::Error::from_raw_os_error(libc::ENOENT));
-            }
-            match rustix::fs::mkdirat(&current, *part, Mode::from_raw_mode(mode)) {
-                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-                Err(error) => return Err(error.into()),
-            }
-            let flags = directory | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            current = rustix::fs::openat(&current, *part, flags, Mode::empty())?;
-        }
-        Ok(current)
     }
 
     /// What is at `path`, or an empty file made there with its missing parents, as the target of a mount.
     pub fn ensure_file(&self, path: &str) -> io::Result<OwnedFd> {
         match self.open(path, OFlags::PATH) {
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
-            other => return other,
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => self.make(path, Kind::File, 0o755),
+            other => other,
         }
-        let (parent, name) = split(path)?;
-        let parent = self.ensure_directory(parent, 0o755)?;
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        match rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o644)) {
-            Ok(_) | Err(rustix::io::Errno::EXIST) => {}
-            Err(error) => return Err(error.into()),
+    }
+
+    /// Makes what is missing on the way, at the end of dangling links as well (`/etc/resolv.conf` often is one).
+    ///
+    /// Links are followed here by their text, and each step is opened from the root without following any: somebody who
+    /// changes the tree meanwhile can make it fail, or have something made elsewhere below the same root.
+    fn make(&self, path: &str, last: Kind, mode: u32) -> io::Result<OwnedFd> {
+        let parts = |text: &str| -> Vec<String> {
+            text.split('/').rev().filter(|part| !part.is_empty() && *part != ".").map(str::to_owned).collect()
+        };
+        let mut ahead = parts(path);
+        let mut real: Vec<String> = Vec::new();
+        let mut current = self.open_real(&real)?;
+        let mut links = 0;
+        while let Some(part) = ahead.pop() {
+            // Its links are not what they say, and nothing can be made in it.
+            if rustix::fs::fstatfs(&current)?.f_type as u64 == PROC_MAGIC {
+                return Err(io::Error::from_raw_os_error(libc::ENOENT));
+            }
+            if part == ".." {
+                real.pop();
+                current = self.open_real(&real)?;
+                continue;
+            }
+            match rustix::fs::readlinkat(&current, part.as_str(), Vec::new()) {
+                Ok(target) => {
+                    links += 1;
+                    let target = target.to_str().map_err(|_| io::Error::from_raw_os_error(libc::EILSEQ))?;
+                    if links > MAX_LINKS {
+                        return Err(io::Error::from_raw_os_error(libc::ELOOP));
+                    }
+                    if target.starts_with('/') {
+                        real.clear();
+                        current = self.open_real(&real)?;
+                    }
+                    ahead.extend(parts(target));
+                    continue;
+                }
+                // There, and no link.
+                Err(rustix::io::Errno::INVAL) => {}
+                Err(rustix::io::Errno::NOENT) if ahead.is_empty() && last == Kind::File => {
+                    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+                    match rustix::fs::openat(&current, part.as_str(), flags, Mode::from_raw_mode(0o644)) {
+                        Ok(_) | Err(rustix::io::Errno::EXIST) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                Err(rustix::io::Errno::NOENT) => {
+                    match rustix::fs::mkdirat(&current, part.as_str(), Mode::from_raw_mode(mode)) {
+                        Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+            let mut flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            flags.set(OFlags::DIRECTORY, !ahead.is_empty() || last == Kind::Directory);
+            real.push(part);
+            // From the root: what is mounted there counts, and it is still below the root.
+            current = self.open_without_links(&real, flags)?;
         }
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(rustix::fs::openat(&parent, name, flags, Mode::empty())?)
+        Ok(current)
+    }
+
+    fn open_real(&self, parts: &[String]) -> io::Result<OwnedFd> {
+        self.open_without_links(parts, OFlags::PATH | OFlags::DIRECTORY)
+    }
+
+    fn open_without_links(&self, parts: &[String], flags: OFlags) -> io::Result<OwnedFd> {
+        let path = if parts.is_empty() { ".".to_owned() } else { parts.join("/") };
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
+        for _ in 0..64 {
+            match rustix::fs::openat2(self.0, path.as_str(), flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+                other => return Ok(other?),
+            }
+        }
+        Err(io::Error::from_raw_os_error(libc::EAGAIN))
     }
 
     /// Reads a small file; more than `limit` bytes is an error.
@@ -143,6 +199,17 @@ mod tests {
         }
         root.ensure_file("/link/file").unwrap();
         assert!(inside.join("real/file").is_file());
+        // Dangling links lead to something new, inside.
+        symlink("../run/new/stub", inside.join("real/dangling")).unwrap();
+        symlink("/real/dangling", inside.join("twice")).unwrap();
+        root.ensure_file("/twice").unwrap();
+        assert!(inside.join("run/new/stub").is_file());
+        symlink("/somewhere/else", inside.join("gone")).unwrap();
+        root.ensure_directory("/gone/deep", 0o755).unwrap();
+        assert!(inside.join("somewhere/else/deep").is_dir());
+        assert!(root.ensure_directory("/twice/below", 0o755).is_err());
+        assert_eq!(root.ensure_directory("loop", 0o755).unwrap_err().raw_os_error(), Some(libc::ELOOP));
+        assert_eq!(root.ensure_file("loop/x").unwrap_err().raw_os_error(), Some(libc::ELOOP));
         assert_eq!(std::fs::read_dir(base.join("host")).unwrap().count(), 0);
         assert_eq!(std::fs::read_dir(&base).unwrap().count(), 2);
         std::fs::remove_dir_all(&base).unwrap();

@@ -73,18 +73,23 @@ pub fn block(signals: &[i32]) -> io::Result<()> {
     }
 }
 
-/// Nothing blocked and every disposition at its default, as a program expects to find them.
+/// Every disposition at its default, whatever was inherited.
 pub fn reset() {
-    let set = set_of(&[]);
-    // SAFETY: `set` is initialised; SIG_DFL is a valid disposition. Numbers that cannot be changed are refused.
+    // SAFETY: an all-zero sigaction is SIG_DFL without flags; numbers that cannot be changed are refused.
     unsafe {
-        libc::pthread_sigmask(libc::SIG_SETMASK, &set, std::ptr::null_mut());
         for signal in 1..=MAX {
             let mut action: libc::sigaction = std::mem::zeroed();
             action.sa_sigaction = libc::SIG_DFL;
             libc::sigaction(signal, &action, std::ptr::null_mut());
         }
     }
+}
+
+/// Nothing blocked.
+pub fn unblock_all() {
+    let set = set_of(&[]);
+    // SAFETY: `set` is initialised.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &set, std::ptr::null_mut()) };
 }
 
 /// Ignores a signal in the whole process. For `SIGCHLD`: ended children are reaped by the kernel.

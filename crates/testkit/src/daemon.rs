@@ -251,10 +251,13 @@ impl Daemon {
         let mut found = Vec::new();
         found.extend(new.mounts.iter().map(|mount| format!("mount {mount}")));
         found.extend(new.namespaces.iter().map(|name| format!("network namespace {name}")));
-        let known = |link: &&String| Some(link.as_str()) != self.bridge();
-        found.extend(new.links.iter().filter(known).map(|link| format!("network interface {link}")));
-        found.extend(new.cgroups.iter().filter(|dir| leak::names_container(dir)).map(|dir| format!("cgroup {dir}")));
-        found.extend(now.new_since(&self.idle).nft.iter().map(|line| format!("nftables {line}")));
+        found.extend(
+            new.links.iter().filter(|link| self.is_own_link(link)).map(|link| format!("network interface {link}")),
+        );
+        let cgroups = new.cgroups.iter().filter(|dir| self.is_own(dir) && leak::names_container(dir));
+        found.extend(cgroups.map(|dir| format!("cgroup {dir}")));
+        let nft = now.new_since(&self.idle).nft;
+        found.extend(nft.iter().filter(|line| self.is_own(line)).map(|line| format!("nftables {line}")));
         found.extend(leak::container_files(&self.root).iter().map(|file| format!("file {file}")));
         found.extend(leak::container_processes(&self.root));
         Ok(found)
@@ -312,12 +315,13 @@ impl Daemon {
         let ours: BTreeSet<&String> = new.cgroups.iter().collect();
         // Deepest first; a directory of another daemon is in use or not new.
         for dir in ours.into_iter().rev() {
+            if !self.is_own(dir) {
+                continue;
+            }
             if leak::names_container(dir) {
                 left.push(format!("cgroup {dir} after the daemon's end"));
             }
-            if self.is_own_cgroup(dir) {
-                let _ = std::fs::remove_dir(dir);
-            }
+            let _ = std::fs::remove_dir(dir);
         }
         for mount in new.mounts.iter().rev() {
             let point = mount.split(" (").next().unwrap_or("");
@@ -333,9 +337,17 @@ impl Daemon {
         std::fs::remove_dir_all(&self.root).with_context(|| format!("cannot remove {}", self.root.display()))
     }
 
-    /// Cgroups are named after the data root, like the bridge.
-    fn is_own_cgroup(&self, dir: &str) -> bool {
-        self.bridge().map(mark).is_some_and(|mark| !mark.is_empty() && mark != "0" && dir.contains(mark))
+    /// Bridge, nftables table and cgroups are named after the data root; other daemons may be at work beside this one.
+    fn is_own(&self, text: &str) -> bool {
+        self.bridge().map(mark).is_some_and(|mark| !mark.is_empty() && mark != "0" && text.contains(mark))
+    }
+
+    /// A new interface counts unless it is the bridge itself or in another daemon's bridge.
+    fn is_own_link(&self, link: &str) -> bool {
+        let master = std::fs::read_link(format!("/sys/class/net/{link}/master")).ok();
+        let master = master.and_then(|path| path.file_name().map(|name| name.to_string_lossy().into_owned()));
+        let other = |name: &str| name.starts_with("hoist") && Some(name) != self.bridge();
+        Some(link) != self.bridge() && !other(link) && !master.is_some_and(|master| other(&master))
     }
 
     /// Leaves everything as it is; the caller cleans up by other means.

@@ -37,3 +37,9 @@ pub fn is_hex(text: &str, length: usize) -> bool {
 pub fn columns(line: &str) -> Vec<&str> {
     line.split("  ").map(str::trim).filter(|column| !column.is_empty()).collect()
 }
+
+/// A client's command line that fetches a page from inside a new busybox container. Debian's static busybox has a
+/// wget that crashes, so it is done by hand.
+pub fn fetch_from_container(host: &str, port: u16, path: &str) -> String {
+    format!("run --rm busybox sh -c 'printf \"GET {path} HTTP/1.0\\r\\n\\r\\n\" | nc -w 10 {host} {port}'")
+}

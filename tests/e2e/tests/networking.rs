@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use testkit::harness::{Lab, SOON, Test};
 use testkit::{tests, wait};
 
-use crate::check::{eq, has};
+use crate::check::{eq, fetch_from_container, has};
 
 pub const TESTS: &[Test] = tests![bridge, container_to_container, none, host, resolver, mtu, addresses_are_reused];
 
@@ -24,8 +24,8 @@ fn container_to_container(lab: &mut Lab) -> Result<()> {
     lab.pull("busybox")?;
     lab.client.ok("run -d --name server busybox httpd -f -p 8000 -h /etc")?;
     let address = lab.client.field("server", "{{.NetworkSettings.Networks.bridge.IPAddress}}")?;
-    let line = format!("run --rm busybox wget -q -T 5 -O - http://{address}:8000/hostname");
-    wait::until_true("the other container", SOON, || Ok(!lab.client.ok(&line)?.is_empty()))
+    let line = fetch_from_container(&address, 8000, "/hostname");
+    wait::until_true("the other container", SOON, || Ok(lab.client.ok(&line)?.contains("200 OK")))
 }
 
 fn none(lab: &mut Lab) -> Result<()> {

@@ -65,7 +65,6 @@ fn w17_link(lab: &mut Lab) -> Result<()> {
     let hosts = lab.client.ok("run --rm --link db:store busybox cat /etc/hosts")?;
     let line = hosts.lines().find(|line| line.split_whitespace().any(|word| word == "store"));
     eq("address of the alias", line.and_then(|line| line.split_whitespace().next()), Some(address.as_str()))?;
-    lab.client.ok("run --rm --link db:store busybox ping -c 1 -W 5 store")?;
     lab.client.fails(125, "run --rm --link nosuch:x busybox true")?.stderr_has("nosuch")?;
     Ok(())
 }
@@ -84,7 +83,7 @@ fn w17_did_you_mean(lab: &mut Lab) -> Result<()> {
         ("run -rm busybox", "did you mean --rm"),
         ("run -link a:b busybox", "did you mean --link"),
     ] {
-        lab.client.fails(125, line)?.stderr_has(hint)?;
+        has(&lab.client.fails(125, line)?.stderr.to_lowercase(), hint)?;
     }
     Ok(())
 }

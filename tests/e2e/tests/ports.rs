@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use testkit::harness::{Lab, SOON, Test};
 use testkit::{http, registry, tests, wait};
 
-use crate::check::{eq, has};
+use crate::check::{eq, fetch_from_container, has};
 
 pub const TESTS: &[Test] =
     tests![w05_port_forwarding, w05_udp, random_port, port_taken_by_container, port_taken_by_host, loopback_only];
@@ -38,17 +38,17 @@ fn w05_port_forwarding(lab: &mut Lab) -> Result<()> {
     has(&page(SocketAddr::new(gateway.parse()?, port))?, "It works!").context("by the bridge's address")?;
     if let Some(outer) = outer_address() {
         has(&page(SocketAddr::new(outer, port))?, "It works!").context("by another address of the host")?;
-        let line = format!("run --rm busybox wget -q -T 10 -O - http://{outer}:{port}/");
+        let line = fetch_from_container(&outer.to_string(), port, "/");
         has(&lab.client.ok(&line)?, "It works!").context("from a container, by the host's address")?;
     }
-    let line = format!("run --rm busybox wget -q -T 10 -O - http://{gateway}:{port}/");
+    let line = fetch_from_container(&gateway, port, "/");
     has(&lab.client.ok(&line)?, "It works!").context("from a container, by the bridge's address")?;
     let line = format!(
         "exec web perl -MIO::Socket::INET -e 'print IO::Socket::INET->new(\"{gateway}:{port}\") ? \"open\" : $@'"
     );
     has(&lab.client.ok(&line)?, "open").context("from the container itself (hairpin)")?;
     let ip = lab.client.field("web", "{{.NetworkSettings.Networks.bridge.IPAddress}}")?;
-    has(&lab.client.ok(&format!("run --rm busybox wget -q -T 10 -O - http://{ip}/"))?, "It works!")?;
+    has(&lab.client.ok(&fetch_from_container(&ip, 80, "/"))?, "It works!")?;
     has(&lab.client.ok("port web")?, &format!("80/tcp -> 0.0.0.0:{port}"))?;
     lab.client.ok("rm -f web")?;
     wait::until_true("the port to be closed", SOON, || Ok(http::get(([127, 0, 0, 1], port).into(), "/").is_err()))?;
@@ -57,18 +57,24 @@ fn w05_port_forwarding(lab: &mut Lab) -> Result<()> {
     has(&page(([127, 0, 0, 1], port).into())?, "It works!")
 }
 
+/// A datagram comes back from where it was sent to.
 fn w05_udp(lab: &mut Lab) -> Result<()> {
-    lab.pull("busybox")?;
+    lab.pull("httpd")?;
     let port = UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
-    lab.client.ok(&format!("run -d --name echo -p {port}:5000/udp busybox nc -u -l -p 5000 -e cat"))?;
-    let socket = UdpSocket::bind("127.0.0.1:0")?;
-    socket.set_read_timeout(Some(Duration::from_millis(200)))?;
-    wait::until_true("an echo by UDP", SOON, || {
-        socket.send_to(b"hello", ("127.0.0.1", port))?;
-        let mut buffer = [0; 16];
-        let (n, from) = socket.recv_from(&mut buffer)?;
-        Ok(&buffer[..n] == b"hello" && from.port() == port)
-    })?;
+    let script = "use IO::Socket::INET; my $s = IO::Socket::INET->new(LocalPort => 5000, Proto => q(udp)) or die $!; \
+                  while (my $from = $s->recv(my $data, 1500)) { $s->send($data, 0, $from) }";
+    lab.client.ok(&format!("run -d --name echo -p {port}:5000/udp httpd perl -e '{script}'"))?;
+    let gateway = lab.client.field("echo", "{{.NetworkSettings.Networks.bridge.Gateway}}")?;
+    for host in ["127.0.0.1".to_string(), gateway] {
+        let socket = UdpSocket::bind("0.0.0.0:0")?;
+        socket.set_read_timeout(Some(Duration::from_millis(200)))?;
+        wait::until_true(&format!("an echo by UDP from {host}"), SOON, || {
+            socket.send_to(b"hello", (host.as_str(), port))?;
+            let mut buffer = [0; 16];
+            let (n, from) = socket.recv_from(&mut buffer)?;
+            Ok(&buffer[..n] == b"hello" && from.port() == port && from.ip().to_string() == host)
+        })?;
+    }
     has(&lab.client.ok("port echo")?, &format!("5000/udp -> 0.0.0.0:{port}"))
 }
 

@@ -46,7 +46,7 @@ fn w10_exec_shell(lab: &mut Lab) -> Result<()> {
     pty.expect("st25p", SOON)?;
     pty.send("\x1a")?;
     pty.expect("Stopped", SOON)?;
-    ask(&mut pty, "kill %2; kill %1; echo e$((4+4))f", "e8f")?;
+    ask(&mut pty, "kill -9 %2; kill -9 %1; wait; echo e$((4+4))f", "e8f")?;
     pty.send("exit 3\n")?;
     eq("exit status", pty.wait(SOON)?, 3)?;
     ensure!(pty.is_cooked()?, "the terminal was left in raw mode");

@@ -33,7 +33,10 @@ impl Host {
         std::fs::create_dir_all(base.join("root/bin")).unwrap();
         std::fs::create_dir_all(base.join("root/etc")).unwrap();
         std::fs::copy("/bin/busybox", base.join("root/bin/busybox")).unwrap();
-        for applet in ["sh", "echo", "cat", "true", "sleep", "id", "ls", "grep", "pwd", "kill", "stty", "head", "seq", "wc", "dd", "yes", "mount", "unshare", "mkdir", "ln", "tr", "chmod", "ps", "touch"] {
+        for applet in [
+            "sh", "echo", "cat", "true", "sleep", "id", "ls", "grep", "pwd", "kill", "stty", "head", "seq", "wc", "dd",
+            "yes", "mount", "unshare", "mkdir", "ln", "tr", "chmod", "ps", "touch",
+        ] {
             std::os::unix::fs::symlink("busybox", base.join("root/bin").join(applet)).unwrap();
         }
         std::fs::write(base.join("root/etc/passwd"), "root:x:0:0::/root:/bin/sh\nwww:x:33:33::/var/www:/bin/sh\n")
@@ -43,7 +46,8 @@ impl Host {
         let program = sys::memfd::sealed_copy(Path::new(env!("CARGO_BIN_EXE_hoist-runtime"))).unwrap();
         let spawner = sys::process::start_sealed(&program, &["hoist-runtime", "spawner"], theirs).unwrap();
         let parent = format!("/hoist-test-{name}-{}", std::process::id());
-        let hello = ToSpawner::Hello { version: shim_api::VERSION, cgroup_parent: parent.clone(), parked: 2, devices: vec![] };
+        let hello =
+            ToSpawner::Hello { version: shim_api::VERSION, cgroup_parent: parent.clone(), parked: 2, devices: vec![] };
         sys::socket::send(&ours, &serde_json::to_vec(&hello).unwrap(), &[]).unwrap();
         let mut buffer = [0; 256];
         assert!(sys::socket::receive(&ours, &mut buffer).unwrap().0 > 0, "the spawner answers");

@@ -38,7 +38,14 @@ pub(crate) fn block(take: Take) -> Outcome<SignalFd> {
         Take::All => FORWARDED.iter().map(|(n, _)| *n).chain(34..=64).collect(),
         Take::Deadly => vec![1, 2, 3, 15, WINCH],
     };
-    SignalFd::new(&numbers).map_err(|e| Failure::new(format!("signals: {e}")))
+    let fd = SignalFd::new(&numbers).map_err(|e| Failure::new(format!("signals: {e}")))?;
+    for (number, _) in FORWARDED {
+        if numbers.contains(&number) {
+            // One that we inherited as ignored would never be seen.
+            sys::signal::restore(number);
+        }
+    }
+    Ok(fd)
 }
 
 /// Name of a signal as `kill` takes it.

@@ -1,6 +1,6 @@
 //! `create` and `run`.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 use shim_api::{Launch, Seccomp};
@@ -34,6 +34,10 @@ pub fn create(options: &Options, id: &str) -> Result<Entry, Error> {
             mount.source = bundle.join(&mount.source).to_string_lossy().into_owned();
         }
     }
+    let shares_processes = !spec.linux.namespaces.iter().any(|listed| listed.kind == "pid" && listed.path.is_empty());
+    if shares_processes {
+        run_sealed()?;
+    }
     let terminal = spec.process.as_ref().is_some_and(|process| process.terminal);
     if terminal != options.console_socket.is_some() {
         return Err(Error::Usage("process.terminal and --console-socket go together".to_owned()));
@@ -49,6 +53,28 @@ pub fn create(options: &Options, id: &str) -> Result<Entry, Error> {
         let _ = std::fs::remove_dir_all(&path);
     }
     made
+}
+
+/// Goes on from a sealed copy of this program.
+///
+/// Where others can see init before it has become the program, one with `CAP_SYS_PTRACE` could reach the host's file
+/// through `/proc/<pid>/exe` and overwrite it later (CVE-2019-5736).
+fn run_sealed() -> Result<(), Error> {
+    let failed = |error| io("run from a sealed copy")(error);
+    let own = std::fs::read_link("/proc/self/exe").map_err(failed)?;
+    if own.to_string_lossy().starts_with("/memfd:") {
+        return Ok(());
+    }
+    let copy = sys::memfd::sealed_copy(Path::new("/proc/self/exe")).map_err(failed)?;
+    let text = |strings: Vec<std::ffi::OsString>| -> Vec<String> {
+        strings.into_iter().map(|string| string.to_string_lossy().into_owned()).collect()
+    };
+    let arguments = text(std::env::args_os().collect());
+    let environment = std::env::vars_os().map(|(name, value)| [name, value].join("=".as_ref())).collect();
+    let environment = sys::process::StringVector::new(&text(environment)).map_err(failed)?;
+    let arguments = sys::process::StringVector::new(&arguments).map_err(failed)?;
+    let path = std::ffi::CString::new(format!("/proc/self/fd/{}", copy.as_raw_fd())).expect("no NUL in a number");
+    Err(failed(sys::process::exec(&path, &arguments, &environment)))
 }
 
 fn create_in(
@@ -89,8 +115,7 @@ fn create_in(
         let clone_init = |sibling: bool| -> Result<Side, Error> {
             if let Some(joined) = &joined {
                 let file = std::fs::File::open(&joined.path).map_err(io(joined.path.clone()))?;
-                sys::process::join_namespaces(context.proof, &file, namespace::PID)
-                    .map_err(io(joined.path.clone()))?;
+                sys::process::join_namespaces(context.proof, &file, namespace::PID).map_err(io(joined.path.clone()))?;
             }
             let namespaces = if own.pid { namespace::PID } else { 0 };
             let options = Clone { namespaces, sibling, cgroup: group.v2_dir() };

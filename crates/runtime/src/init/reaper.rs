@@ -15,7 +15,7 @@ pub fn split(proof: SingleThreaded) -> Result<(), Error> {
     match sys::process::clone(proof, &Clone::default()).map_err(Error::step("clone the command"))? {
         Side::Child => {
             drop(signals);
-            signal::reset();
+            signal::unblock_all();
             // A session of its own, so that the command can have the terminal.
             let _ = rustix::process::setsid();
             Ok(())

@@ -1,6 +1,7 @@
 //! The container's root file system: an overlay of layer mounts assembled by descriptor, or a directory.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 use sys::mount::Filesystem;
@@ -26,26 +27,68 @@ pub fn overlay(layers: &[BorrowedFd<'_>], writable: BorrowedFd<'_>, ephemeral: b
         return sys::mount::clone_descriptor(&upper, false).map_err(Error::step("clone the writable layer"));
     }
     let work = directory("work")?;
-    let filesystem = Filesystem::open("overlay").map_err(Error::step("open overlayfs"))?;
-    let made = (|| {
-        filesystem.string("source", "hoist")?;
-        for layer in layers {
-            filesystem.directory("lowerdir+", layer)?;
+    let parts = Parts { layers, upper: upper.as_fd(), work: work.as_fd(), ephemeral };
+    match parts.mount(false) {
+        // Kernels before 6.8 take all layers in one string.
+        Err(error) if error.is_invalid() => parts.mount(true).map_err(|_| error.into()),
+        other => other.map_err(Error::from),
+    }
+}
+
+/// What an overlay is made of.
+struct Parts<'fd> {
+    layers: &'fd [BorrowedFd<'fd>],
+    upper: BorrowedFd<'fd>,
+    work: BorrowedFd<'fd>,
+    ephemeral: bool,
+}
+
+/// Why overlayfs refused.
+struct Refused {
+    complaint: Option<String>,
+    source: io::Error,
+}
+
+impl Refused {
+    fn is_invalid(&self) -> bool {
+        self.source.kind() == io::ErrorKind::InvalidInput
+    }
+}
+
+impl From<Refused> for Error {
+    fn from(Refused { complaint, source }: Refused) -> Error {
+        Error::Mount { kind: "overlay".to_owned(), target: "/".to_owned(), complaint, source }
+    }
+}
+
+impl Parts<'_> {
+    /// `together`: all layers as one option, by short names, since an option has at most 255 bytes.
+    fn mount(&self, together: bool) -> Result<OwnedFd, Refused> {
+        let filesystem = Filesystem::open("overlay").map_err(|source| Refused { complaint: None, source })?;
+        let made = (|| {
+            filesystem.string("source", "hoist")?;
+            if together {
+                rustix::process::chdir("/proc/self/fd")?;
+                let names: Vec<String> = self.layers.iter().map(|layer| layer.as_raw_fd().to_string()).collect();
+                filesystem.string("lowerdir", names.join(":"))?;
+            } else {
+                for layer in self.layers {
+                    filesystem.directory("lowerdir+", layer)?;
+                }
+            }
+            filesystem.directory("upperdir", self.upper)?;
+            filesystem.directory("workdir", self.work)?;
+            if self.ephemeral {
+                // Nothing of this layer is ever read again, so nothing of it has to reach the disk.
+                filesystem.flag("volatile")?;
+            }
+            filesystem.mount(0)
+        })();
+        if together {
+            let _ = rustix::process::chdir("/");
         }
-        filesystem.directory("upperdir", &upper)?;
-        filesystem.directory("workdir", &work)?;
-        if ephemeral {
-            // Nothing of this layer is ever read again, so nothing of it has to reach the disk.
-            filesystem.flag("volatile")?;
-        }
-        filesystem.mount(0)
-    })();
-    made.map_err(|source| Error::Mount {
-        kind: "overlay".to_owned(),
-        target: "/".to_owned(),
-        complaint: filesystem.complaint(),
-        source,
-    })
+        made.map_err(|source| Refused { complaint: filesystem.complaint(), source })
+    }
 }
 
 /// Opens the root directory of a mount for lookups below it.
@@ -53,4 +96,38 @@ pub fn directory_of(mount: &OwnedFd) -> Result<OwnedFd, Error> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::openat(mount.as_fd(), ".", flags, Mode::empty())
         .map_err(|errno| Error::Step { what: "open the root directory", source: errno.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_in_one_option_are_the_same_overlay() {
+        if !rustix::process::geteuid().is_root() || !sys::mount::overlay_takes_detached() {
+            eprintln!("skipped: needs root and Linux 6.15");
+            return;
+        }
+        let base = std::env::temp_dir().join(format!("hoist-together-{}", std::process::id()));
+        for name in ["a", "b", "upper", "work"] {
+            std::fs::create_dir_all(base.join(name)).unwrap();
+        }
+        std::fs::write(base.join("a/one"), "above").unwrap();
+        std::fs::write(base.join("b/one"), "below").unwrap();
+        std::fs::write(base.join("b/two"), "below").unwrap();
+        let layers = ["a", "b"].map(|name| sys::mount::clone_path(base.join(name), false).unwrap());
+        let layers: Vec<BorrowedFd<'_>> = layers.iter().map(AsFd::as_fd).collect();
+        let [upper, work] = ["upper", "work"].map(|name| OwnedFd::from(std::fs::File::open(base.join(name)).unwrap()));
+        let before = std::env::current_dir().unwrap();
+        let parts = Parts { layers: &layers, upper: upper.as_fd(), work: work.as_fd(), ephemeral: true };
+        let mount = parts.mount(true).ok().unwrap();
+        std::env::set_current_dir(before).unwrap();
+        let text = |name: &str| {
+            let file = rustix::fs::openat(&mount, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).unwrap();
+            io::read_to_string(std::fs::File::from(file)).unwrap()
+        };
+        assert_eq!((text("one").as_str(), text("two").as_str()), ("above", "below"));
+        drop(mount);
+        std::fs::remove_dir_all(&base).unwrap();
+    }
 }

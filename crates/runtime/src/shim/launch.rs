@@ -65,17 +65,16 @@ pub fn launch<'c>(
         return Err(format!("{} descriptors came with {} roles", descriptors.len(), launch.descriptors.len()));
     }
     let pid_namespace = pid_namespace(&launch, &descriptors)?;
-    let devices = launch.spec.linux.resources.as_ref().map(|resources| resources.devices.as_slice()).unwrap_or_default();
+    let devices =
+        launch.spec.linux.resources.as_ref().map(|resources| resources.devices.as_slice()).unwrap_or_default();
     let place = match prepared.0.take() {
-        Some(mut place) => {
-            match place.settle(context, parent, &path).and_then(|()| place.limit_devices(devices)) {
-                Ok(()) => place,
-                Err(error) => {
-                    place.abandon(None);
-                    return Err(chain(&error));
-                }
+        Some(mut place) => match place.settle(context, parent, &path).and_then(|()| place.limit_devices(devices)) {
+            Ok(()) => place,
+            Err(error) => {
+                place.abandon(None);
+                return Err(chain(&error));
             }
-        }
+        },
         None => Place::make(context, &path, devices).map_err(|error| chain(&error))?,
     };
     let own = init::Namespaces::of(&launch.spec, &launch.descriptors);

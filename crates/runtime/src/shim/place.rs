@@ -132,11 +132,7 @@ fn default_devices() -> impl Iterator<Item = DeviceRule> {
     let nodes = ["c", "b"].map(|kind| (kind, None, None, "m"));
     let used = [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2)]
         .map(|(major, minor)| ("c", Some(major), Some(minor), "rwm"));
-    nodes.into_iter().chain(used).chain([("c", Some(136), None, "rwm")]).map(|(kind, major, minor, access)| DeviceRule {
-        allow: true,
-        kind: kind.to_owned(),
-        major,
-        minor,
-        access: access.to_owned(),
+    nodes.into_iter().chain(used).chain([("c", Some(136), None, "rwm")]).map(|(kind, major, minor, access)| {
+        DeviceRule { allow: true, kind: kind.to_owned(), major, minor, access: access.to_owned() }
     })
 }
