@@ -43,7 +43,6 @@ mod wait;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
-pub(crate) use spec::default_device_rules;
 pub use attach::{AttachOptions, Stream, attach};
 pub use create::create;
 pub use exec::{exec_create, exec_inspect, exec_resize, exec_start};
@@ -57,6 +56,7 @@ pub use remove::remove;
 pub use rename::rename;
 pub use resize::resize;
 pub use restart::restart;
+pub(crate) use spec::default_device_rules;
 pub use start::start;
 pub use stop::stop;
 pub use top::top;

@@ -37,6 +37,25 @@ pub struct Engine {
     pub(crate) shims: Shims,
 }
 
+/// How long parked shims may take to end when nothing runs any more.
+const PARKED_END: std::time::Duration = std::time::Duration::from_millis(500);
+
+impl Drop for Engine {
+    /// The spawner ends with the daemon. The cgroups of a daemon without living containers go too.
+    fn drop(&mut self) {
+        self.shims.spawner.stop();
+        let living = |phase: container::Phase| !matches!(phase, container::Phase::Created | container::Phase::Exited);
+        if self.containers.all().iter().any(|container| living(container.snapshot().state.phase)) {
+            return;
+        }
+        if let Some(group) = self.cgroups.as_ref().and_then(|cgroups| cgroups.open(&self.config.cgroup_parent()).ok())
+            && let Err(error) = group.remove_within(PARKED_END)
+        {
+            tracing::debug!(%error, "the daemon's cgroup is still there");
+        }
+    }
+}
+
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Engine").field("config", &self.config).finish_non_exhaustive()

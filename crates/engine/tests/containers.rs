@@ -1,5 +1,6 @@
 //! Whole containers: the engine with the real runtime, in a network namespace of its own. Needs root, a built
 //! `hoist-runtime` and a static busybox; says so and passes where one of these is missing.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -79,13 +80,16 @@ impl Fixture {
         for path in ["bin", "etc", "tmp", "data"] {
             tar.append(&directory(path), std::io::empty()).unwrap();
         }
-        let program = Metadata { mode: 0o755, size: busybox.len() as u64, ..Metadata::new("bin/busybox", TarKind::File) };
+        let program =
+            Metadata { mode: 0o755, size: busybox.len() as u64, ..Metadata::new("bin/busybox", TarKind::File) };
         tar.append(&program, busybox.as_slice()).unwrap();
         for name in ["sh", "echo", "cat", "sleep", "true", "false", "id", "hostname", "ip", "ls", "printf", "kill"] {
             let link = Metadata { link: b"busybox".to_vec(), ..Metadata::new(format!("bin/{name}"), TarKind::Symlink) };
             tar.append(&link, std::io::empty()).unwrap();
         }
-        for (path, text) in [("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nweb:x:33:33::/:/bin/sh\n"), ("data/seed", "seed\n")] {
+        for (path, text) in
+            [("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nweb:x:33:33::/:/bin/sh\n"), ("data/seed", "seed\n")]
+        {
             let file = Metadata { mode: 0o644, size: text.len() as u64, ..Metadata::new(path, TarKind::File) };
             tar.append(&file, text.as_bytes()).unwrap();
         }
@@ -132,7 +136,9 @@ impl Fixture {
 impl Drop for Fixture {
     fn drop(&mut self) {
         let Some(engine) = self.engine.take() else { return };
-        for summary in container::list(&engine, &engine::ListOptions { all: true, ..Default::default() }).unwrap_or_default() {
+        for summary in
+            container::list(&engine, &engine::ListOptions { all: true, ..Default::default() }).unwrap_or_default()
+        {
             let _ = container::remove(&engine, &summary.id, true, true, false);
         }
         drop(engine);
@@ -185,17 +191,18 @@ fn outcomes(fixture: &Fixture) {
         r#"{"Image":"busybox","Cmd":["sh","-c","echo out; echo $A; exit 3"],"Env":["A=b"],"HostConfig":{"NetworkMode":"none"}}"#,
     );
     assert_eq!((code, log.as_str()), (3, "out\nb\n"));
-    let (code, log) = fixture.run(
-        "user",
-        r#"{"Image":"busybox","Cmd":["id","-u"],"User":"web","HostConfig":{"NetworkMode":"none"}}"#,
-    );
+    let (code, log) = fixture
+        .run("user", r#"{"Image":"busybox","Cmd":["id","-u"],"User":"web","HostConfig":{"NetworkMode":"none"}}"#);
     assert_eq!((code, log.as_str()), (0, "33\n"));
     let (code, log) = fixture.run(
         "bridged",
         r#"{"Image":"busybox","Cmd":["sh","-c","hostname; cat /etc/hosts; ip -o addr show eth0"],"Hostname":"h1"}"#,
     );
     assert_eq!(code, 0, "{log}");
-    assert!(log.starts_with("h1\n127.0.0.1\tlocalhost\n") && log.contains("\th1\n") && log.contains("inet 172."), "{log}");
+    assert!(
+        log.starts_with("h1\n127.0.0.1\tlocalhost\n") && log.contains("\th1\n") && log.contains("inet 172."),
+        "{log}"
+    );
 }
 
 /// Failing starts have Docker's codes; nothing is left, and the name can be used again.

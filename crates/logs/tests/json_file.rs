@@ -1,4 +1,5 @@
 //! Writer and reader together, on real files.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;

@@ -1,4 +1,5 @@
 //! Volumes on a real directory.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs::{self, File};
 use std::os::fd::AsFd;

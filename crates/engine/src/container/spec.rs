@@ -330,7 +330,13 @@ fn device_rules(record: &Record, devices: &[Device]) -> Result<Vec<DeviceRule>> 
         asked.map(|device| device.cgroup_permissions.as_str()).filter(|text| !text.is_empty()).unwrap_or("rwm")
     };
     for device in devices {
-        rules.push(device_rule_of(true, &device.kind, Some(device.major), Some(device.minor), permissions(&device.path)));
+        rules.push(device_rule_of(
+            true,
+            &device.kind,
+            Some(device.major),
+            Some(device.minor),
+            permissions(&device.path),
+        ));
     }
     for text in &record.host_config.device_cgroup_rules {
         rules.push(device_rule(text)?);

@@ -172,6 +172,13 @@ impl Spawner {
         Ok(())
     }
 
+    /// Ends it; the next request would start another.
+    pub fn stop(&self) {
+        if let Some(link) = self.link().take() {
+            link.end();
+        }
+    }
+
     fn link(&self) -> MutexGuard<'_, Option<Link>> {
         self.link.lock().unwrap_or_else(|poison| poison.into_inner())
     }
@@ -179,8 +186,6 @@ impl Spawner {
 
 impl Drop for Spawner {
     fn drop(&mut self) {
-        if let Some(link) = self.link().take() {
-            link.end();
-        }
+        self.stop();
     }
 }
