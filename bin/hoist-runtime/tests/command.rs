@@ -1,5 +1,7 @@
 //! The command line of an OCI runtime on a bundle, with the built program. Needs root and busybox.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod bundle;
 
 use std::io::{Read, Write};

@@ -1,5 +1,7 @@
 //! Hostile images and hostile containers. Cases are named for the incident of the field that they repeat.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod bundle;
 mod host;
 

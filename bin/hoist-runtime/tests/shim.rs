@@ -1,5 +1,7 @@
 //! What a shim withstands: floods, stubborn clients, storms of execs, garbage, and the deaths of everybody around it.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod host;
 
 use std::fs::File;
@@ -250,6 +252,33 @@ fn storms_of_execs() {
 }
 
 #[test]
+fn an_exec_joins_a_container_that_has_divided_its_cgroup() {
+    let Some(host) = Host::new("divided") else { return };
+    if !std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").is_ok_and(|text| text.contains("pids")) {
+        eprintln!("skipped: needs a host with cgroup v2 alone");
+        return;
+    }
+    let script = "cd /sys/fs/cgroup && mkdir below && echo 1 > below/cgroup.procs && \
+                  echo +pids > cgroup.subtree_control && echo divided; sleep 600";
+    let mut spec = host.spec(&["sh", "-c", script]);
+    let mount = spec.mounts.iter_mut().find(|mount| mount.kind == "cgroup").unwrap();
+    mount.options.retain(|option| option != "ro");
+    let container = host.create("c1", Launch { spec, ..Launch::default() });
+    container.tell(&ToShim::Start, &[]);
+    container.started();
+    until("the container is set up", || container.log().contains("divided"));
+    let client = run_exec(&container, &exec(&host, "e", &["cat", "/proc/self/cgroup"], Some(OUT)));
+    assert!(matches!(container.hear(), Some(FromShim::ExecStarted { .. })));
+    assert!(matches!(container.hear(), Some(FromShim::ExecExited { exit_code: 0, .. })));
+    assert_eq!(text_of(&client), "0::/below\n");
+    container.tell(&ToShim::Signal { request: 1, process: ProcessRef::Init, signal: SIGKILL, all: false }, &[]);
+    container.hear();
+    assert_eq!(container.exited().code, 137);
+    assert!(container.hear().is_none());
+    assert!(!host.cgroups().contains(&"c1".to_owned()));
+}
+
+#[test]
 fn the_shims_death_is_the_containers() {
     let Some(host) = Host::new("death") else { return };
     for (name, init) in [("c1", false), ("c2", true)] {
@@ -387,7 +416,7 @@ fn garbage_is_refused_and_harms_nobody() {
         assert!(matches!(answer, Some(FromShim::Failed { .. })), "{cgroup:?}: {answer:?}");
     }
     // Descriptors in plenty are fine when they are announced.
-    let roles = vec![Role::Hold; 200];
+    let roles = [Role::Hold; 200];
     let null = OwnedFd::from(File::open("/dev/null").unwrap());
     let more: Vec<_> = roles.iter().map(|role| (*role, null.as_fd())).collect();
     let container = host.create_with("plenty", Launch { spec: host.spec(&["true"]), ..Launch::default() }, &more);

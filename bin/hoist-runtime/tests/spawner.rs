@@ -1,5 +1,7 @@
 //! The spawner and its shims, driven over their sockets as hoistd drives them. Needs root and busybox.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod host;
 
 use std::fs::File;

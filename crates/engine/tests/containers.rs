@@ -178,6 +178,7 @@ fn life_of_containers() {
     running(&fixture);
     attached(&fixture);
     without_a_daemon(&mut fixture);
+    deaths(&fixture);
     volumes(&fixture);
     images(&fixture);
     let info = system::info(fixture.engine()).unwrap();
@@ -295,6 +296,35 @@ fn without_a_daemon(fixture: &mut Fixture) {
     fixture.reopen();
     assert_eq!(fixture.status("kept"), "exited");
     assert_eq!(fixture.log("kept"), "one\n");
+}
+
+/// The death of a shim is its container's; that of the spawner is nobody's.
+fn deaths(fixture: &Fixture) {
+    let id = fixture.create("orphan", r#"{"Image":"busybox","Cmd":["sleep","1000"]}"#);
+    let ended = container::wait(fixture.engine(), &id, Condition::NextExit).unwrap();
+    fixture.start(&id);
+    let state = fs::read(fixture.root.join("exec/containers").join(&id).join(shim_api::names::STATE)).unwrap();
+    let state: shim_api::State = serde_json::from_slice(&state).unwrap();
+    sys::signal::kill(state.shim_pid, sys::signal::SIGKILL).unwrap();
+    assert_eq!(ended.recv().unwrap().status_code, 137);
+    let stat = fs::read_to_string(format!("/proc/{}/stat", state.pid)).unwrap_or_default();
+    assert!(stat.is_empty() || stat.contains(") Z"), "the container's process lives: {stat}");
+
+    let spawner = children()
+        .into_iter()
+        .find(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "hoist-spawner"));
+    sys::signal::kill(spawner.unwrap(), sys::signal::SIGKILL).unwrap();
+    fixture.start(&id);
+    assert_eq!(fixture.status("orphan"), "running");
+    container::remove(fixture.engine(), "orphan", true, false, false).unwrap();
+}
+
+/// Process ids of this process's children.
+fn children() -> Vec<i32> {
+    let own = std::process::id() as i32;
+    let tasks = fs::read_dir(format!("/proc/{own}/task")).unwrap().flatten();
+    let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    lists.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<i32>>()).collect()
 }
 
 /// Filled from the image once, kept until removed.

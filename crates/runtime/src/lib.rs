@@ -24,7 +24,7 @@ mod user;
 
 use std::rc::Rc;
 
-use oci::capability::CapSet;
+use oci::capability::{CapSet, DOCKER_DEFAULT};
 use oci::runtime::Process;
 use sys::process::SingleThreaded;
 use sys::seccomp::Instruction;
@@ -39,24 +39,6 @@ pub struct Context {
     default_flags: sys::seccomp::Flags,
     default_capabilities: CapSet,
 }
-
-/// The fourteen capabilities of a container that asks for nothing special.
-const DEFAULT_CAPABILITIES: [&str; 14] = [
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_FSETID",
-    "CAP_FOWNER",
-    "CAP_MKNOD",
-    "CAP_NET_RAW",
-    "CAP_SETGID",
-    "CAP_SETUID",
-    "CAP_SETFCAP",
-    "CAP_SETPCAP",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_SYS_CHROOT",
-    "CAP_KILL",
-    "CAP_AUDIT_WRITE",
-];
 
 /// Why the runtime cannot work on this host.
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +57,7 @@ impl Context {
     /// Looks at the host and compiles the default filter.
     pub fn new() -> Result<Context, Error> {
         let proof = SingleThreaded::verify().map_err(Error::Threads)?;
-        let default_capabilities = CapSet::from_names(&DEFAULT_CAPABILITIES).unwrap_or_default();
+        let default_capabilities = CapSet::from_names(&DOCKER_DEFAULT).unwrap_or_default();
         let profile = seccomp::docker_default(default_capabilities)?;
         Ok(Context {
             proof,

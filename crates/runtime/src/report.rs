@@ -39,7 +39,7 @@ impl ToParent {
                 while !message.is_char_boundary(end) {
                     end -= 1;
                 }
-                bytes.extend(message[..end].as_bytes());
+                bytes.extend(&message.as_bytes()[..end]);
                 bytes
             }
         };

@@ -102,6 +102,10 @@ struct Shim<'c> {
     /// A limit on the number of processes counts a seed as well, so then none stays.
     keep_seed: bool,
     stage: Stage,
+    /// This process's own, as the state has it.
+    start_time: u64,
+    /// The container has a pid namespace of its own, whose processes end with the first one.
+    own_processes: bool,
     control: Option<Control>,
     listener: Option<OwnedFd>,
     /// A hoistd that has connected and not spoken yet.
@@ -270,12 +274,11 @@ impl Shim<'_> {
     }
 
     fn started(&mut self, pid: i32, pid_start_time: u64) -> io::Result<()> {
-        let shim_pid = std::process::id() as i32;
         let state = State {
             version: shim_api::VERSION,
             id: self.id.clone(),
-            shim_pid,
-            shim_start_time: sys::process::start_time(shim_pid)?,
+            shim_pid: std::process::id() as i32,
+            shim_start_time: self.start_time,
             pid,
             pid_start_time,
             started_at: sys::clock::now_ns(),
@@ -336,8 +339,10 @@ impl Shim<'_> {
             record::store(directory, names::EXIT, &exit)?;
         }
         tell(self.control.as_mut(), &FromShim::Exited { exit: exit.clone() });
-        // Without a pid namespace of their own, others may outlive the first process.
-        let _ = self.place.group.kill_all();
+        if !self.own_processes {
+            // Without a pid namespace of their own, others outlive the first process.
+            let _ = self.place.group.kill_all();
+        }
         self.stage = Stage::Exited(exit);
         Ok(())
     }
@@ -505,7 +510,17 @@ impl Shim<'_> {
             rest: vec![container.as_fd()],
         };
         let rest = [container.try_clone().map_err(text)?];
-        let pid = self.place.clone_process(self.context, &request, &rest).map_err(text)?;
+        let busy = |error: &io::Error| error.raw_os_error() == Some(rustix::io::Errno::BUSY.raw_os_error());
+        let cloned = match self.place.clone_process(self.context, &request, &rest) {
+            // The container has divided its cgroup and lives below; version 2 has no processes above.
+            Err(error) if busy(&error) => {
+                let below = cgroup_of(self.context, state.pid).ok_or(error).map_err(text)?;
+                let request = Request { v2: below.v2_dir(), ..request };
+                self.place.clone_process(self.context, &request, &rest)
+            }
+            other => other,
+        };
+        let pid = cloned.map_err(text)?;
         self.children.push(Child::new(ProcessRef::Exec(exec.id), pid, report, streams));
         Ok(())
     }
@@ -551,6 +566,12 @@ fn errno_of(result: io::Result<()>) -> i32 {
         Ok(()) => 0,
         Err(error) => error.raw_os_error().unwrap_or(rustix::io::Errno::IO.raw_os_error()),
     }
+}
+
+/// Where a process is in the version 2 hierarchy (cgroups(7), `/proc/[pid]/cgroup`).
+fn cgroup_of(context: &Context, pid: i32) -> Option<cgroup::Cgroup> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    context.hierarchies.open(text.lines().find_map(|line| line.strip_prefix("0::"))?).ok()
 }
 
 /// Whether the process at the other end of the control socket is on its way out (`PF_EXITING`), or gone.

@@ -307,9 +307,13 @@ pub fn pidfd(pid: i32) -> io::Result<OwnedFd> {
 
 /// Field 22 of `/proc/<pid>/stat`, in clock ticks since boot: tells a process from a later one with its number.
 pub fn start_time(pid: i32) -> io::Result<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    use std::io::Read;
+    // The whole of it comes in one read.
+    let mut text = [0; 1024];
+    let length = std::fs::File::open(format!("/proc/{pid}/stat"))?.read(&mut text)?;
     // The second field is the command in parentheses and may contain anything.
-    let rest = stat.rsplit_once(')').map(|(_, rest)| rest).ok_or(io::ErrorKind::InvalidData)?;
+    let end = text[..length].iter().rposition(|byte| *byte == b')').ok_or(io::ErrorKind::InvalidData)?;
+    let rest = std::str::from_utf8(&text[end + 1..length]).map_err(|_| io::ErrorKind::InvalidData)?;
     rest.split_ascii_whitespace()
         .nth(19)
         .and_then(|field| field.parse().ok())

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -75,9 +76,42 @@ pub struct Running {
     child: Child,
     command: String,
     started: Instant,
-    stdout: Option<JoinHandle<Vec<u8>>>,
-    stderr: Option<JoinHandle<Vec<u8>>>,
-    seen: std::sync::Arc<std::sync::Mutex<Vec<u8>>>,
+    stdout: Collected,
+    stderr: Collected,
+}
+
+/// What came out of a pipe so far, and the thread that reads it.
+struct Collected {
+    seen: Arc<Mutex<Vec<u8>>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Collected {
+    fn start(pipe: Option<impl Read + Send + 'static>) -> Collected {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let sink = seen.clone();
+        let reader = pipe.map(|mut pipe| {
+            std::thread::spawn(move || {
+                let mut buffer = [0; 64 * 1024];
+                while let Ok(n @ 1..) = pipe.read(&mut buffer) {
+                    sink.lock().expect("no panic while holding it").extend_from_slice(&buffer[..n]);
+                }
+            })
+        });
+        Collected { seen, reader }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.seen.lock().expect("no panic while holding it")).into_owned()
+    }
+
+    /// All of it: until the other end is closed, but not for long, since a grandchild may hold it open for ever.
+    fn rest(&self) -> String {
+        let _ = crate::wait::until_true("the end of the output", Duration::from_secs(5), || {
+            Ok(self.reader.as_ref().is_none_or(JoinHandle::is_finished))
+        });
+        self.text()
+    }
 }
 
 /// Starts `command` with `stdin` as its input (nothing: `/dev/null`).
@@ -95,27 +129,9 @@ pub fn spawn(command: &mut Command, stdin: Option<&[u8]>) -> Result<Running> {
         let bytes = bytes.to_vec();
         std::thread::spawn(move || drop(pipe.write_all(&bytes)));
     }
-    let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
-    let stdout = child.stdout.take().map(|pipe| collect(pipe, Some(seen.clone())));
-    let stderr = child.stderr.take().map(|pipe| collect(pipe, None));
-    Ok(Running { child, command: text, started, stdout, stderr, seen })
-}
-
-fn collect(
-    mut pipe: impl Read + Send + 'static,
-    seen: Option<std::sync::Arc<std::sync::Mutex<Vec<u8>>>>,
-) -> JoinHandle<Vec<u8>> {
-    std::thread::spawn(move || {
-        let mut all = Vec::new();
-        let mut buffer = [0; 64 * 1024];
-        while let Ok(n @ 1..) = pipe.read(&mut buffer) {
-            all.extend_from_slice(&buffer[..n]);
-            if let Some(seen) = &seen {
-                seen.lock().expect("no panic while holding it").extend_from_slice(&buffer[..n]);
-            }
-        }
-        all
-    })
+    let stdout = Collected::start(child.stdout.take());
+    let stderr = Collected::start(child.stderr.take());
+    Ok(Running { child, command: text, started, stdout, stderr })
 }
 
 impl Running {
@@ -126,17 +142,17 @@ impl Running {
     /// Waits until standard output contains `text`.
     pub fn expect(&self, text: &str, limit: Duration) -> Result<()> {
         crate::wait::until_true(&format!("{text:?} in the output of {}", self.command), limit, || {
-            let seen = self.seen.lock().expect("no panic while holding it");
-            if String::from_utf8_lossy(&seen).contains(text) {
+            let seen = self.stdout.text();
+            if seen.contains(text) {
                 return Ok(true);
             }
-            bail!("so far {:?}", String::from_utf8_lossy(&seen));
+            bail!("so far {seen:?}");
         })
     }
 
     /// What it printed so far.
     pub fn so_far(&self) -> String {
-        String::from_utf8_lossy(&self.seen.lock().expect("no panic while holding it")).into_owned()
+        self.stdout.text()
     }
 
     pub fn has_ended(&mut self) -> Result<bool> {
@@ -159,11 +175,7 @@ impl Running {
                 self.child.wait()?
             }
         };
-        let text = |handle: Option<JoinHandle<Vec<u8>>>| {
-            let bytes = handle.map(|handle| handle.join().unwrap_or_default()).unwrap_or_default();
-            String::from_utf8_lossy(&bytes).into_owned()
-        };
-        let (stdout, stderr) = (text(self.stdout.take()), text(self.stderr.take()));
+        let (stdout, stderr) = (self.stdout.rest(), self.stderr.rest());
         let output = Output { command: self.command.clone(), stdout, stderr, code: exit_code(status), took };
         if late {
             bail!("did not end within {:.0} s\n{}", limit.as_secs_f64(), output.describe());

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use testkit::faulty::{Fault, FaultyRegistry};
 use testkit::harness::{Lab, SOON, Test};
 use testkit::{http, process, registry, tests, wait};
@@ -53,9 +53,10 @@ fn all_whole(lab: &Lab, told: &[String]) -> Result<()> {
     for id in known {
         let status = lab.client.field(id, "{{.State.Status}}")?;
         if status != "running" {
-            lab.client.ok(&format!("start {id}"))?;
+            lab.client.ok(&format!("start {id}")).with_context(|| format!("it was {status} after the restart"))?;
         }
-        lab.client.ok(&format!("exec {id} true"))?;
+        let works = lab.client.ok(&format!("exec {id} true"));
+        works.with_context(|| format!("it was {status} after the restart, told: {}", told.iter().any(|t| t == id)))?;
         lab.client.ok(&format!("rm -f {id}"))?;
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! A bundle of busybox and the built program, for tests of the command line. Needs root and busybox.
 
 #![allow(dead_code, reason = "each test uses its part")]
+#![allow(clippy::unwrap_used, reason = "only tests include this")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

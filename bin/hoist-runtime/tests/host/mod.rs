@@ -1,6 +1,7 @@
 //! A spawner of its own for a test, driven over its sockets as hoistd drives it. Needs root and busybox.
 
 #![allow(dead_code, reason = "each test uses its part")]
+#![allow(clippy::unwrap_used, reason = "only tests include this")]
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -112,14 +112,19 @@ fn join(container: &Container, streams: AttachStreams, socket: OwnedFd) -> Resul
     }
 }
 
-/// Hands over those who waited; the link becomes the container's at the same moment.
-pub(super) fn hand_over(container: &Container, run: &Arc<Run>) -> Result<()> {
+/// Hands over those who waited; the link becomes the container's at the same moment. They are given back, to be kept
+/// until it is sure that the shim has them.
+pub(super) fn hand_over(container: &Container, run: &Arc<Run>) -> (Vec<Pending>, Result<()>) {
     let mut pending = lock(&container.pending);
-    for waiting in pending.drain(..) {
-        send(run, waiting.streams, &waiting.socket)?;
-    }
+    let waiting = std::mem::take(&mut *pending);
+    let outcome = waiting.iter().try_for_each(|client| send(run, client.streams, &client.socket));
     *lock(&container.run) = Some(Arc::clone(run));
-    Ok(())
+    (waiting, outcome)
+}
+
+/// They wait again: nobody has them.
+pub(super) fn take_back(container: &Container, waiting: Vec<Pending>) {
+    lock(&container.pending).extend(waiting);
 }
 
 /// Those who waited hear the end: the container could not be started, or is removed.

@@ -22,6 +22,9 @@ use crate::shim::Run;
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LAST_DELAY: Duration = Duration::from_secs(60);
 
+/// Killed processes are gone within milliseconds.
+const AFTER_KILL: Duration = Duration::from_secs(2);
+
 /// A run this long makes the next delay the first again, in nanoseconds.
 const LONG_RUN: u64 = 10_000_000_000;
 
@@ -65,7 +68,7 @@ pub(super) fn kill_leftovers(engine: &Engine, record: &Record) {
     let path = engine.container_cgroup(record);
     if let Ok(group) = cgroups.open(&path) {
         let _ = group.kill_all();
-        if let Err(error) = group.remove() {
+        if let Err(error) = group.remove_within(AFTER_KILL) {
             tracing::warn!(container = record.id.short(), %error, "the cgroup of a lost container is still there");
         }
     }

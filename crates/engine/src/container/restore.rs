@@ -116,7 +116,7 @@ fn revive(engine: &Engine, container: &Arc<Container>, run: &Arc<Run>, state: &S
         persist::save_later(engine, container);
     }
     container.update(|record| record.state.pid = state.pid);
-    if let Err(error) = attach::hand_over(container, run) {
+    if let (_, Err(error)) = attach::hand_over(container, run) {
         tracing::debug!(container = container.id.short(), error = error.full_text(), "no client can have waited");
     }
     for exec in execs {

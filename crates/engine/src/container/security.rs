@@ -1,26 +1,8 @@
 //! Capabilities and security options, as data. Pure.
 
-use oci::capability::{CapSet, Capability};
+use oci::capability::{CapSet, Capability, DOCKER_DEFAULT};
 
 use crate::{Error, Result};
-
-/// What a container's root has without asking, in Docker's order.
-pub(crate) const DEFAULT_CAPABILITIES: [&str; 14] = [
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_FSETID",
-    "CAP_FOWNER",
-    "CAP_MKNOD",
-    "CAP_NET_RAW",
-    "CAP_SETGID",
-    "CAP_SETUID",
-    "CAP_SETFCAP",
-    "CAP_SETPCAP",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_SYS_CHROOT",
-    "CAP_KILL",
-    "CAP_AUDIT_WRITE",
-];
 
 /// `net_admin`, `CAP_NET_ADMIN`, `all` in one form; the flag says that `ALL` was among them.
 fn normalise(list: &[String], field: &str) -> Result<(bool, Vec<Capability>)> {
@@ -45,7 +27,7 @@ pub(crate) fn capabilities(add: &[String], drop: &[String], privileged: bool, he
     } else if drop_all {
         CapSet::EMPTY
     } else {
-        CapSet::from_names(&DEFAULT_CAPABILITIES).expect("the default capabilities have known names")
+        CapSet::from_names(&DOCKER_DEFAULT).expect("the default capabilities have known names")
     };
     if !privileged {
         drop.into_iter().for_each(|capability| wanted.remove(capability));
@@ -141,7 +123,7 @@ mod tests {
             assert_eq!(found, expected.names(), "{add:?} {drop:?}");
         };
         let set = |names: &[&str]| CapSet::from_names(names).unwrap();
-        let (all, default) = (CapSet::ALL, set(&DEFAULT_CAPABILITIES));
+        let (all, default) = (CapSet::ALL, set(&DOCKER_DEFAULT));
         check(&[], &[], false, all, default);
         check(&["net_admin"], &[], false, all, default.union(set(&["CAP_NET_ADMIN"])));
         check(&[], &["all"], false, all, CapSet::EMPTY);

@@ -53,7 +53,12 @@ pub(super) fn start_operating(engine: &Engine, container: &Arc<Container>) -> Re
             });
         }
     };
-    match Start::run(engine, container, &record) {
+    let outcome = match Start::run(engine, container, &record) {
+        // The next request starts another spawner.
+        Err(failure) if failure.lost => Start::run(engine, container, &record),
+        outcome => outcome,
+    };
+    match outcome {
         Ok(()) => Ok(()),
         Err(failure) => {
             let text = failure.error.full_text();
@@ -80,11 +85,13 @@ pub(super) fn start_operating(engine: &Engine, container: &Arc<Container>) -> Re
 struct Failure {
     error: Error,
     exit_code: i32,
+    /// Nobody has carried the request out: the spawner died with it.
+    lost: bool,
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
-        Failure { error, exit_code: 128 }
+        Failure { error, exit_code: 128, lost: false }
     }
 }
 
@@ -171,11 +178,16 @@ impl Start<'_> {
             container.update(|record| record.endpoint = Some(endpoint.clone()));
             persist::save(engine, container)?;
         }
-        attach::hand_over(container, &run)?;
+        let (waiting, handed) = attach::hand_over(container, &run);
 
-        // Commit.
-        run.send(&ToShim::Start, &[])?;
-        let state = started(&run)?;
+        // Commit. A shim that is gone already has said why.
+        let sent = handed.and_then(|()| run.send(&ToShim::Start, &[]));
+        let Some(state) = started(&run)? else {
+            attach::take_back(container, waiting);
+            let text = "failed to create task for container: the container's shim ended unexpectedly";
+            let error = sent.err().unwrap_or_else(|| Error::new(Kind::System, text));
+            return Err(Failure { error, exit_code: 128, lost: true });
+        };
         start.committed = true;
         commit(engine, container, &run, &state);
         Ok(())
@@ -204,25 +216,22 @@ fn commit(engine: &Engine, container: &Arc<Container>, run: &Arc<Run>, state: &S
     }
 }
 
-/// Waits for the shim's word.
-fn started(run: &Run) -> Result<ShimState, Failure> {
+/// Waits for the shim's word; `None` when it ended without one.
+fn started(run: &Run) -> Result<Option<ShimState>, Failure> {
     let mut buffer = vec![0; shim_api::MAX_MESSAGE];
     loop {
         match run.receive(&mut buffer, PATIENCE)? {
-            Some(FromShim::Started { state }) => return Ok(state),
+            Some(FromShim::Started { state }) => return Ok(Some(state)),
             Some(FromShim::Failed { message, exit_code }) => {
                 let kind = if exit_code == 128 { Kind::System } else { Kind::InvalidParameter };
                 let text = format!(
                     "failed to create task for container: failed to create shim task: OCI runtime create failed: unable \
                      to start container process: error during container init: {message}"
                 );
-                return Err(Failure { error: Error::new(kind, text), exit_code });
+                return Err(Failure { error: Error::new(kind, text), exit_code, lost: false });
             }
             Some(_) => {}
-            None => {
-                let text = "failed to create task for container: the container's shim ended unexpectedly";
-                return Err(Error::new(Kind::System, text).into());
-            }
+            None => return Ok(None),
         }
     }
 }

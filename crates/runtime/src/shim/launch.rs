@@ -111,6 +111,8 @@ pub fn launch<'c>(
             seed_until: sys::clock::monotonic_ms() + SEED_STAYS,
             keep_seed: rest.keep_seed,
             stage: Stage::Created { start: false },
+            start_time: sys::process::start_time(std::process::id() as i32).unwrap_or(0),
+            own_processes: own.pid,
             control: None,
             listener: rest.listener,
             newcomer: None,

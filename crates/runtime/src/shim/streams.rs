@@ -203,7 +203,8 @@ impl Streams {
         length
     }
 
-    /// The process has ended: reads what it left, and lets every client know the end.
+    /// The process has ended: reads what it left. The next sweep lets every client know the end; the exit is told before,
+    /// so that a client that sees its stream end finds the exit status known.
     ///
     /// Not more than that: what it has started may have its output still, and write to it for ever.
     pub fn finish(&mut self, buffer: &mut [u8], mut log: Option<&mut Writer>) {
@@ -227,7 +228,6 @@ impl Streams {
         self.stdin_unsent.clear();
         self.awaited = false;
         self.finished = true;
-        self.sweep(|| true);
     }
 
     /// Drops clients that are gone, and those that have everything when there will be no more.
@@ -240,7 +240,7 @@ impl Streams {
             self.stdin_ending = true;
             self.write_input();
         }
-        self.clients.retain(|client| !client.gone && !(finished && client.unsent.is_empty()));
+        self.clients.retain(|client| !(client.gone || finished && client.unsent.is_empty()));
         if finished {
             for client in &mut self.clients {
                 client.wants.stdin = false;
