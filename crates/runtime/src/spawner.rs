@@ -4,7 +4,7 @@
 //! Where joining a cgroup is slow (v1) it keeps shims parked whose seed has joined already.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use oci::runtime::DeviceRule;
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -32,6 +32,8 @@ pub fn run() -> Result<(), Error> {
     // Inherited by every fork: nobody in a container looks into a process of ours that has just joined it.
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     let socket = sys::process::take_stdin().map_err(step("take over the socket"))?;
+    // hoistd may have been started with descriptors that it does not know of; nothing of ours is open yet.
+    sys::process::close_except(&[socket.as_fd()]);
     let context = Context::new()?;
     // Whatever hoistd's own starter ignores is not the containers' to inherit.
     sys::signal::reset();
@@ -141,7 +143,7 @@ impl Spawner {
         }
         if let Some(index) = self.parked.iter().position(|parked| parked.ready) {
             let parked = self.parked.remove(index);
-            let borrowed: Vec<_> = descriptors.iter().map(std::os::fd::AsFd::as_fd).collect();
+            let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
             if sys::socket::send(&parked.socket, b"C", &borrowed).is_ok() {
                 return Ok(true);
             }

@@ -8,6 +8,7 @@
 //!                                └─ <exec root>/containers/<id>/{state.json, exit.json, shim.sock}
 //! ```
 //!
+//! - The spawner's socket is its standard input (`sys::process::start_sealed`).
 //! - Every message is one `SOCK_SEQPACKET` datagram: a JSON document of at most [`MAX_MESSAGE`] bytes, and the
 //!   descriptors that its documentation lists, in that order.
 //! - A `hoistd` that was not there when the container started connects to `shim.sock` in the container's exec
@@ -29,9 +30,6 @@ pub const MAX_MESSAGE: usize = 64 * 1024;
 
 /// Most descriptors one message carries (the kernel's `SCM_MAX_FD`).
 pub const MAX_DESCRIPTORS: usize = 253;
-
-/// Descriptor number of the spawner's socket when `hoistd` starts it: its standard input (`sys::process::start_sealed`).
-pub const SPAWNER_FD: i32 = 0;
 
 /// Names below `<exec root>/containers/<id>/`.
 pub mod names {

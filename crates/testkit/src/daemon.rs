@@ -1,6 +1,5 @@
 //! A private `hoistd`: started, killed, restarted, and cleaned away with everything it made.
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -312,17 +311,10 @@ impl Daemon {
         if let Some(bridge) = self.bridge() {
             remove_network(bridge)?;
         }
-        let ours: BTreeSet<&String> = new.cgroups.iter().collect();
-        // Deepest first; a directory of another daemon is in use or not new.
-        for dir in ours.into_iter().rev() {
-            if !self.is_own(dir) {
-                continue;
-            }
-            if leak::names_container(dir) {
-                left.push(format!("cgroup {dir} after the daemon's end"));
-            }
-            let _ = std::fs::remove_dir(dir);
+        for dir in new.cgroups.iter().filter(|dir| self.is_own(dir) && leak::names_container(dir)) {
+            left.push(format!("cgroup {dir} after the daemon's end"));
         }
+        self.bridge().map_or(Ok(()), remove_cgroups)?;
         for mount in new.mounts.iter().rev() {
             let point = mount.split(" (").next().unwrap_or("");
             if Path::new(point).starts_with(&self.root) {
@@ -392,6 +384,20 @@ fn remove_network(bridge: &str) -> Result<()> {
     Ok(())
 }
 
+/// Takes away a private daemon's cgroups. A process that was killed stays in its cgroup until its parent has noticed.
+fn remove_cgroups(bridge: &str) -> Result<()> {
+    let mark = mark(bridge);
+    if mark.is_empty() || mark == "0" {
+        return Ok(());
+    }
+    wait::until_true("the daemon's cgroups to be removed", Duration::from_secs(10), || {
+        let all = leak::cgroups();
+        // Deepest first.
+        let own = all.iter().rev().filter(|dir| dir.contains(mark));
+        Ok(own.fold(true, |gone, dir| std::fs::remove_dir(dir).is_ok() && gone))
+    })
+}
+
 /// Roots of daemons whose directory begins with `name`, and the process id of their owner.
 pub fn roots(name: &str) -> Vec<(PathBuf, u32)> {
     let entries = std::fs::read_dir(base()).into_iter().flatten().flatten();
@@ -412,11 +418,7 @@ pub fn remove(root: &Path) -> Result<()> {
     }
     wait::until_true("its processes to end", Duration::from_secs(10), || Ok(process::of_root(root).is_empty()))?;
     remove_network(&bridge)?;
-    let cgroups = Snapshot::take()?.cgroups;
-    // Deepest first.
-    for dir in cgroups.into_iter().rev().filter(|dir| !mark(&bridge).is_empty() && dir.contains(mark(&bridge))) {
-        let _ = std::fs::remove_dir(dir);
-    }
+    remove_cgroups(&bridge)?;
     std::fs::remove_dir_all(root).with_context(|| format!("cannot remove {}", root.display()))
 }
 

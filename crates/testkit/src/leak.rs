@@ -82,7 +82,8 @@ pub fn names_container(text: &str) -> bool {
     })
 }
 
-fn cgroups() -> BTreeSet<String> {
+/// [`Snapshot::cgroups`] alone.
+pub fn cgroups() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut todo = vec![PathBuf::from("/sys/fs/cgroup")];
     while let Some(dir) = todo.pop() {

@@ -297,6 +297,6 @@ fn mentions(pid: u32, root: &str) -> bool {
 /// Clients that a test started: our own children, which are not part of the daemon.
 fn is_client(pid: u32, me: u32) -> bool {
     let line = command_line(pid);
-    let program = line.split(' ').next().unwrap_or("");
-    stat(pid).is_some_and(|(_, parent, _)| parent == me) && !program.ends_with("hoistd")
+    let program = line.split(' ').next().unwrap_or("").rsplit('/').next().unwrap_or("");
+    stat(pid).is_some_and(|(_, parent, _)| parent == me) && ["hoist", "docker", "podman", "setsid"].contains(&program)
 }

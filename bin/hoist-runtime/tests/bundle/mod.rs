@@ -68,6 +68,10 @@ impl Bundle {
     /// `create` made keeps them.
     pub fn run(&self, arguments: &[&str]) -> (i32, String, String) {
         let (out, err) = (self.base.join("out"), self.base.join("err"));
+        // New ones: a container writes to the old ones still.
+        for old in [&out, &err] {
+            let _ = std::fs::remove_file(old);
+        }
         let mut command = self.command(arguments);
         command.stdout(std::fs::File::create(&out).unwrap()).stderr(std::fs::File::create(&err).unwrap());
         let status = command.status().unwrap();

@@ -51,7 +51,7 @@ fn process() {
             "rlimits":[{"type":"RLIMIT_NOFILE","soft":1,"hard":18446744073709551615}],
             "capabilities":{},"noNewPrivileges":true,"oomScoreAdj":5}"#,
     );
-    let default = crate::container::security::DEFAULT_CAPABILITIES;
+    let default = oci::capability::DOCKER_DEFAULT;
     let default = serde_json::to_string(&CapSet::from_names(&default).unwrap().names()).unwrap();
     check(r#"{"Cmd":["x"]}"#, "{}", "/process/capabilities/bounding", &default);
     check(r#"{"Cmd":["x"]}"#, "{}", "/process/capabilities/ambient", "null");
