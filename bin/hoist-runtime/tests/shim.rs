@@ -242,6 +242,23 @@ fn storms_of_execs() {
     assert!(reader.join().unwrap() > 0);
     assert!(begun.elapsed() < Duration::from_secs(5));
 
+    // A seed that is made while clients are attached holds nobody's streams.
+    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", state.shim_pid)).unwrap();
+    let seed = children
+        .split_ascii_whitespace()
+        .map(|pid| pid.parse::<i32>().unwrap())
+        .find(|pid| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "hoist-seed"));
+    if let Some(seed) = seed {
+        sys::signal::kill(seed, SIGKILL).unwrap();
+        until("the seed is gone", || !std::path::Path::new(&format!("/proc/{seed}")).exists());
+    }
+    let begun = Instant::now();
+    let client = run_exec(&container, &exec(&host, "s", &["echo", "quick"], Some(OUT)));
+    assert!(matches!(container.hear(), Some(FromShim::ExecStarted { .. })));
+    assert!(matches!(container.hear(), Some(FromShim::ExecExited { .. })));
+    assert_eq!(text_of(&client), "quick\n");
+    assert!(begun.elapsed() < Duration::from_secs(20));
+
     // The container's end ends its execs, and both are told.
     let _client = run_exec(&container, &exec(&host, "last", &["sleep", "600"], Some(OUT)));
     assert!(matches!(container.hear(), Some(FromShim::ExecStarted { .. })));

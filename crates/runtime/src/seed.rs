@@ -61,7 +61,8 @@ impl Seed {
         match sys::process::clone(context.proof, &Clone::default())? {
             Side::Parent { pid } => Ok(Seed { socket: ours, pid }),
             Side::Child => {
-                drop(ours);
+                // Not even copies: whoever waits for the end of a client's or of hoistd's socket would wait for the seed's.
+                sys::process::close_except(&[theirs.as_fd()]);
                 let _ = rustix::thread::set_name(c"hoist-seed");
                 let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
                 serve(context, &theirs)

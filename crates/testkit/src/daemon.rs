@@ -394,7 +394,7 @@ fn remove_cgroups(bridge: &str) -> Result<()> {
         let all = leak::cgroups();
         // Deepest first.
         let own = all.iter().rev().filter(|dir| dir.contains(mark));
-        Ok(own.fold(true, |gone, dir| std::fs::remove_dir(dir).is_ok() && gone))
+        Ok(own.filter(|dir| std::fs::remove_dir(dir).is_err()).count() == 0)
     })
 }
 

@@ -1,5 +1,6 @@
 //! Archives that try to reach outside, by `import` and as a layer of a pulled image.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
@@ -72,33 +73,43 @@ fn nothing_escaped(what: &str) -> Result<()> {
     Ok(())
 }
 
-/// Nothing of a refused image stays.
-fn nothing_half_made(lab: &Lab, what: &str) -> Result<()> {
+const STORE: [&str; 3] = ["layers", "content/ingest", "content/blobs/sha256"];
+
+/// All files of the store.
+fn stored(lab: &Lab) -> BTreeSet<String> {
+    let names = |dir: &str| {
+        let entries = std::fs::read_dir(lab.daemon.data_root().join(dir)).into_iter().flatten().flatten();
+        entries.map(|entry| format!("{dir}/{}", entry.file_name().to_string_lossy())).collect::<Vec<_>>()
+    };
+    STORE.iter().flat_map(|dir| names(dir)).collect()
+}
+
+/// Nothing of a refused image stays; `before` is what the store had at first.
+fn nothing_half_made(lab: &Lab, what: &str, before: &BTreeSet<String>) -> Result<()> {
     eq(&format!("images after {what}"), lab.client.ok("images -aq")?.as_str(), "")?;
-    for dir in ["layers", "content/ingest", "content/blobs/sha256"] {
-        let path = lab.daemon.data_root().join(dir);
-        testkit::wait::until_true(&format!("{dir} to be empty after {what}"), testkit::harness::SOON, || {
-            let names: Vec<_> = std::fs::read_dir(&path)?.flatten().map(|entry| entry.file_name()).collect();
-            ensure!(names.is_empty(), "{names:?}");
-            Ok(true)
-        })?;
-    }
-    Ok(())
+    testkit::wait::until_true(&format!("the store to be as it was after {what}"), testkit::harness::SOON, || {
+        let now = stored(lab);
+        let more: Vec<_> = now.difference(before).collect();
+        ensure!(more.is_empty(), "{more:?}");
+        Ok(true)
+    })
 }
 
 fn rejected_by_import(lab: &mut Lab) -> Result<()> {
+    let before = stored(lab);
     for (what, archive) in refused() {
         let output = lab.client.run_with("import - hostile", &archive)?;
         nothing_escaped(what)?;
         ensure!(output.code == 1, "{what} was accepted\n{}", output.describe());
         ensure!(!output.stderr.trim().is_empty(), "{what}: no message");
-        nothing_half_made(lab, what)?;
+        nothing_half_made(lab, what, &before)?;
     }
     Ok(())
 }
 
 fn rejected_by_pull(lab: &mut Lab) -> Result<()> {
     let host = lab.registry()?.host();
+    let before = stored(lab);
     for (n, (what, archive)) in refused().into_iter().enumerate() {
         // The digests are right: only what is inside is wrong.
         let image = busybox()?.with_layer(match what {
@@ -109,7 +120,7 @@ fn rejected_by_pull(lab: &mut Lab) -> Result<()> {
         let output = lab.client.run(&format!("pull {host}/test/hostile:n{n}"))?;
         nothing_escaped(what)?;
         ensure!(output.code == 1, "{what} was accepted\n{}", output.describe());
-        nothing_half_made(lab, what)?;
+        nothing_half_made(lab, what, &before)?;
     }
     Ok(())
 }
