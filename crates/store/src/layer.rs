@@ -1,5 +1,6 @@
 //! Layers: one EROFS image for each, named by the digest of its tar (diffID).
 
+mod attached;
 mod feed;
 mod mount;
 mod write;
@@ -12,7 +13,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use keeper::Keeper;
 use oci::Digest;
@@ -35,6 +36,8 @@ struct Shared {
     keeper: Option<Keeper>,
     /// Mounts that this process has a descriptor of.
     mounts: Mutex<HashMap<Digest, OwnedFd>>,
+    /// Whether overlayfs takes mounts that are attached nowhere. Asked of the kernel, not read off its version.
+    detached: OnceLock<bool>,
 }
 
 /// What is known of a layer.
@@ -53,7 +56,7 @@ impl Layers {
         disk::ensure_directory(&directory)?;
         disk::sweep(&directory)?;
         let leases = Arc::clone(leases);
-        Ok(Layers(Arc::new(Shared { directory, leases, keeper, mounts: Mutex::default() })))
+        Ok(Layers(Arc::new(Shared { directory, leases, keeper, mounts: Mutex::default(), detached: OnceLock::new() })))
     }
 
     fn path(&self, diff_id: &Digest) -> PathBuf {

@@ -233,7 +233,7 @@ fn import() {
     assert_eq!(store.images().get(&record.id).unwrap(), record);
     assert!(matches!(store.import(&bytes[..700], config.clone()), Err(Error::Layer(_))));
     assert!(matches!(store.import(&b"BZh91AY"[..], config), Err(Error::Source(_))));
-    assert_eq!(store.layers().list().unwrap().len(), 1);
+    assert_eq!(store.layers().list().unwrap().len(), 2);
     assert_eq!(place.leftovers(), [""; 0].map(PathBuf::from));
 }
 
@@ -296,7 +296,7 @@ fn load_docker_archives() {
     let record = store.images().resolve("app:2").unwrap();
     assert_eq!((record.id, record.layers.as_slice(), record.size), (loaded[0].id, &ids[..], 100_001));
     assert_eq!(store.load(&good[..]).unwrap(), loaded, "again");
-    assert_eq!(store.layers().list().unwrap().len(), 2);
+    assert_eq!(store.layers().list().unwrap().len(), 3);
 
     // Equal layers as a link, as docker save wrote them; an empty layer is zeros.
     let empty = vec![0; 1024];

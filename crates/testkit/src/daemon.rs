@@ -248,7 +248,10 @@ impl Daemon {
         let now = Snapshot::take()?;
         let new = now.new_since(&self.before);
         let mut found = Vec::new();
-        found.extend(new.mounts.iter().map(|mount| format!("mount {mount}")));
+        let root = self.root.to_string_lossy().into_owned();
+        // Below the directory of another daemon or test of this project: not this one's.
+        let other = |mount: &&String| mount.contains("/hoist-") && !mount.starts_with(&root);
+        found.extend(new.mounts.iter().filter(|mount| !other(mount)).map(|mount| format!("mount {mount}")));
         found.extend(new.namespaces.iter().map(|name| format!("network namespace {name}")));
         found.extend(
             new.links.iter().filter(|link| self.is_own_link(link)).map(|link| format!("network interface {link}")),
@@ -329,9 +332,9 @@ impl Daemon {
         std::fs::remove_dir_all(&self.root).with_context(|| format!("cannot remove {}", self.root.display()))
     }
 
-    /// Bridge, nftables table and cgroups are named after the data root; other daemons may be at work beside this one.
+    /// Bridge, nftables table and cgroups have one name, after the data root; other daemons may be at work beside this one.
     fn is_own(&self, text: &str) -> bool {
-        self.bridge().map(mark).is_some_and(|mark| !mark.is_empty() && mark != "0" && text.contains(mark))
+        self.bridge().and_then(own_name).is_some_and(|name| text.contains(name))
     }
 
     /// A new interface counts unless it is the bridge itself or in another daemon's bridge.
@@ -360,9 +363,9 @@ impl Drop for Daemon {
 /// File below the root with the name of the bridge's interface.
 const BRIDGE: &str = "bridge";
 
-/// What tells a daemon's things from another's: the bridge's name without its common start. Empty for the default one.
-fn mark(bridge: &str) -> &str {
-    bridge.trim_start_matches("hoist").trim_start_matches(['-', '_'])
+/// The name that bridge, table and cgroups of a private daemon share; `None` for those of the default data root.
+fn own_name(bridge: &str) -> Option<&str> {
+    (!bridge.is_empty() && bridge != "hoist0").then_some(bridge)
 }
 
 /// Takes away a private daemon's bridge and its nftables tables.
@@ -372,12 +375,10 @@ fn remove_network(bridge: &str) -> Result<()> {
             let _ = Command::new(program).args(args).stdout(Stdio::null()).stderr(Stdio::null()).status();
         }
     };
-    if mark(bridge).is_empty() || mark(bridge) == "0" {
-        return Ok(());
-    }
+    let Some(name) = own_name(bridge) else { return Ok(()) };
     quiet("ip", &["link", "delete", bridge]);
     for (family, table) in Snapshot::take()?.tables() {
-        if table.contains(mark(bridge)) {
+        if table.contains(name) {
             quiet("nft", &["delete", "table", &family, &table]);
         }
     }
@@ -386,14 +387,11 @@ fn remove_network(bridge: &str) -> Result<()> {
 
 /// Takes away a private daemon's cgroups. A process that was killed stays in its cgroup until its parent has noticed.
 fn remove_cgroups(bridge: &str) -> Result<()> {
-    let mark = mark(bridge);
-    if mark.is_empty() || mark == "0" {
-        return Ok(());
-    }
+    let Some(name) = own_name(bridge) else { return Ok(()) };
     wait::until_true("the daemon's cgroups to be removed", Duration::from_secs(10), || {
         let all = leak::cgroups();
         // Deepest first.
-        let own = all.iter().rev().filter(|dir| dir.contains(mark));
+        let own = all.iter().rev().filter(|dir| dir.contains(name));
         Ok(own.filter(|dir| std::fs::remove_dir(dir).is_err()).count() == 0)
     })
 }

@@ -16,7 +16,7 @@ use super::Layers;
 use crate::error::{Error, Result};
 
 impl Layers {
-    /// A descriptor of the layer's detached, read-only mount, to be used as a lower layer of overlayfs.
+    /// A descriptor of the layer's read-only mount, detached where the kernel can use it so, to be used as a lower layer of overlayfs.
     ///
     /// The mount is made once: this process remembers it, and the keeper holds it beyond this process.
     ///
@@ -27,18 +27,26 @@ impl Layers {
         if let Some(mount) = mounts.get(diff_id) {
             return duplicate(diff_id, mount);
         }
-        let mount = match self.ask_keeper(diff_id) {
-            Some(mount) => mount,
-            None => self.shared_mount(diff_id)?,
+        let mount = match self.detached() {
+            false => self.attached(diff_id)?,
+            true => match self.ask_keeper(diff_id) {
+                Some(mount) => mount,
+                None => self.shared_mount(diff_id)?,
+            },
         };
         let copy = duplicate(diff_id, &mount)?;
         mounts.insert(*diff_id, mount);
         Ok(copy)
     }
 
-    /// Lets go of a layer's mount, here and in the keeper.
+    fn detached(&self) -> bool {
+        *self.0.detached.get_or_init(sys::mount::overlay_takes_detached)
+    }
+
+    /// Lets go of a layer's mount, here, in the keeper and in the host's mount table.
     pub(super) fn release(&self, diff_id: &Digest) {
         self.mounts().remove(diff_id);
+        self.detach(diff_id);
         if let Some(keeper) = &self.0.keeper
             && let Err(error) = keeper.release(&keeper_name(diff_id))
         {
@@ -48,6 +56,7 @@ impl Layers {
 
     /// Lets go of mounts in the keeper whose layers are gone.
     pub(crate) fn release_stale(&self) {
+        self.detach_stale();
         let Some(keeper) = &self.0.keeper else { return };
         let names = match keeper.list() {
             Ok(names) => names,
@@ -94,7 +103,7 @@ impl Layers {
         }
     }
 
-    fn new_mount(&self, diff_id: &Digest) -> Result<OwnedFd> {
+    pub(super) fn new_mount(&self, diff_id: &Digest) -> Result<OwnedFd> {
         if !self.has(diff_id) {
             return Err(Error::NoLayer { diff_id: *diff_id });
         }
