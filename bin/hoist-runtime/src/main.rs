@@ -61,6 +61,8 @@ fn main() -> ExitCode {
 fn keep(path: &std::path::Path) -> anyhow::Result<()> {
     let _ = rustix::process::setsid();
     let listener = keeper::listen(path)?;
+    // It outlives whoever reads hoistd's standard error.
+    rustix::stdio::dup2_stderr(std::fs::OpenOptions::new().write(true).open("/dev/null")?)?;
     keeper::serve(listener)?;
     Ok(())
 }

@@ -61,7 +61,7 @@ fn failures_have_dockers_words_and_leave_nothing() {
     std::fs::write(host.base.join("root/bin/plain"), "x").unwrap();
     let cases: [(&[&str], &str, i32); 4] = [
         (&["nothere"], r#"exec: "nothere": executable file not found in $PATH"#, 127),
-        (&["/bin/nothere"], r#"exec: "/bin/nothere": no such file or directory"#, 127),
+        (&["/bin/nothere"], r#"exec: "/bin/nothere": stat /bin/nothere: no such file or directory"#, 127),
         (&["/etc"], r#"exec: "/etc": is a directory: permission denied"#, 126),
         (&["/bin/plain"], r#"exec: "/bin/plain": permission denied"#, 126),
     ];

@@ -38,7 +38,7 @@ pub(crate) static ROUTES: [Route; 40] = [
     route(Method::DELETE, "/networks/{id}", Quick(network_remove)),
     route(Method::PUT, "/volumes/{name}", Quick(volume_update)),
     route(Method::GET, "/plugins/privileges", Quick(plugins)),
-    route(Method::GET, "/plugins/{name*}/json", Quick(plugins)),
+    route(Method::GET, "/plugins/{name*}/json", Quick(plugin_inspect)),
     route(Method::POST, "/plugins/create", Quick(plugins)),
     route(Method::POST, "/plugins/pull", Quick(plugins)),
     route(Method::POST, "/plugins/{name*}/enable", Quick(plugins)),
@@ -53,6 +53,11 @@ pub(crate) static ROUTES: [Route; 40] = [
 /// There are none.
 fn plugin_list(_: &Call) -> Outcome {
     ok(&api::List::<api::Empty>::new())
+}
+
+/// The docker client's `inspect NAME` asks here last.
+fn plugin_inspect(call: &Call) -> Outcome {
+    Err(Error::not_found(format!("plugin \"{}\" not found", call.name())))
 }
 
 fn checkpoints(_: &Call) -> Outcome {

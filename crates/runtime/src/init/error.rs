@@ -23,7 +23,7 @@ pub enum Error {
     Invalid(String),
     /// The program is not there.
     #[error("exec: \"{program}\": {reason}")]
-    NotFound { program: String, reason: &'static str },
+    NotFound { program: String, reason: String },
     /// The program is there and cannot be run.
     #[error("exec: \"{program}\": {reason}")]
     NotExecutable { program: String, reason: &'static str },
@@ -94,7 +94,7 @@ mod tests {
             source: io::Error::from_raw_os_error(2),
         };
         assert_eq!(error.message(), "mount bind on /x: no such file or directory");
-        let error = Error::NotFound { program: "foo".to_owned(), reason: "executable file not found in $PATH" };
+        let error = Error::NotFound { program: "foo".to_owned(), reason: "executable file not found in $PATH".to_owned() };
         assert_eq!(
             (error.message().as_str(), error.exit_code()),
             (r#"exec: "foo": executable file not found in $PATH"#, 127)

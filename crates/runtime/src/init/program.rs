@@ -56,7 +56,7 @@ fn search(name: &str, environment: &[String]) -> Result<String, Error> {
     // As Go's LookPath and execvp: a file that may not be run is only reported when nothing else was found.
     match denied {
         true => Err(Error::NotExecutable { program: name.to_owned(), reason: "permission denied" }),
-        false => Err(Error::NotFound { program: name.to_owned(), reason: "executable file not found in $PATH" }),
+        false => Err(Error::NotFound { program: name.to_owned(), reason: "executable file not found in $PATH".to_owned() }),
     }
 }
 
@@ -64,14 +64,10 @@ fn check(path: &str) -> Result<(), Error> {
     let denied = |reason| Error::NotExecutable { program: path.to_owned(), reason };
     match rustix::fs::stat(path) {
         Err(rustix::io::Errno::ACCESS) => return Err(denied("permission denied")),
-        Err(rustix::io::Errno::NOTDIR) => {
-            return Err(Error::NotFound {
-                program: path.to_owned(),
-                reason: "not a directory: no such file or directory",
-            });
-        }
-        Err(_) => {
-            return Err(Error::NotFound { program: path.to_owned(), reason: "no such file or directory" });
+        Err(errno) => {
+            let why = if errno == rustix::io::Errno::NOTDIR { "not a directory: " } else { "" };
+            let reason = format!("stat {path}: {why}no such file or directory");
+            return Err(Error::NotFound { program: path.to_owned(), reason });
         }
         Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
             return Err(denied("is a directory: permission denied"));
