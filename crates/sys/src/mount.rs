@@ -88,8 +88,10 @@ impl Filesystem {
 pub fn overlay_takes_detached() -> bool {
     let attempt = || {
         let overlay = Filesystem::open("overlay")?;
-        for _ in 0..2 {
-            overlay.directory("lowerdir+", Filesystem::open("tmpfs")?.mount(0)?)?;
+        // Open until the overlay is made: a detached mount ends with its last descriptor.
+        let layers = [Filesystem::open("tmpfs")?.mount(0)?, Filesystem::open("tmpfs")?.mount(0)?];
+        for layer in &layers {
+            overlay.directory("lowerdir+", layer)?;
         }
         overlay.mount(attribute::RDONLY)
     };
