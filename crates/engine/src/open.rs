@@ -41,12 +41,15 @@ pub struct Engine {
 const PARKED_END: std::time::Duration = std::time::Duration::from_millis(500);
 
 impl Drop for Engine {
-    /// The spawner ends with the daemon. The cgroups of a daemon without living containers go too.
+    /// The spawner ends with the daemon. The cgroups and the keeper of a daemon without living containers go too.
     fn drop(&mut self) {
         self.shims.spawner.stop();
         let living = |phase: container::Phase| !matches!(phase, container::Phase::Created | container::Phase::Exited);
         if self.containers.all().iter().any(|container| living(container.snapshot().state.phase)) {
             return;
+        }
+        if let Err(error) = ::keeper::Keeper::stop(&self.config.exec_root.join(shim::KEEPER_SOCKET)) {
+            tracing::debug!(%error, "the keeper is still there");
         }
         if let Some(group) = self.cgroups.as_ref().and_then(|cgroups| cgroups.open(&self.config.cgroup_parent()).ok())
             && let Err(error) = group.remove_within(PARKED_END)

@@ -26,7 +26,7 @@ use crate::id::ContainerId;
 use crate::{Error, Result};
 
 pub(crate) use dispatch::{drain, start_thread};
-pub(crate) use keeper::ensure_keeper;
+pub(crate) use keeper::{SOCKET as KEEPER_SOCKET, ensure_keeper};
 pub(crate) use run::{Run, Slot};
 pub(crate) use spawner::Spawner;
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, connect};
+use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::protocol::{MAX_MESSAGE, VERSION, receive, send, valid_name};
 use crate::{Error, listen};
@@ -31,6 +32,19 @@ impl Keeper {
     pub fn connect(path: &Path) -> Result<Keeper, Error> {
         let socket = dial(path)?;
         Ok(Keeper { path: path.to_owned(), socket: Mutex::new(Some(socket)) })
+    }
+
+    /// Ends the keeper that listens at `path`, and with it every mount that nothing else uses.
+    ///
+    /// # Errors
+    /// [`Error::Socket`] when none is there.
+    pub fn stop(path: &Path) -> Result<(), Error> {
+        let failed = |errno| Error::Socket { op: "find the process behind", source: errno };
+        let socket = dial(path)?;
+        let peer = rustix::net::sockopt::socket_peercred(&socket).map_err(failed)?;
+        // The connection stands, so the number still means the keeper when the descriptor is taken.
+        let keeper = pidfd_open(peer.pid, PidfdFlags::empty()).map_err(failed)?;
+        pidfd_send_signal(&keeper, Signal::TERM).map_err(failed)
     }
 
     /// Gives `fd` to the keeper under `name`. The caller's own descriptor stays open.
