@@ -16,6 +16,7 @@ mod exec;
 mod exit;
 mod inspect;
 mod kill;
+mod link;
 mod list;
 mod log;
 mod merge;
@@ -63,7 +64,7 @@ pub use top::top;
 pub use update::update;
 pub use wait::{Condition, Wait, wait};
 
-pub(crate) use check::parse_list;
+pub(crate) use check::{check_log_settings, parse_list};
 pub(crate) use exec::Execs;
 pub(crate) use exit::{exited, lost};
 pub(crate) use list::summaries;

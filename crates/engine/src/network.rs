@@ -15,6 +15,17 @@ pub(crate) fn open(config: &Config, store: &store::Store) -> Result<Networks> {
     let stored = store.records().list(KIND).map_err(failed)?;
     let records: Vec<NetworkRecord> =
         stored.iter().filter_map(|document| serde_json::from_str(&document.json).ok()).collect();
+    let options = options(config, records)?;
+    let networks = Networks::open(options).map_err(|error| Error::system("open the networks", error))?;
+    for record in networks.records() {
+        let json = serde_json::to_string(&record).map_err(|error| Error::system("write a network's record", error))?;
+        store.records().put(KIND, &record.id, Some(&record.name), &json).map_err(failed)?;
+    }
+    Ok(networks)
+}
+
+/// The settings as the networks take them. Pure.
+pub(crate) fn options(config: &Config, records: Vec<NetworkRecord>) -> Result<::network::Config> {
     let invalid = |what: &str, text: &str| Error::invalid(format!("invalid {what} \"{text}\""));
     let defaults = ::network::Config::default();
     let options = ::network::Config {
@@ -35,12 +46,15 @@ pub(crate) fn open(config: &Config, store: &store::Store) -> Result<Networks> {
         records,
         ..defaults
     };
-    let networks = Networks::open(options).map_err(|error| Error::system("open the networks", error))?;
-    for record in networks.records() {
-        let json = serde_json::to_string(&record).map_err(|error| Error::system("write a network's record", error))?;
-        store.records().put(KIND, &record.id, Some(&record.name), &json).map_err(failed)?;
+    if let Some(bip) = options.bip
+        && (!(1..=30).contains(&bip.prefix) || bip.address == bip.network().address || bip.address == bip.broadcast())
+    {
+        return Err(invalid("bip", &bip.to_string()));
     }
-    Ok(networks)
+    if let Some(mtu) = options.mtu.filter(|mtu| !(68..=65535).contains(mtu)) {
+        return Err(invalid("mtu", &mtu.to_string()));
+    }
+    Ok(options)
 }
 
 /// `GET /networks`.
@@ -134,5 +148,27 @@ fn document(record: &NetworkRecord, endpoints: &[EndpointNames]) -> Network {
         options: options.map_or_else(api::Map::new, |options| options.into_iter().collect()),
         labels: api::Map::new(),
         ..Network::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_make_no_sense() {
+        let check = |change: fn(&mut Config), expected: Option<&str>| {
+            let mut config = Config::default();
+            change(&mut config);
+            let refused = options(&config, Vec::new()).err().map(|error| error.message);
+            assert_eq!(refused.as_deref(), expected);
+        };
+        check(|_| {}, None);
+        check(|config| config.bip = Some("10.9.0.1/24".to_owned()), None);
+        check(|config| config.bip = Some("10.9.0.1".to_owned()), Some("invalid bip \"10.9.0.1\""));
+        check(|config| config.bip = Some("10.9.0.0/24".to_owned()), Some("invalid bip \"10.9.0.0/24\""));
+        check(|config| config.bip = Some("10.9.0.255/24".to_owned()), Some("invalid bip \"10.9.0.255/24\""));
+        check(|config| config.mtu = Some(67), Some("invalid mtu \"67\""));
+        check(|config| config.host_address = Some("x".to_owned()), Some("invalid host address \"x\""));
     }
 }

@@ -72,6 +72,7 @@ impl Engine {
     /// The text says what is missing and what to do where the machine lacks something.
     pub fn open(config: Config) -> Result<Arc<Engine>> {
         let config = absolute(config)?;
+        let registry = check_settings(&config)?;
         directory(&config.data_root, 0o711)?;
         directory(&config.exec_root, 0o700)?;
         for name in ["containers", "volumes", "trash"] {
@@ -87,7 +88,6 @@ impl Engine {
         let networks = crate::network::open(&config, &store)?;
         let volumes = ::volume::Volumes::open(&config.data_root.join("volumes"))
             .map_err(|error| Error::system("open the volumes", error))?;
-        let registry = crate::image::registry(&config)?;
         let shims = Shims::new(spawner)?;
         shims.spawner.ensure(&shims)?;
         let engine = Arc::new(Engine {
@@ -170,6 +170,13 @@ fn directory(path: &Path, mode: u32) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         outcome => outcome.map_err(failed),
     }
+}
+
+/// Refuses settings that make no sense before anything is touched or started.
+fn check_settings(config: &Config) -> Result<distribution::Registry> {
+    crate::network::options(config, Vec::new())?;
+    container::check_log_settings(&config.log_driver, &config.log_options)?;
+    crate::image::registry(config)
 }
 
 /// What cannot be done without, named before anything is touched.

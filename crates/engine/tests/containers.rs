@@ -176,6 +176,8 @@ fn life_of_containers() {
     outcomes(&fixture);
     refusals(&fixture);
     running(&fixture);
+    links(&fixture);
+    ports_are_free_at_the_answer(&fixture);
     attached(&fixture);
     without_a_daemon(&mut fixture);
     deaths(&fixture);
@@ -351,6 +353,72 @@ fn images(fixture: &Fixture) {
     assert!(conflict.message.contains("(must be forced) - container"), "{}", conflict.message);
     image::remove(engine, "hoist/hello", true, false).unwrap();
     container::remove(engine, "greeting", false, false, false).unwrap();
+}
+
+/// `--link`: refused, in hosts and environment, shown, followed to another address.
+fn links(fixture: &Fixture) {
+    let engine = fixture.engine();
+    let linking =
+        |name: &str| format!(r#"{{"Image":"busybox","Cmd":["sleep","1000"],"HostConfig":{{"Links":["{name}"]}}}}"#);
+    let refused = container::create(engine, None, None, &serde_json::from_str(&linking("nosuch:db")).unwrap());
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.kind, Kind::InvalidParameter);
+    assert_eq!(refused.message, "could not get container for nosuch: No such container: nosuch");
+    let target = fixture.create("target", r#"{"Image":"busybox","Cmd":["sleep","1000"],"Env":["COLOUR=blue"]}"#);
+    let linker = fixture.create("linker", &linking("target:my-db"));
+    let shown = || container::inspect(engine, &linker, false).unwrap().host_config.links.to_vec();
+    assert_eq!(shown(), ["/target:/linker/my-db"]);
+    let error = container::start(engine, &linker).unwrap_err();
+    assert_eq!(error.message, "Cannot link to a non running container: /target AS /linker/my-db");
+    fixture.start(&target);
+    fixture.start(&linker);
+    let address = || container::inspect(engine, &target, false).unwrap().network_settings.ip_address;
+    let hosts = || exec(fixture, "linker", r#"{"Cmd":["cat","/etc/hosts"],"AttachStdout":true}"#).0;
+    let line = |address: &str| format!("{address}\tmy-db {} target\n", &target[..12]);
+    assert!(hosts().contains(&line(&address())), "{}", hosts());
+    let script = r#"{"Cmd":["sh","-c","echo $MY_DB_PORT $MY_DB_NAME $MY_DB_ENV_COLOUR"],"AttachStdout":true}"#;
+    assert_eq!(exec(fixture, "linker", script).0, format!("tcp://{}:80 /linker/my-db blue\n", address()));
+    let before = address();
+    container::stop(engine, &target, None, Some(0)).unwrap();
+    let taker = fixture.create("taker", r#"{"Image":"busybox","Cmd":["sleep","1000"]}"#);
+    fixture.start(&taker);
+    fixture.start(&target);
+    assert!(hosts().contains(&line(&address())), "was {before}:\n{}", hosts());
+    for id in [&target, &taker] {
+        container::remove(engine, id, true, false, false).unwrap();
+    }
+    assert_eq!(shown(), [] as [String; 0]);
+    container::restart(engine, &linker, None, Some(0)).unwrap();
+    container::remove(engine, &linker, true, false, false).unwrap();
+}
+
+/// Stop, remove by force and a failed start are answered when the host port can be bound.
+fn ports_are_free_at_the_answer(fixture: &Fixture) {
+    const PORT: u16 = 18_080;
+    let engine = fixture.engine();
+    let free =
+        |what: &str| drop(std::net::TcpListener::bind(("0.0.0.0", PORT)).unwrap_or_else(|e| panic!("{what}: {e}")));
+    let json = |cmd: &str| {
+        let bindings = format!(r#"{{"80/tcp":[{{"HostPort":"{PORT}"}}]}}"#);
+        format!(r#"{{"Image":"busybox","Cmd":["{cmd}","1000"],"HostConfig":{{"PortBindings":{bindings}}}}}"#)
+    };
+    for _ in 0..5 {
+        let id = fixture.create("published", &json("sleep"));
+        if let Err(error) = container::start(engine, &id) {
+            eprintln!("skipped: ports cannot be published here: {}", error.full_text());
+            container::remove(engine, &id, true, false, false).unwrap();
+            return;
+        }
+        container::stop(engine, &id, None, Some(0)).unwrap();
+        free("stop");
+        fixture.start(&id);
+        container::remove(engine, &id, true, false, false).unwrap();
+        free("remove");
+        let id = fixture.create("published", &json("nothing-here"));
+        container::start(engine, &id).unwrap_err();
+        free("a failed start");
+        container::remove(engine, &id, true, false, false).unwrap();
+    }
 }
 
 /// Runs a command in a container; its output and exit code.

@@ -6,7 +6,8 @@ use testkit::{tests, wait};
 
 use crate::check::{eq, fetch_from_container, has};
 
-pub const TESTS: &[Test] = tests![bridge, container_to_container, none, host, resolver, mtu, addresses_are_reused];
+pub const TESTS: &[Test] =
+    tests![bridge, container_to_container, none, host, resolver, mtu, addresses_are_reused, w17_link];
 
 fn bridge(lab: &mut Lab) -> Result<()> {
     lab.pull("busybox")?;
@@ -26,6 +27,48 @@ fn container_to_container(lab: &mut Lab) -> Result<()> {
     let address = lab.client.field("server", "{{.NetworkSettings.Networks.bridge.IPAddress}}")?;
     let line = fetch_from_container(&address, 8000, "/hostname");
     wait::until_true("the other container", SOON, || Ok(lab.client.ok(&line)?.contains("200 OK")))
+}
+
+/// `--link`: by the alias, in the environment, and only to a container that runs.
+fn w17_link(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    let output = lab.client.fails(125, "run --link nosuch:db busybox true")?;
+    has(&output.stderr, "could not get container for nosuch: No such container: nosuch")?;
+    let server = "busybox httpd -f -p 8000 -h /etc";
+    lab.client.ok(&format!("run -d --name server --expose 8000 -e COLOUR=blue {server}"))?;
+    let address = lab.client.field("server", "{{.NetworkSettings.Networks.bridge.IPAddress}}")?;
+    lab.client.ok("run -d --name web --link server:my-db busybox sleep 1000")?;
+    eq("links", lab.client.field("web", "{{index .HostConfig.Links 0}}")?.as_str(), "/server:/web/my-db")?;
+    let short = lab.client.field("server", "{{.Config.Hostname}}")?;
+    has(&lab.client.ok("exec web cat /etc/hosts")?, &format!("{address}\tmy-db {short} server"))?;
+    let environment = lab.client.ok("exec web env")?;
+    for line in [
+        format!("MY_DB_PORT=tcp://{address}:8000"),
+        format!("MY_DB_PORT_8000_TCP=tcp://{address}:8000"),
+        format!("MY_DB_PORT_8000_TCP_ADDR={address}"),
+        "MY_DB_PORT_8000_TCP_PORT=8000".to_owned(),
+        "MY_DB_PORT_8000_TCP_PROTO=tcp".to_owned(),
+        "MY_DB_NAME=/web/my-db".to_owned(),
+        "MY_DB_ENV_COLOUR=blue".to_owned(),
+    ] {
+        ensure!(environment.lines().any(|present| present == line), "no {line} in\n{environment}");
+    }
+    wait::until_true("the page by the alias", SOON, || {
+        let page = lab.client.ok("exec web wget -q -O - http://my-db:8000/hostname");
+        Ok(page.is_ok_and(|text| text.contains(&short)))
+    })?;
+    lab.client.ok("stop -t 0 web")?;
+    lab.client.ok("stop -t 0 server")?;
+    lab.client
+        .run("start web")?
+        .code(1)?
+        .stderr_has("Cannot link to a non running container: /server AS /web/my-db")?;
+    lab.client.ok("start server")?;
+    lab.client.ok("start web")?;
+    // As with Docker, a target that is removed takes the link with it.
+    lab.client.ok("rm -f server")?;
+    lab.client.ok("restart -t 0 web")?;
+    Ok(())
 }
 
 fn none(lab: &mut Lab) -> Result<()> {

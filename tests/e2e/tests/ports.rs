@@ -10,8 +10,15 @@ use testkit::{http, registry, tests, wait};
 
 use crate::check::{eq, fetch_from_container, has};
 
-pub const TESTS: &[Test] =
-    tests![w05_port_forwarding, w05_udp, random_port, port_taken_by_container, port_taken_by_host, loopback_only];
+pub const TESTS: &[Test] = tests![
+    w05_port_forwarding,
+    w05_udp,
+    random_port,
+    port_taken_by_container,
+    port_taken_by_host,
+    port_free_at_the_answer,
+    loopback_only
+];
 
 /// An address of this machine that is not loopback, if it has a route out.
 fn outer_address() -> Option<IpAddr> {
@@ -109,6 +116,27 @@ fn port_taken_by_host(lab: &mut Lab) -> Result<()> {
     has(&output.stderr, "address already in use")?;
     drop(holder);
     lab.client.ok("start web")?;
+    Ok(())
+}
+
+/// Whoever is told that a container ended finds its host port free.
+fn port_free_at_the_answer(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    let port = registry::free_port()?;
+    let free = |what: &str| TcpListener::bind(("0.0.0.0", port)).map(drop).with_context(|| format!("after {what}"));
+    for round in 0..5 {
+        lab.client.ok(&format!("run -d --name box -p {port}:80 busybox sleep 1000"))?;
+        lab.client.ok("stop -t 0 box")?;
+        free("stop")?;
+        lab.client.ok("start box")?;
+        lab.client.ok("rm -f box")?;
+        free("rm -f")?;
+        lab.client.ok(&format!("run --rm -p {port}:80 busybox true"))?;
+        free("run --rm")?;
+        lab.client.fails(127, &format!("run --name box -p {port}:80 busybox nosuch"))?;
+        free("a failed start").with_context(|| format!("round {round}"))?;
+        lab.client.ok("rm box")?;
+    }
     Ok(())
 }
 

@@ -1,14 +1,18 @@
 //! Whether what is asked for makes sense and can be done here. Pure; Docker's words where it has some.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use api::container::{
     CgroupnsMode, Config, HostConfig, IpcMode, MIN_MEMORY, NetworkMode, PidMode, PortKey, RestartRule, UtsMode,
 };
 
-use super::security;
+use super::{link, security};
 use crate::host::HostFacts;
 use crate::{Error, Kind, Result};
+
+/// Docker's words for links together with another container's network.
+const CONTAINER_LINKS: &str =
+    "conflicting options: container type network can't be used with links. This would result in undefined behavior";
 
 /// Checks the whole request, and fills in what follows from it (swap from memory). Returns warnings for the client.
 pub(crate) fn check(config: &Config, host: &mut HostConfig, facts: &HostFacts) -> Result<Vec<String>> {
@@ -123,7 +127,6 @@ fn unsupported(host: &HostConfig) -> Result<()> {
         ("VolumeDriver", !matches!(host.volume_driver.as_str(), "" | "local")),
         ("VolumesFrom", !host.volumes_from.is_empty()),
         ("Cgroup", !host.cgroup.is_empty()),
-        ("Links", !host.links.is_empty()),
         ("StorageOpt", !host.storage_opt.is_empty()),
         ("UsernsMode", !matches!(host.userns_mode.as_str(), "" | "host")),
         ("BlkioWeight", host.blkio_weight != 0),
@@ -181,6 +184,9 @@ fn modes(config: &Config, host: &HostConfig) -> Result<()> {
             if !config.hostname.is_empty() {
                 return conflict("hostname");
             }
+            if !host.links.is_empty() {
+                return Err(Error::invalid(CONTAINER_LINKS));
+            }
             if !host.dns.is_empty() {
                 return conflict("dns");
             }
@@ -197,6 +203,7 @@ fn modes(config: &Config, host: &HostConfig) -> Result<()> {
         NetworkMode::Named(name) => {
             return Err(Error::not_found(format!("network {name} not found")));
         }
+        NetworkMode::Host if !host.links.is_empty() => return Err(Error::invalid(link::HOST_CONFLICT)),
         NetworkMode::Bridge | NetworkMode::Host | NetworkMode::None => {}
     }
     Ok(())
@@ -365,6 +372,14 @@ pub(crate) fn device_rule(text: &str) -> Result<oci::runtime::DeviceRule> {
         minor: number(minor)?,
         access: access.to_owned(),
     })
+}
+
+/// The same for the daemon's defaults.
+pub(crate) fn check_log_settings(driver: &str, options: &BTreeMap<String, String>) -> Result<()> {
+    let mut host = HostConfig::default();
+    driver.clone_into(&mut host.log_config.kind);
+    host.log_config.config = options.clone().into();
+    log_config(&host).map(drop)
 }
 
 /// How the log is kept: size of a file in bytes (0: no limit) and number of files. `None`: no log.

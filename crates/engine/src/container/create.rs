@@ -7,7 +7,7 @@ use api::network::EndpointSettings;
 use store::ImageRecord;
 
 use super::mounts::{Kind as MountKind, Mount};
-use super::{Container, Record, check, directory, merge, mounts, names, networking, persist, publish};
+use super::{Container, Record, check, directory, link, merge, mounts, names, networking, persist, publish};
 use crate::id::ContainerId;
 use crate::{Engine, Error, Kind, Result, image, volume};
 
@@ -29,6 +29,7 @@ pub fn create(
     let mut host_config = with_defaults(engine, request.host_config.clone());
     warnings.extend(check::check(&config, &mut host_config, &engine.host)?);
     check_joined_network(engine, &host_config)?;
+    let links = link::plan(engine, &mut host_config)?;
     let mounts = mounts::plan(&config, &host_config)?;
     check_bind_sources(&mounts)?;
     let mut record = Record {
@@ -41,6 +42,7 @@ pub fn create(
         config,
         host_config,
         endpoint_request: endpoint_request(request)?,
+        links,
         mounts,
         state: Default::default(),
         endpoint: None,

@@ -20,7 +20,7 @@ use shim_api::{AttachStreams, ProcessRef, ToShim, UserLookup};
 use super::log::frame;
 use super::merge::overlay_env;
 use super::spec::process_capabilities;
-use super::{Container, Phase, Record, Stream, lock, publish, spec};
+use super::{Container, Phase, Record, Stream, link, lock, publish, spec};
 use crate::id::{ContainerId, random_hex};
 use crate::shim::{Run, Slot, drain};
 use crate::{Engine, Error, Kind, Result};
@@ -70,7 +70,7 @@ impl Exec {
     fn await_news_of_dead(&self) {
         let stage = lock(&self.stage);
         let Stage::Running { pid } = *stage else { return };
-        if sys::process::start_time(pid).is_ok() && !is_zombie(pid) {
+        if sys::process::start_time(pid).is_ok() && !is_ending(pid) {
             return;
         }
         let running = |stage: &mut Stage| matches!(stage, Stage::Running { .. });
@@ -89,9 +89,18 @@ impl Exec {
     }
 }
 
-fn is_zombie(pid: i32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with(['Z', 'X']))
+fn is_ending(pid: i32) -> bool {
+    is_ending_by(&std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default())
+}
+
+/// By `/proc/[pid]/stat` (proc(5)): it is dead and not reaped, or on its way out, which closes its files first. Pure.
+fn is_ending_by(stat: &str) -> bool {
+    const PF_EXITING: u64 = 0x4;
+    // Field 3 is the state, field 9 the flags.
+    let Some((_, rest)) = stat.rsplit_once(')') else { return false };
+    let mut fields = rest.split_ascii_whitespace();
+    let dead = fields.next().is_some_and(|state| matches!(state, "Z" | "X"));
+    dead || fields.nth(5).and_then(|flags| flags.parse::<u64>().ok()).is_some_and(|flags| flags & PF_EXITING != 0)
 }
 
 /// All execs by id.
@@ -307,6 +316,7 @@ fn document(
         facts: &engine.host,
         directory: &engine.container_dir(&record.id),
         devices: Vec::new(),
+        link_environment: link::present(engine, record).into_iter().flat_map(|linked| linked.environment).collect(),
     })?;
     let base = planned.spec.process.unwrap_or_default();
     let size = options.console_size.or(request.console_size).filter(|size| *size != [0, 0]);
@@ -392,4 +402,24 @@ pub fn exec_resize(engine: &Engine, id: &str, height: u16, width: u16) -> Result
     }
     let run = living_run(engine, &exec).ok_or_else(|| super::not_running(&exec.container))?;
     run.request(|request| ToShim::Resize { request, process: ProcessRef::Exec(exec.id.clone()), height, width })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn on_the_way_out() {
+        for (stat, expected) in [
+            ("7 (sh) S 1 7 7 0 -1 4194560 100 0", false),
+            ("7 (sh) Z 1 7 7 0 -1 4194560 100 0", true),
+            // Its files are closed, and it is no zombie yet.
+            ("7 (a) Z) R 1 7 7 0 -1 4194564 100 0", true),
+            ("7 (a) Z) R 1 7 7 0 -1 4194560 100 0", false),
+            ("", false),
+            ("7 (sh) S 1", false),
+        ] {
+            assert_eq!(is_ending_by(stat), expected, "{stat}");
+        }
+    }
 }

@@ -81,6 +81,13 @@ fn settle(engine: &Arc<Engine>, container: &Arc<Container>, exit: &Exit) {
         return;
     }
     if let Some(endpoint) = &before.endpoint {
+        // The shim holds the host ports until it has released everything: they are free when this is answered.
+        if !endpoint.ports.is_empty()
+            && let Some(run) = container.run()
+            && !run.wait_closed(start::RELEASE)
+        {
+            tracing::warn!(container = before.id.short(), "the shim still holds the container's host ports");
+        }
         networking::detach(engine, endpoint);
     }
     let change = Change::Exited { code: exit.code, oom_killed: exit.oom_killed, at: exit.finished_at };

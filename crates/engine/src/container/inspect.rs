@@ -8,7 +8,7 @@ use api::network::EndpointSettings;
 
 use super::directory::{HOSTNAME, HOSTS, RESOLV_CONF};
 use super::mounts::{Kind as MountKind, Mount};
-use super::{Phase, Record, list, spec};
+use super::{Phase, Record, link, list, spec};
 use crate::{Engine, Result, time};
 
 /// Everything about a container. `size`: with the bytes of its own files and of the image's.
@@ -21,6 +21,10 @@ pub fn inspect(engine: &Engine, id: &str, size: bool) -> Result<Inspect> {
     let args = record.args();
     let mut config = record.config.clone();
     config.hostname = spec::hostname(&record, &engine.host);
+    let mut host_config = record.host_config.clone();
+    if !record.links.is_empty() {
+        host_config.links = link::documents(engine, &record).into();
+    }
     Ok(Inspect {
         id: record.id.as_str().to_owned(),
         created: time::rfc3339(record.created),
@@ -40,7 +44,7 @@ pub fn inspect(engine: &Engine, id: &str, size: bool) -> Result<Inspect> {
         process_label: String::new(),
         app_armor_profile: String::new(),
         exec_ids: time::list_or_null(engine.execs.living(&record.id)),
-        host_config: record.host_config.clone(),
+        host_config,
         graph_driver: GraphDriver { data: api::Map::default(), name: crate::system::STORAGE_DRIVER.to_owned() },
         size_rw: size.then(|| bytes(list::size_rw(engine, &record))),
         size_root_fs: size.then(|| bytes(list::size_root_fs(engine, &record))),

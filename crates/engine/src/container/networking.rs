@@ -9,6 +9,7 @@ use api::container::{NetworkMode, PortKey};
 use network::{Endpoint, EndpointConfig, EndpointRecord, HostPort, PortBinding, Sandbox};
 
 use super::directory::{self, HOSTNAME, HOSTS, RESOLV_CONF};
+use super::link::{self, Linked};
 use super::{Record, spec};
 use crate::events::Of;
 use crate::{Engine, Error, Kind, Result};
@@ -207,7 +208,7 @@ pub(super) fn write_files(engine: &Engine, record: &Record) -> Result<()> {
     };
     directory::write(&own, RESOLV_CONF, &text)?;
     if !wants_endpoint(record) {
-        write_hosts(engine, record, None)?;
+        write_hosts(engine, record, None, &[])?;
     }
     Ok(())
 }
@@ -223,7 +224,12 @@ fn overrides(engine: &Engine, record: &Record) -> network::resolv::Overrides {
 }
 
 /// Writes hosts, in place: it may be mounted already.
-pub(super) fn write_hosts(engine: &Engine, record: &Record, endpoint: Option<&EndpointRecord>) -> Result<()> {
+pub(super) fn write_hosts(
+    engine: &Engine,
+    record: &Record,
+    endpoint: Option<&EndpointRecord>,
+    links: &[Linked],
+) -> Result<()> {
     let own = engine.container_dir(&record.id);
     let mode = NetworkMode::parse(&record.host_config.network_mode);
     if mode == NetworkMode::Host && record.host_config.extra_hosts.is_empty() {
@@ -242,6 +248,7 @@ pub(super) fn write_hosts(engine: &Engine, record: &Record, endpoint: Option<&En
         let address = address.ok_or_else(|| Error::invalid(format!("invalid IP address in add-host: \"{text}\"")))?;
         extra.push((address, name.to_owned()));
     }
+    extra.extend(link::hosts(links));
     let hostname = spec::hostname(record, &engine.host);
     let addresses: Vec<IpAddr> = endpoint.map(|endpoint| endpoint.address.into()).into_iter().collect();
     let text = network::hosts::hosts_file(&network::hosts::Hosts {

@@ -4,6 +4,7 @@ use api::container::{Config, HostConfig};
 use api::network::EndpointSettings;
 use serde::{Deserialize, Serialize};
 
+use super::link::Link;
 use super::mounts::Mount;
 use super::state::State;
 use crate::id::ContainerId;
@@ -34,6 +35,8 @@ pub(crate) struct Record {
     /// What was asked of the network.
     #[serde(default)]
     pub endpoint_request: EndpointSettings,
+    #[serde(default)]
+    pub links: Vec<Link>,
     #[serde(default)]
     pub mounts: Vec<Mount>,
     #[serde(default)]

@@ -3,30 +3,43 @@
 //! ```text
 //!  record said it ran ─┬─ shim answers Hello ──────────▶ runs: linked again
 //!                      ├─ exit.json ───────────────────▶ ended meanwhile: taken note of now
-//!                      └─ neither ─────────────────────▶ killed: 137, leftovers removed
+//!                      └─ neither ─┬─ state.json ───────▶ killed: 137, leftovers removed
+//!                                  └─ none ─────────────▶ never ran: as before, leftovers removed
 //! ```
-//! All shims are asked before the first answer is waited for.
+//! All shims are asked before the first answer is waited for. One that has not started its container is hung up on and
+//! asked again: if it was not told to start before, it ends with the connection; else its word is a moment away.
 
 use std::collections::HashSet;
 use std::fs;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shim_api::{ExecState, Exit, FromShim, State as ShimState, ToShim, names};
 
-use super::state::{Change, Phase};
-use super::{Container, attach, directory, exit, lock, networking, persist, remove};
+use super::state::{Change, Phase, State};
+use super::{Container, attach, directory, exit, lock, networking, persist, remove, start};
 use crate::id::ContainerId;
-use crate::shim::Run;
+use crate::shim::{Run, Shims};
 use crate::{Engine, Error, Result};
 
 /// For all shims together.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// A process that was let go at its gate becomes its program within milliseconds.
+const STARTING: Duration = Duration::from_secs(3);
+
 /// What was found of a container that may run.
+#[derive(Debug)]
 enum Found {
-    Alive { run: Arc<Run>, state: ShimState, execs: Vec<ExecState> },
+    Alive {
+        run: Arc<Run>,
+        state: ShimState,
+        execs: Vec<ExecState>,
+    },
+    /// There is a shim, and its container has not been started.
+    Unstarted(Arc<Run>),
     Ended,
 }
 
@@ -43,7 +56,7 @@ pub(crate) fn restore(engine: &Arc<Engine>) -> Result<()> {
         let container = Container::new(record);
         engine.containers.insert(Arc::clone(&container));
         if may_run {
-            let asked = ask(engine, &container);
+            let asked = ask(&engine.shims, &engine.exec_dir(&container.id), &container.id);
             unsettled.push((container, asked));
         } else if phase == Phase::Removing {
             half_removed.push(container);
@@ -54,20 +67,36 @@ pub(crate) fn restore(engine: &Arc<Engine>) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     let mut living = Vec::new();
     let mut ended = Vec::new();
+    let mut unstarted = Vec::new();
     for (container, asked) in unsettled {
         match answer(asked, deadline) {
             Found::Alive { run, state, execs } => {
                 revive(engine, &container, &run, &state, &execs);
                 living.extend(container.snapshot().endpoint.clone());
             }
-            Found::Ended => ended.push(container),
+            Found::Unstarted(run) => {
+                let asked = ask_again(&engine.shims, &engine.exec_dir(&container.id), run);
+                unstarted.push((container, asked));
+            }
+            Found::Ended => ended.push((container, None)),
+        }
+    }
+    let deadline = Instant::now() + STARTING;
+    for (container, asked) in unstarted {
+        match await_start(asked, deadline) {
+            Found::Alive { run, state, execs } => {
+                revive(engine, &container, &run, &state, &execs);
+                living.extend(container.snapshot().endpoint.clone());
+            }
+            Found::Unstarted(run) => ended.push((container, Some(run))),
+            Found::Ended => ended.push((container, None)),
         }
     }
     let restored = engine.networks.restore(&living);
     restored.map_err(|error| Error::system("restore the network of the running containers", error))?;
     sweep(engine, &known);
-    for container in ended {
-        note_end(engine, &container);
+    for (container, stuck) in ended {
+        note_end(engine, &container, stuck.as_deref());
     }
     for container in half_removed {
         container.update(|record| record.state.phase = Phase::Dead);
@@ -77,12 +106,20 @@ pub(crate) fn restore(engine: &Arc<Engine>) -> Result<()> {
 }
 
 /// Says Hello to the shim, if there is one.
-fn ask(engine: &Engine, container: &Container) -> Option<Arc<Run>> {
-    let directory: OwnedFd = directory::open(&engine.exec_dir(&container.id)).ok()?;
+fn ask(shims: &Shims, exec_dir: &Path, id: &ContainerId) -> Option<Arc<Run>> {
+    let directory: OwnedFd = directory::open(exec_dir).ok()?;
     let socket = sys::socket::seqpacket_connect(&directory, names::SOCKET).ok()?;
-    let run = engine.shims.link(container.id.clone(), socket).ok()?;
+    let run = shims.link(id.clone(), socket).ok()?;
     run.send(&ToShim::Hello { version: shim_api::VERSION }, &[]).ok()?;
     Some(run)
+}
+
+/// Hangs up, which ends a shim that was not told to start, and asks whoever is left.
+fn ask_again(shims: &Shims, exec_dir: &Path, run: Arc<Run>) -> Option<Arc<Run>> {
+    let id = run.container.clone();
+    // Closed before the next connection is there, so the shim sees the end first.
+    drop(run);
+    ask(shims, exec_dir, &id)
 }
 
 fn answer(asked: Option<Arc<Run>>, deadline: Instant) -> Found {
@@ -94,7 +131,8 @@ fn answer(asked: Option<Arc<Run>>, deadline: Instant) -> Found {
             Ok(Some(FromShim::Hello { state: Some(state), execs, exit: None, .. })) => {
                 return Found::Alive { run, state, execs };
             }
-            // Not started, or ended: what is stored counts.
+            Ok(Some(FromShim::Hello { state: None, exit: None, .. })) => return Found::Unstarted(run),
+            // What is stored counts.
             Ok(Some(FromShim::Hello { .. })) | Ok(None) => return Found::Ended,
             Ok(Some(_)) => {}
             Err(error) => {
@@ -104,6 +142,28 @@ fn answer(asked: Option<Arc<Run>>, deadline: Instant) -> Found {
                     "the shim does not answer"
                 );
                 return Found::Ended;
+            }
+        }
+    }
+}
+
+/// The word of a shim that was asked again: that it runs, how it ended, or nothing in time.
+fn await_start(asked: Option<Arc<Run>>, deadline: Instant) -> Found {
+    let run = match answer(asked, deadline) {
+        Found::Unstarted(run) => run,
+        found => return found,
+    };
+    let mut buffer = vec![0; shim_api::MAX_MESSAGE];
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match run.receive(&mut buffer, left) {
+            Ok(Some(FromShim::Started { state })) => return Found::Alive { run, state, execs: Vec::new() },
+            Ok(Some(FromShim::Failed { .. } | FromShim::Exited { .. }) | None) => return Found::Ended,
+            Ok(Some(_)) => {}
+            Err(error) => {
+                let error = error.full_text();
+                tracing::warn!(container = run.container.short(), error, "a start has come to nothing");
+                return Found::Unstarted(run);
             }
         }
     }
@@ -127,38 +187,78 @@ fn revive(engine: &Engine, container: &Arc<Container>, run: &Arc<Run>, state: &S
     }
 }
 
-/// It does not run (any more): takes over the stored status, or calls it killed.
-fn note_end(engine: &Arc<Engine>, container: &Arc<Container>) {
-    let record = container.snapshot();
-    let stored = directory::read_exec::<Exit>(engine, &record.id, names::EXIT);
-    if let Some(state) = directory::read_exec::<ShimState>(engine, &record.id, names::STATE)
-        && record.state.phase == Phase::Starting
-    {
-        let _ = container.apply(Change::Started { pid: state.pid, at: state.started_at });
+/// What the files of a container that does not run tell beyond its record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// It was not started since; a start may have been cut short.
+    NothingNew,
+    /// It ran and ended, which the record does not have yet; it was started at this time and process if that is news
+    /// too.
+    Ended { started: Option<(i32, u64)> },
+}
+
+/// Pure.
+fn verdict(known: &State, state: Option<&ShimState>, exit: Option<&Exit>) -> Verdict {
+    let started = state.filter(|state| state.started_at != known.started_at);
+    let started = started.map(|state| (state.pid, state.started_at));
+    let noted = exit.is_some_and(|exit| exit.finished_at == known.finished_at);
+    match known.phase {
+        Phase::Running | Phase::Paused => Verdict::Ended { started },
+        _ if noted || started.is_none() => Verdict::NothingNew,
+        _ => Verdict::Ended { started },
     }
-    let never_ran = stored.is_none() && matches!(record.state.phase, Phase::Starting | Phase::Created | Phase::Exited);
-    let already = stored.as_ref().is_some_and(|exit| record.state.finished_at == exit.finished_at);
-    if never_ran || already || container.snapshot().state.phase == Phase::Exited {
-        // A start that was cut short, or files of an end that is in the record.
-        exit::kill_leftovers(engine, &record);
-        if container.snapshot().state.phase == Phase::Starting {
-            let error = "the daemon ended while the container was being started".to_owned();
-            let _ = container.apply(Change::StartFailed { code: 128, error });
+}
+
+/// It does not run (any more): takes over the stored status, or calls it killed. `stuck`: a shim that was told to start
+/// it and did not get that far.
+fn note_end(engine: &Arc<Engine>, container: &Arc<Container>, stuck: Option<&Run>) {
+    let record = container.snapshot();
+    let state = directory::read_exec::<ShimState>(engine, &record.id, names::STATE);
+    let stored = directory::read_exec::<Exit>(engine, &record.id, names::EXIT);
+    match verdict(&record.state, state.as_ref(), stored.as_ref()) {
+        Verdict::NothingNew => nothing_new(engine, container, stuck),
+        Verdict::Ended { started } => {
+            if let Some((pid, at)) = started {
+                container.update(|record| record.state.phase = Phase::Starting);
+                let _ = container.apply(Change::Started { pid, at });
+            }
+            *lock(&container.run) = None;
+            exit::settle_lost(engine, container);
         }
+    }
+}
+
+/// A start that was cut short, or files of an end that is in the record: the container is what it was before.
+fn nothing_new(engine: &Arc<Engine>, container: &Arc<Container>, stuck: Option<&Run>) {
+    let record = container.snapshot();
+    // Without the directory, a shim that is still on its way to listen there fails; what came before it is killed.
+    directory::remove_exec(engine, &record.id);
+    exit::kill_leftovers(engine, &record);
+    if let Some(run) = stuck {
+        let deadline = Instant::now() + start::RELEASE;
+        let mut buffer = vec![0; shim_api::MAX_MESSAGE];
+        while let Ok(Some(_)) = run.receive(&mut buffer, deadline.saturating_duration_since(Instant::now())) {}
+    }
+    if record.state.phase == Phase::Starting {
+        let error = "the daemon ended while the container was being started".to_owned();
+        let _ = container.apply(Change::StartFailed { code: record.state.exit_code, error });
         if let Some(endpoint) = &record.endpoint {
             networking::detach(engine, endpoint);
         }
-        directory::remove_exec(engine, &record.id);
-        if let Err(error) = persist::save(engine, container) {
-            tracing::error!(container = record.id.short(), error = error.full_text(), "the record was not stored");
-        }
-        if record.auto_remove() {
-            remove::remove_ended(engine, container, true);
-        }
-        return;
+        container.update(|record| record.endpoint = None);
     }
-    *lock(&container.run) = None;
-    exit::settle_lost(engine, container);
+    if let Err(error) = persist::save(engine, container) {
+        tracing::error!(container = record.id.short(), error = error.full_text(), "the record was not stored");
+    }
+    match record.state.phase {
+        Phase::Restarting => exit::restart_after(engine, container, Duration::ZERO),
+        Phase::Removing => {
+            container.update(|record| record.state.phase = Phase::Dead);
+            remove::remove_ended(engine, container, false);
+        }
+        _ if record.auto_remove() => remove::remove_ended(engine, container, true),
+        _ => {}
+    }
 }
 
 /// Removes what no record knows: directories of a create or remove that was cut short, exec directories, cgroups.
@@ -190,5 +290,140 @@ fn sweep(engine: &Engine, known: &HashSet<ContainerId>) {
                 tracing::warn!(%error, path = %path.display(), "leftovers of a removed container");
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shim::Spawner;
+
+    #[test]
+    fn verdicts() {
+        let known = |phase, started_at, finished_at| State { phase, started_at, finished_at, ..State::default() };
+        let state = |started_at| Some(ShimState { pid: 7, started_at, ..ShimState::default() });
+        let exit = |finished_at| Some(Exit { finished_at, ..Exit::default() });
+        let news = |at| Verdict::Ended { started: Some((7, at)) };
+        let end = Verdict::Ended { started: None };
+        use Phase::*;
+        for (known, state, exit, expected) in [
+            (known(Starting, 0, 0), None, None, Verdict::NothingNew),
+            (known(Created, 0, 0), None, None, Verdict::NothingNew),
+            (known(Exited, 3, 4), None, None, Verdict::NothingNew),
+            // The shim was lost after the start, which nobody took note of.
+            (known(Starting, 0, 0), state(5), None, news(5)),
+            (known(Created, 0, 0), state(5), None, news(5)),
+            (known(Exited, 3, 4), state(5), exit(6), news(5)),
+            (known(Starting, 3, 4), state(5), exit(6), news(5)),
+            // An end that is in the record, whose files are still there.
+            (known(Exited, 5, 6), state(5), exit(6), Verdict::NothingNew),
+            (known(Exited, 5, 6), state(5), None, Verdict::NothingNew),
+            (known(Restarting, 5, 6), state(5), exit(6), Verdict::NothingNew),
+            (known(Running, 5, 0), state(5), None, end),
+            (known(Running, 5, 0), state(5), exit(6), end),
+            (known(Paused, 5, 0), None, None, end),
+            (known(Running, 0, 0), state(5), exit(6), news(5)),
+        ] {
+            assert_eq!(verdict(&known, state.as_ref(), exit.as_ref()), expected, "{known:?}");
+        }
+    }
+
+    /// A directory in which something listens as a shim does.
+    struct Place(std::path::PathBuf);
+
+    impl Place {
+        fn new(name: &str) -> (Place, OwnedFd) {
+            let path = std::env::temp_dir().join(format!("hoist-restore-{name}-{}", std::process::id()));
+            fs::create_dir_all(&path).unwrap();
+            let listener = sys::socket::seqpacket_listen(&directory::open(&path).unwrap(), names::SOCKET).unwrap();
+            (Place(path), listener)
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn accept(listener: &OwnedFd) -> OwnedFd {
+        use rustix::event::{PollFd, PollFlags, poll};
+        loop {
+            poll(&mut [PollFd::new(listener, PollFlags::IN)], None).unwrap();
+            if let Some(socket) = sys::socket::accept(listener).unwrap() {
+                rustix::io::ioctl_fionbio(&socket, false).unwrap();
+                return socket;
+            }
+        }
+    }
+
+    fn hear(socket: &OwnedFd) -> usize {
+        sys::socket::receive(socket, &mut [0; 4096]).unwrap().0
+    }
+
+    fn tell(socket: &OwnedFd, message: &FromShim) {
+        sys::socket::send(socket, &serde_json::to_vec(message).unwrap(), &[]).unwrap();
+    }
+
+    fn unstarted() -> FromShim {
+        FromShim::Hello { version: shim_api::VERSION, state: None, execs: Vec::new(), exit: None }
+    }
+
+    /// The first connection of a shim that has not started: greeted, then hung up on.
+    fn hung_up_on(listener: &OwnedFd) {
+        let first = accept(listener);
+        assert!(hear(&first) > 0);
+        tell(&first, &unstarted());
+        assert_eq!(hear(&first), 0, "the first connection stays");
+    }
+
+    fn restored(place: &Place, patience: Duration) -> Found {
+        let shims = Shims::new(Spawner::new(Path::new("/proc/self/exe"), "/x".to_owned(), 0).unwrap()).unwrap();
+        let id = ContainerId::random();
+        let asked = ask(&shims, &place.0, &id);
+        let Found::Unstarted(run) = answer(asked, Instant::now() + PATIENCE) else { panic!("it has not started") };
+        await_start(ask_again(&shims, &place.0, run), Instant::now() + patience)
+    }
+
+    #[test]
+    fn a_start_that_is_under_way_is_waited_for() {
+        let (place, listener) = Place::new("under-way");
+        let shim = std::thread::spawn(move || {
+            hung_up_on(&listener);
+            let second = accept(&listener);
+            assert!(hear(&second) > 0);
+            tell(&second, &unstarted());
+            tell(&second, &FromShim::Started { state: ShimState { pid: 9, ..ShimState::default() } });
+            hear(&second)
+        });
+        let found = restored(&place, PATIENCE);
+        assert!(matches!(&found, Found::Alive { state, .. } if state.pid == 9), "{found:?}");
+        drop(found);
+        assert_eq!(shim.join().unwrap(), 0);
+    }
+
+    #[test]
+    fn a_start_that_was_not_asked_for_ends() {
+        let (place, listener) = Place::new("not-asked-for");
+        let shim = std::thread::spawn(move || hung_up_on(&listener));
+        let found = restored(&place, PATIENCE);
+        assert!(matches!(found, Found::Ended), "{found:?}");
+        shim.join().unwrap();
+    }
+
+    #[test]
+    fn a_start_that_does_not_come_about_is_given_up() {
+        let (place, listener) = Place::new("given-up");
+        let shim = std::thread::spawn(move || {
+            hung_up_on(&listener);
+            let second = accept(&listener);
+            assert!(hear(&second) > 0);
+            tell(&second, &unstarted());
+            hear(&second)
+        });
+        let found = restored(&place, Duration::from_millis(50));
+        assert!(matches!(found, Found::Unstarted(_)), "{found:?}");
+        drop(found);
+        assert_eq!(shim.join().unwrap(), 0);
     }
 }

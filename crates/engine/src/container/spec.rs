@@ -42,6 +42,8 @@ pub(crate) struct Input<'a> {
     pub directory: &'a Path,
     /// Device nodes to make: those of `--device`, or the host's for a privileged container.
     pub devices: Vec<Device>,
+    /// Variables of `--link`, which the container's own come after.
+    pub link_environment: Vec<String>,
 }
 
 /// The specification, and how the system calls are filtered.
@@ -55,7 +57,7 @@ pub(crate) struct Planned {
 
 /// Plans a container's start.
 pub(crate) fn plan(input: Input<'_>) -> Result<Planned> {
-    let Input { record, facts, directory, devices } = input;
+    let Input { record, facts, directory, devices, link_environment } = input;
     let (config, host) = (&record.config, &record.host_config);
     let security = security_options(&host.security_opt)?;
     let granted = capabilities(&host.cap_add, &host.cap_drop, host.privileged, facts.capabilities)?;
@@ -79,7 +81,7 @@ pub(crate) fn plan(input: Input<'_>) -> Result<Planned> {
             } else {
                 api::bind::clean_path(&config.working_dir)
             },
-            env: environment(record, &hostname),
+            env: environment(record, &hostname, link_environment),
             args: record.args(),
             rlimits: rlimits(record)?,
             capabilities: Some(process_capabilities(&granted)),
@@ -121,12 +123,17 @@ pub(crate) fn plan(input: Input<'_>) -> Result<Planned> {
 
 /// The container's hostname: what was asked for, the host's with the host's network, else the short id.
 pub(crate) fn hostname(record: &Record, facts: &HostFacts) -> String {
-    if !record.config.hostname.is_empty() {
-        return record.config.hostname.clone();
-    }
     match NetworkMode::parse(&record.host_config.network_mode) {
-        NetworkMode::Host => facts.hostname.clone(),
-        _ => record.id.short().to_owned(),
+        NetworkMode::Host if record.config.hostname.is_empty() => facts.hostname.clone(),
+        _ => own_hostname(record),
+    }
+}
+
+/// The hostname of a container that has not the host's network.
+pub(super) fn own_hostname(record: &Record) -> String {
+    match record.config.hostname.as_str() {
+        "" => record.id.short().to_owned(),
+        given => given.to_owned(),
     }
 }
 
@@ -140,7 +147,7 @@ pub(crate) fn process_capabilities(granted: &[String]) -> Capabilities {
     }
 }
 
-fn environment(record: &Record, hostname: &str) -> Vec<String> {
+fn environment(record: &Record, hostname: &str, links: Vec<String>) -> Vec<String> {
     let mut base = vec![
         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
         format!("HOSTNAME={hostname}"),
@@ -148,6 +155,7 @@ fn environment(record: &Record, hostname: &str) -> Vec<String> {
     if record.config.tty {
         base.push("TERM=xterm".to_owned());
     }
+    base.extend(links);
     overlay_env(base, &record.config.env)
 }
 
@@ -361,6 +369,7 @@ pub(super) fn test_record(config: &str, host: &str) -> Record {
         config,
         host_config: host,
         endpoint_request: Default::default(),
+        links: Vec::new(),
         mounts,
         state: Default::default(),
         endpoint: None,

@@ -11,7 +11,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use oci::runtime::Device;
 use shim_api::{FromShim, Launch, Log, Role, State as ShimState, ToShim, UserLookup};
@@ -19,13 +19,16 @@ use shim_api::{FromShim, Launch, Log, Role, State as ShimState, ToShim, UserLook
 use super::mounts::Kind as MountKind;
 use super::networking::{self, Namespace};
 use super::state::Change;
-use super::{Container, Phase, Record, attach, check, directory, lock, persist, publish, remove, spec};
+use super::{Container, Phase, Record, attach, check, directory, link, lock, persist, publish, remove, spec};
 use crate::host;
 use crate::shim::Run;
 use crate::{Engine, Error, Kind, Result};
 
 /// Mounting and cloning take milliseconds; a disk that sleeps takes seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A shim that failed, or whose container ended, releases what it holds within milliseconds.
+pub(super) const RELEASE: Duration = Duration::from_secs(2);
 
 /// How long the shim of the run before may take to end.
 const PREVIOUS: Duration = Duration::from_secs(5);
@@ -127,11 +130,13 @@ impl Start<'_> {
         prepare_sources(record)?;
         let layers = layers(engine, record)?;
         let devices = devices(record)?;
+        let links = if networking::wants_endpoint(record) { link::resolve(engine, record)? } else { Vec::new() };
         let planned = spec::plan(spec::Input {
             record,
             facts: &engine.host,
             directory: &engine.container_dir(&record.id),
             devices,
+            link_environment: links.iter().flat_map(|linked| linked.environment.clone()).collect(),
         })?;
         let log = check::log_config(&record.host_config)?;
         let config = networking::wants_endpoint(record).then(|| networking::endpoint_config(record)).transpose()?;
@@ -174,7 +179,7 @@ impl Start<'_> {
             start.connect(record, sandbox, config)?;
         }
         if let Some(endpoint) = &start.endpoint {
-            networking::write_hosts(engine, record, Some(endpoint))?;
+            networking::write_hosts(engine, record, Some(endpoint), &links)?;
             container.update(|record| record.endpoint = Some(endpoint.clone()));
             persist::save(engine, container)?;
         }
@@ -211,6 +216,7 @@ fn commit(engine: &Engine, container: &Arc<Container>, run: &Arc<Run>, state: &S
     let record = container.apply(started).unwrap_or_else(|_| container.snapshot());
     publish(engine, &record, "start", &[]);
     persist::save_later(engine, container);
+    link::renew(engine, &record);
     if let Err(error) = engine.shims.listen(run) {
         tracing::error!(container = container.id.short(), error = error.full_text(), "its end will not be noticed");
     }
@@ -228,6 +234,9 @@ fn started(run: &Run) -> Result<Option<ShimState>, Failure> {
                     "failed to create task for container: failed to create shim task: OCI runtime create failed: unable \
                      to start container process: error during container init: {message}"
                 );
+                // Nothing of it is left, its host ports least of all, when the client hears of it.
+                let deadline = Instant::now() + RELEASE;
+                while let Ok(Some(_)) = run.receive(&mut buffer, deadline.saturating_duration_since(Instant::now())) {}
                 return Err(Failure { error: Error::new(kind, text), exit_code, lost: false });
             }
             Some(_) => {}

@@ -17,7 +17,14 @@ use super::test_record as record;
 
 fn planned(config: &str, host: &str) -> Planned {
     let (record, facts) = (record(config, host), facts());
-    plan(Input { record: &record, facts: &facts, directory: Path::new("/data/c"), devices: Vec::new() }).unwrap()
+    plan(Input {
+        record: &record,
+        facts: &facts,
+        directory: Path::new("/data/c"),
+        devices: Vec::new(),
+        link_environment: Vec::new(),
+    })
+    .unwrap()
 }
 
 /// What is at a JSON pointer of the specification.
