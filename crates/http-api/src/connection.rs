@@ -189,9 +189,15 @@ where
     let mut socket = parts.io.into_inner().socket;
     let result = match state.take() {
         Some(takeover) => {
+            let kept = takeover.stream.try_clone();
             tokio::select! {
                 result = takeover.run(socket, parts.read_buf) => result,
-                _ = ending.wait_for(|ending| *ending) => Ok(()),
+                _ = ending.wait_for(|ending| *ending) => {
+                    // Closed by the end of this process and not before: that is how a shim tells a daemon that ends,
+                    // which its container outlives, from a client that goes and ends its input.
+                    std::mem::forget(kept);
+                    Ok(())
+                }
             }
         }
         None => socket.shutdown().await,
