@@ -94,7 +94,8 @@ mod tests {
             source: io::Error::from_raw_os_error(2),
         };
         assert_eq!(error.message(), "mount bind on /x: no such file or directory");
-        let error = Error::NotFound { program: "foo".to_owned(), reason: "executable file not found in $PATH".to_owned() };
+        let error =
+            Error::NotFound { program: "foo".to_owned(), reason: "executable file not found in $PATH".to_owned() };
         assert_eq!(
             (error.message().as_str(), error.exit_code()),
             (r#"exec: "foo": executable file not found in $PATH"#, 127)

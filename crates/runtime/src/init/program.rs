@@ -56,7 +56,9 @@ fn search(name: &str, environment: &[String]) -> Result<String, Error> {
     // As Go's LookPath and execvp: a file that may not be run is only reported when nothing else was found.
     match denied {
         true => Err(Error::NotExecutable { program: name.to_owned(), reason: "permission denied" }),
-        false => Err(Error::NotFound { program: name.to_owned(), reason: "executable file not found in $PATH".to_owned() }),
+        false => {
+            Err(Error::NotFound { program: name.to_owned(), reason: "executable file not found in $PATH".to_owned() })
+        }
     }
 }
 
