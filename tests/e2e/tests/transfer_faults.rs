@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use rustix::process::Signal;
+use testkit::client::Kind;
 use testkit::faulty::{Fault, FaultyRegistry};
 use testkit::harness::{Lab, SOON, Test};
 use testkit::images::{Image, Layer, busybox};
@@ -71,7 +72,8 @@ fn interrupted_by_client(lab: &mut Lab) -> Result<()> {
     wait::until_true("the download to hang", SOON, || Ok(registry.hung() > 0))?;
     pulling.signal(Signal::INT)?;
     let output = pulling.finish(SOON)?;
-    ensure!(output.code != 0, "{}", output.describe());
+    // Docker's client ends with 0 when its own cancelling overtakes the answer.
+    ensure!(output.code != 0 || lab.client.kind == Kind::Docker, "{}", output.describe());
     registry.set(Fault::None);
     registry.release();
     nothing_half_made(lab)?;
