@@ -335,7 +335,7 @@ mod tests {
         fn new(name: &str) -> (Place, OwnedFd) {
             let path = std::env::temp_dir().join(format!("hoist-restore-{name}-{}", std::process::id()));
             fs::create_dir_all(&path).unwrap();
-            let listener = sys::socket::seqpacket_listen(&directory::open(&path).unwrap(), names::SOCKET).unwrap();
+            let listener = sys::socket::seqpacket_listen(directory::open(&path).unwrap(), names::SOCKET).unwrap();
             (Place(path), listener)
         }
     }
