@@ -219,23 +219,14 @@ fn a_terminal_is_the_containers_own() {
     assert_eq!(container.exited().code, 0);
 }
 
+/// A process that ends at once is reaped while its start is still being told: every start must be told, then its end.
 #[test]
-fn starts_are_quick_enough_to_look_at() {
-    let Some(host) = Host::new("time") else { return };
-    let mut times = Vec::new();
+fn thirty_short_lives_in_a_row_are_told_in_order() {
+    let Some(host) = Host::new("short") else { return };
     for round in 0..30 {
-        std::thread::sleep(std::time::Duration::from_millis(40));
-        let begun = std::time::Instant::now();
         let (container, _) = host.run(&format!("c{round}"), &["true"]);
         container.tell(&ToShim::Start, &[]);
         container.started();
-        let started = begun.elapsed();
-        container.exited();
-        times.push((begun.elapsed(), started));
+        assert_eq!(container.exited().code, 0);
     }
-    times.sort();
-    eprintln!(
-        "median of 30: exit seen after {:?}, started after {:?}; best {:?}",
-        times[15].0, times[15].1, times[0].0
-    );
 }

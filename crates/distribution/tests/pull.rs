@@ -1,6 +1,6 @@
 //! Pulls from a registry on loopback, well-behaved and otherwise.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod registry;
 

@@ -1,5 +1,5 @@
 //! A keeper on a thread, and clients that come and go.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;

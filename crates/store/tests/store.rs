@@ -1,6 +1,6 @@
 //! Blobs, images, records, import, load and prune.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod shared;
 

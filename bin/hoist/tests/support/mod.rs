@@ -1,6 +1,6 @@
 //! A stub daemon on a unix socket, and the program run against it.
 
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test uses its part")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};

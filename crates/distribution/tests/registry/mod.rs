@@ -1,6 +1,6 @@
 //! A registry on loopback that can misbehave: HTTP by hand over std sockets.
 
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test uses its part")]
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -1,6 +1,6 @@
 //! A store in a temporary directory, and tars by hand.
 
-#![allow(clippy::unwrap_used, dead_code)]
+#![allow(clippy::unwrap_used, dead_code, reason = "shared by tests, each of which uses its part")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
