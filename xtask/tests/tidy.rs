@@ -36,6 +36,7 @@ const RINGS: &[(&str, u8)] = &[
     ("hoistd", 5),
     ("hoist-runtime", 5),
     // development only
+    ("fuzz", 6),
     ("testkit", 6),
     ("e2e", 7),
     ("xtask", 7),
@@ -85,8 +86,8 @@ struct Crate {
 }
 
 fn crates() -> Vec<Crate> {
-    let mut dirs = vec![root().join("xtask"), root().join("tests/e2e")];
-    for parent in ["bin", "crates"] {
+    let mut dirs = vec![root().join("xtask")];
+    for parent in ["bin", "crates", "tests"] {
         dirs.extend(fs::read_dir(root().join(parent)).unwrap().map(|entry| entry.unwrap().path()));
     }
     dirs.retain(|dir| dir.join("Cargo.toml").is_file());
