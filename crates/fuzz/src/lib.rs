@@ -20,7 +20,7 @@ impl Random {
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -29,7 +29,7 @@ impl Random {
 
     /// A number in `0..limit`; 0 if `limit` is 0.
     pub fn below(&mut self, limit: usize) -> usize {
-        if limit == 0 { 0 } else { usize::try_from(self.next() % limit as u64).expect("it is below a usize") }
+        if limit == 0 { 0 } else { usize::try_from(self.bits() % limit as u64).expect("it is below a usize") }
     }
 }
 
@@ -90,7 +90,7 @@ pub fn mutate(seeds: &[&[u8]], tokens: &[&[u8]], seed: u64) -> Vec<u8> {
                 input.extend_from_slice(&other[from..]);
             }
             _ => {
-                let byte = random.next().to_le_bytes()[0];
+                let byte = random.bits().to_le_bytes()[0];
                 input.insert(at, byte);
             }
         }
