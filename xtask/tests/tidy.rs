@@ -13,6 +13,7 @@ const RINGS: &[(&str, u8)] = &[
     ("oci", 0),
     ("api", 0),
     ("shim-api", 0),
+    ("dockerfile", 0),
     // 1: the machine
     ("sys", 1),
     ("cgroup", 1),
@@ -46,6 +47,8 @@ const RINGS: &[(&str, u8)] = &[
 const NEIGHBOURS: &[(&str, &str)] = &[
     ("api", "oci"),
     ("shim-api", "oci"),
+    ("dockerfile", "api"),
+    ("dockerfile", "oci"),
     ("cgroup", "sys"),
     ("archive", "sys"),
     ("keeper", "sys"),
