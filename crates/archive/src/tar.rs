@@ -1,14 +1,17 @@
-//! The tar format: POSIX ustar and pax (IEEE Std 1003.1, `pax`), GNU long names and base-256 numbers, and V7.
+//! The tar format: POSIX ustar and pax (IEEE Std 1003.1, `pax`), GNU long names, base-256
+//! numbers and sparse files, and V7.
 
 mod entry;
 mod header;
 mod path;
 mod pax;
 mod read;
+mod sparse;
 mod write;
 
 pub use entry::{Kind, Metadata, Time, Xattr};
-pub use read::{Entry, Reader};
+pub use read::{Entry, Reader, Tap};
+pub use sparse::Extent;
 pub use write::Writer;
 
 use std::io;
@@ -21,6 +24,8 @@ pub mod limits {
     pub const NAME: usize = 255;
     /// Largest extended header of one member, in bytes.
     pub const EXTENDED_HEADER: u64 = 1 << 20;
+    /// Most stretches of data in one sparse member.
+    pub const EXTENTS: usize = 1 << 18;
     /// Largest member, in bytes.
     pub const SIZE: u64 = 1 << 60;
 }

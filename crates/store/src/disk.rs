@@ -37,11 +37,17 @@ impl Temporary {
     }
 
     /// Makes the data durable, then the name `target`, which may be in another directory of the same file system.
-    pub fn commit(mut self, file: &File, target: &Path) -> Result<()> {
+    pub fn commit(self, file: &File, target: &Path) -> Result<()> {
+        self.rename(file, target)?;
+        sync_directory(target.parent().unwrap_or(target))
+    }
+
+    /// The same, but leaves the name to whoever syncs the directory.
+    pub fn rename(mut self, file: &File, target: &Path) -> Result<()> {
         file.sync_data().map_err(Error::io("sync", &self.path))?;
         fs::rename(&self.path, target).map_err(Error::io("rename to", target))?;
         self.committed = true;
-        sync_directory(target.parent().unwrap_or(target))
+        Ok(())
     }
 }
 
@@ -93,4 +99,10 @@ pub(crate) fn set_aside(path: &Path) -> Result<Option<PathBuf>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(Error::Io { op: "remove", path: path.to_owned(), source }),
     }
+}
+
+/// Bytes that a file takes on the disk, as `du` counts them.
+pub(crate) fn used(metadata: &fs::Metadata) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    metadata.blocks() * 512
 }

@@ -24,6 +24,10 @@ pub enum Error {
     NoBlob { digest: Digest },
     #[error("no layer {diff_id} in the store")]
     NoLayer { diff_id: Digest },
+    #[error(
+        "layer {diff_id} was stored by an older hoist, without what its archive takes; remove its images and pull them again"
+    )]
+    NoTar { diff_id: Digest },
     #[error("blob {digest} has {size} bytes, the limit is {limit}")]
     BlobTooLarge { digest: Digest, size: u64, limit: u64 },
     #[error("wrong digest: expected {expected}, got {actual}")]

@@ -1,4 +1,4 @@
-//! Layers: one EROFS image for each, named by the digest of its tar (diffID).
+//! Layers: one EROFS image for each, named by the digest of its tar (diffID), and beside it what the tar had besides.
 
 mod attached;
 mod feed;
@@ -7,7 +7,7 @@ mod write;
 
 pub use write::{LayerWriter, WrittenLayer};
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -22,8 +22,10 @@ use crate::disk;
 use crate::erofs::{LABEL_LEN, Label};
 use crate::error::{Error, Result};
 use crate::lease::Leases;
+use crate::split::LayerTar;
 
 const EXTENSION: &str = "erofs";
+const SPLIT: &str = "split";
 
 /// The layers of a store. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -46,7 +48,7 @@ pub struct LayerInfo {
     pub diff_id: Digest,
     /// Bytes of all regular files in it, each counted once.
     pub content: u64,
-    /// Bytes of the layer's file.
+    /// Bytes that the layer's files take on the disk.
     pub disk: u64,
 }
 
@@ -63,9 +65,31 @@ impl Layers {
         self.0.directory.join(format!("{}.{EXTENSION}", diff_id.hex()))
     }
 
+    fn split_path(&self, diff_id: &Digest) -> PathBuf {
+        self.0.directory.join(format!("{}.{SPLIT}", diff_id.hex()))
+    }
+
     /// Is the layer there?
     pub fn has(&self, diff_id: &Digest) -> bool {
         self.0.leases.noting(diff_id, || self.path(diff_id).exists())
+    }
+
+    fn open(&self, diff_id: &Digest) -> Result<File> {
+        let path = self.path(diff_id);
+        self.0.leases.noting(diff_id, || File::open(&path)).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => Error::NoLayer { diff_id: *diff_id },
+            _ => Error::Io { op: "open", path: path.clone(), source },
+        })
+    }
+
+    fn label(&self, diff_id: &Digest, file: &File) -> Result<Label> {
+        let path = self.path(diff_id);
+        let mut label = [0; LABEL_LEN];
+        file.read_exact_at(&mut label, 0).map_err(Error::io("read", &path))?;
+        Label::decode(&label).ok_or_else(|| Error::Broken {
+            what: "layer",
+            detail: format!("{} does not begin with a label", path.display()),
+        })
     }
 
     /// What is known of a layer.
@@ -73,19 +97,26 @@ impl Layers {
     /// # Errors
     /// [`Error::NoLayer`]
     pub fn info(&self, diff_id: &Digest) -> Result<LayerInfo> {
-        let path = self.path(diff_id);
-        let file = self.0.leases.noting(diff_id, || File::open(&path)).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => Error::NoLayer { diff_id: *diff_id },
+        let file = self.open(diff_id)?;
+        let layer = file.metadata().map_err(Error::io("look at", self.path(diff_id)))?;
+        let split = std::fs::metadata(self.split_path(diff_id)).map_or(0, |split| disk::used(&split));
+        let label = self.label(diff_id, &file)?;
+        Ok(LayerInfo { diff_id: *diff_id, content: label.content, disk: disk::used(&layer) + split })
+    }
+
+    /// The uncompressed tar that the layer was made of, byte for byte: its digest is the diffID, and reading the end
+    /// of it fails when that is not so.
+    ///
+    /// # Errors
+    /// [`Error::NoLayer`]; [`Error::NoTar`] for a layer of a hoist that did not keep what this takes.
+    pub fn tar(&self, diff_id: &Digest) -> Result<LayerTar> {
+        let layer = self.open(diff_id)?;
+        let path = self.split_path(diff_id);
+        let split = File::open(&path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => Error::NoTar { diff_id: *diff_id },
             _ => Error::Io { op: "open", path: path.clone(), source },
         })?;
-        let disk = file.metadata().map_err(Error::io("look at", &path))?.len();
-        let mut label = [0; LABEL_LEN];
-        file.read_exact_at(&mut label, 0).map_err(Error::io("read", &path))?;
-        let label = Label::decode(&label).ok_or_else(|| Error::Broken {
-            what: "layer",
-            detail: format!("{} does not begin with a label", path.display()),
-        })?;
-        Ok(LayerInfo { diff_id: *diff_id, content: label.content, disk })
+        LayerTar::open(layer, split, diff_id).map_err(Error::io("read", &path))
     }
 
     /// Bytes of all regular files in a layer.
@@ -110,20 +141,43 @@ impl Layers {
         LayerWriter::create(self.clone())
     }
 
-    /// Lets go of a layer's mount and removes its file; says whether it was there. What still has the mount, a
+    /// Lets go of a layer's mount and removes its files; says whether it was there. What still has the mount, a
     /// running container, keeps it.
     pub fn remove(&self, diff_id: &Digest) -> Result<bool> {
         self.release(diff_id);
-        disk::remove(&self.path(diff_id))
+        let there = disk::remove(&self.path(diff_id))?;
+        disk::remove(&self.split_path(diff_id))?;
+        Ok(there)
     }
 
-    /// Sets a layer aside unless it is in use; its blocks are freed by [`disk::remove`].
-    pub(crate) fn retire(&self, diff_id: &Digest) -> Result<Option<PathBuf>> {
-        let retired =
-            self.0.leases.unless_used(diff_id, || disk::set_aside(&self.path(diff_id))).unwrap_or(Ok(None))?;
-        if retired.is_some() {
-            self.release(diff_id);
+    /// Sets a layer's files aside unless it is in use; their blocks are freed by [`disk::remove`].
+    pub(crate) fn retire(&self, diff_id: &Digest) -> Result<Vec<PathBuf>> {
+        let aside = |path: PathBuf| disk::set_aside(&path);
+        let retired = self.0.leases.unless_used(diff_id, || aside(self.path(diff_id))).unwrap_or(Ok(None))?;
+        let Some(layer) = retired else { return Ok(Vec::new()) };
+        self.release(diff_id);
+        let split = aside(self.split_path(diff_id))?;
+        Ok([Some(layer), split].into_iter().flatten().collect())
+    }
+
+    /// Removes halves of layers that a crash left: a split file without its layer, and a layer that should have one,
+    /// has none, and is in no image yet.
+    pub(crate) fn repair(&self, referenced: &HashSet<Digest>) -> Result<()> {
+        let directory = &self.0.directory;
+        for entry in std::fs::read_dir(directory).map_err(Error::io("list", directory))? {
+            let name = entry.map_err(Error::io("list", directory))?.file_name();
+            let Some((hex, extension)) = name.to_str().and_then(|name| name.split_once('.')) else { continue };
+            let Ok(diff_id) = Digest::from_hex(hex) else { continue };
+            if extension == SPLIT && !self.path(&diff_id).exists() {
+                disk::remove(&self.split_path(&diff_id))?;
+            }
+            if extension == EXTENSION && !referenced.contains(&diff_id) && !self.split_path(&diff_id).exists() {
+                let label = self.open(&diff_id).and_then(|file| self.label(&diff_id, &file));
+                if !label.is_ok_and(|label| label.version == 1) {
+                    self.remove(&diff_id)?;
+                }
+            }
         }
-        Ok(retired)
+        Ok(())
     }
 }

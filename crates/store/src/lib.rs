@@ -5,6 +5,7 @@
 //!    content/blobs/sha256/<hex>                blobs, as in an OCI layout
 //!    content/ingest/                           blobs being written
 //!    layers/<diffID hex>.erofs                 one EROFS image per layer
+//!    layers/<diffID hex>.split                 what the layer's tar had besides the contents of files
 //!    meta.db                                   images, tags, records (SQLite)
 //!    lock
 //! ```
@@ -13,7 +14,7 @@
 //! - A file under its real name is whole and durable. Whatever is written has a temporary name until it is committed,
 //!   and a crash leaves nothing else; the next [`Store::open`] removes it.
 //! - A layer is made in one pass over its tar, has the same bytes for the same tar, and is mounted once
-//!   ([`Layers::mount`]).
+//!   ([`Layers::mount`]). Its tar can be had back byte for byte ([`Layers::tar`]).
 //! - Changes of images and tags survive a power cut, those of records the death of the process.
 //! - Archives can ask for anything; what they get is an error, or a layer that is contained in itself.
 //!
@@ -32,6 +33,7 @@ mod load;
 mod mount_points;
 mod prune;
 mod records;
+mod split;
 mod store;
 mod writeback;
 
@@ -43,4 +45,5 @@ pub use lease::Lease;
 pub use load::Loaded;
 pub use prune::Pruned;
 pub use records::{Record, Records};
+pub use split::LayerTar;
 pub use store::Store;

@@ -51,8 +51,9 @@ impl Store {
         let mut pruned = Pruned::default();
         let mut aside: Vec<PathBuf> = Vec::new();
         for layer in layers.into_iter().filter(|layer| removable(layer, &referenced)) {
-            if let Some(path) = self.layers().retire(&layer)? {
-                aside.push(path);
+            let files = self.layers().retire(&layer)?;
+            if !files.is_empty() {
+                aside.extend(files);
                 pruned.layers.push(layer);
             }
         }
@@ -63,7 +64,7 @@ impl Store {
             }
         }
         for path in aside {
-            pruned.freed += std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
+            pruned.freed += std::fs::metadata(&path).map_or(0, |metadata| disk::used(&metadata));
             disk::remove(&path)?;
         }
         Ok(pruned)

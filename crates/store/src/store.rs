@@ -51,6 +51,7 @@ impl Store {
         layers.release_stale();
         let db = Arc::new(Db::open(&root.join("meta.db"))?);
         let (images, records) = (Images(Arc::clone(&db)), Records(db));
+        layers.repair(&images.list()?.into_iter().flat_map(|image| image.layers).collect())?;
         let mount_points = crate::mount_points::ensure(&layers)?;
         Ok(Store(Arc::new(Inner { root, content, layers, images, records, mount_points, leases, _lock: lock })))
     }

@@ -198,7 +198,7 @@ fn same_as_gnu_tar_extracts() {
     let file = layer_file(&place, &diff_id);
     fsck(&file);
     let label = String::from_utf8(fs::read(&file).unwrap()[..13].to_vec()).unwrap();
-    assert_eq!(label, "hoist layer 1");
+    assert_eq!(label, "hoist layer 2");
     if !root() {
         eprintln!("skipped: mounting and comparing needs root");
         return;

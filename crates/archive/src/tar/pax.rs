@@ -1,6 +1,6 @@
 //! Extended headers: `"%d %s=%s\n"` records that override the ustar fields of the next member.
 
-use super::{Error, Time, Xattr};
+use super::{Error, Time, Xattr, sparse};
 
 /// What the records of one extended header say; `None` where they say nothing.
 #[derive(Debug, Default)]
@@ -12,8 +12,8 @@ pub(super) struct Extended {
     pub gid: Option<u32>,
     pub mtime: Option<Time>,
     pub xattrs: Vec<Xattr>,
-    /// A GNU sparse map is announced.
-    pub sparse: bool,
+    /// `GNU.sparse.*`
+    pub sparse: Option<sparse::Records>,
 }
 
 /// Parses the body of an extended header (`x`).
@@ -32,7 +32,7 @@ pub(super) fn parse(body: &[u8], offset: u64) -> Result<Extended, Error> {
 /// else in it (git's commit id) is skipped, as Docker does.
 pub(super) fn check_global(body: &[u8], offset: u64) -> Result<(), Error> {
     let global = parse(body, offset)?;
-    if global.path.is_some() || global.link.is_some() || global.size.is_some() || global.sparse {
+    if global.path.is_some() || global.link.is_some() || global.size.is_some() || global.sparse.is_some() {
         return Err(Error::Extended { offset, reason: "global header with a path, a link or a size" });
     }
     Ok(())
@@ -65,9 +65,11 @@ fn apply(extended: &mut Extended, key: &[u8], value: &[u8], offset: u64) -> Resu
         b"uid" if given => extended.uid = Some(identity(value).ok_or(bad("uid"))?),
         b"gid" if given => extended.gid = Some(identity(value).ok_or(bad("gid"))?),
         b"mtime" if given => extended.mtime = Some(time(value).ok_or(bad("mtime"))?),
-        _ if key.starts_with(b"GNU.sparse.") => extended.sparse = true,
         _ => {
-            if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
+            if let Some(key) = key.strip_prefix(b"GNU.sparse.") {
+                let records = extended.sparse.get_or_insert_with(sparse::Records::default);
+                records.apply(key, value).map_err(|reason| Error::Extended { offset, reason })?;
+            } else if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
                 if name.is_empty() {
                     return Err(Error::Extended { offset, reason: "extended attribute without a name" });
                 }

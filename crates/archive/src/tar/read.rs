@@ -4,6 +4,7 @@ use std::io::{self, BufRead, Read};
 
 use super::header::{self, BLOCK, Block};
 use super::pax::{self, Extended};
+use super::sparse::{self, Extent};
 use super::{Error, Kind, Metadata, Time, limits, path, shown};
 
 /// Bytes that are read from below at once.
@@ -20,44 +21,95 @@ const BUFFER: usize = 256 * 1024;
 /// reader.finish()?;
 /// # Ok(()) }
 /// ```
-pub struct Reader<R> {
-    input: Input<R>,
-    /// Data of the current member that nobody has read yet.
+pub struct Reader<R, T = ()> {
+    input: Input<R, T>,
+    /// Stored data of the current member that nobody has read yet.
     remaining: u64,
     /// Zeros between the current member's data and the next header.
     padding: usize,
+    /// Where the data of the current member belongs, if it is sparse.
+    sparse: Option<Sparse>,
     ended: bool,
 }
 
+/// Is shown every byte of the archive that is not read as a member's data: headers, padding, skipped data, and what
+/// follows the end. `()` does not look.
+pub trait Tap {
+    fn raw(&mut self, bytes: &[u8]);
+}
+
+impl Tap for () {
+    fn raw(&mut self, _: &[u8]) {}
+}
+
+/// The position in a sparse member.
+struct Sparse {
+    extents: Vec<Extent>,
+    /// The stretch that the position is in or before.
+    index: usize,
+    position: u64,
+    size: u64,
+}
+
+impl Sparse {
+    /// Bytes from the position to the next stretch or the end, and bytes left in the stretch: one of them is 0.
+    fn here(&self) -> (u64, u64) {
+        match self.extents.get(self.index) {
+            None => (self.size - self.position, 0),
+            Some(extent) if self.position < extent.offset => (extent.offset - self.position, 0),
+            Some(extent) => (0, extent.offset + extent.length - self.position),
+        }
+    }
+
+    fn advance(&mut self, amount: u64) {
+        self.position += amount;
+        if self.extents.get(self.index).is_some_and(|extent| self.position >= extent.offset + extent.length) {
+            self.index += 1;
+        }
+    }
+}
+
+/// What holes are read as.
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+
 /// A member: its metadata, and its data through [`Read`] and [`BufRead`]. Data that is not read is skipped.
-pub struct Entry<'a, R> {
+pub struct Entry<'a, R, T = ()> {
     pub metadata: Metadata,
-    reader: &'a mut Reader<R>,
+    reader: &'a mut Reader<R, T>,
 }
 
 impl<R: Read> Reader<R> {
     pub fn new(source: R) -> Reader<R> {
+        Reader::tapped(source, ())
+    }
+
+    /// Reads to the end of the stream, so that whoever digests it below has seen every byte, and gives the source
+    /// back. What follows the archive's end is ignored, as by every other reader.
+    pub fn finish(self) -> Result<R, Error> {
+        self.finish_tapped().map(|(source, ())| source)
+    }
+}
+
+impl<R: Read, T: Tap> Reader<R, T> {
+    /// A reader that shows `tap` what it does not give away as data.
+    pub fn tapped(source: R, tap: T) -> Reader<R, T> {
         let buffer = vec![0; BUFFER].into_boxed_slice();
-        let input = Input { source, buffer, start: 0, end: 0, offset: 0 };
-        Reader { input, remaining: 0, padding: 0, ended: false }
+        let input = Input { source, buffer, start: 0, end: 0, offset: 0, tap };
+        Reader { input, remaining: 0, padding: 0, sparse: None, ended: false }
     }
 
     /// The next member, or `None` at the end of the archive: two blocks of zeros, or the end of the stream.
     ///
     /// # Errors
     /// See [`Error`]. After an error the archive cannot be read on.
-    pub fn next_entry(&mut self) -> Result<Option<Entry<'_, R>>, Error> {
+    pub fn next_entry(&mut self) -> Result<Option<Entry<'_, R, T>>, Error> {
         if self.ended {
             return Ok(None);
         }
         self.skip_data()?;
         let metadata = self.next_metadata();
         match metadata {
-            Ok(Some(metadata)) => {
-                self.remaining = metadata.size;
-                self.padding = padding(metadata.size);
-                Ok(Some(Entry { metadata, reader: self }))
-            }
+            Ok(Some(metadata)) => Ok(Some(Entry { metadata, reader: self })),
             Ok(None) => {
                 self.ended = true;
                 Ok(None)
@@ -69,14 +121,15 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// Reads to the end of the stream, so that whoever digests it below has seen every byte, and gives the source
-    /// back. What follows the archive's end is ignored, as by every other reader.
-    pub fn finish(mut self) -> Result<R, Error> {
-        self.input.start = self.input.end;
-        while self.input.fill().map_err(Error::Read)? > 0 {
-            self.input.start = self.input.end;
+    /// The same as [`Reader::finish`], and gives the tap back.
+    pub fn finish_tapped(mut self) -> Result<(R, T), Error> {
+        loop {
+            let available = self.input.end - self.input.start;
+            self.input.pass(available);
+            if self.input.fill().map_err(Error::Read)? == 0 {
+                return Ok((self.input.source, self.input.tap));
+            }
         }
-        Ok(self.input.source)
     }
 
     fn skip_data(&mut self) -> Result<(), Error> {
@@ -86,9 +139,10 @@ impl<R: Read> Reader<R> {
                 return Err(Error::Truncated { what: "the data of a member" });
             }
             let step = usize::try_from(self.remaining).unwrap_or(usize::MAX).min(available);
-            self.input.consume(step);
+            self.input.pass(step);
             self.remaining -= step as u64;
         }
+        self.sparse = None;
         let mut padding = std::mem::take(&mut self.padding);
         while padding > 0 {
             let available = self.input.fill().map_err(Error::Read)?;
@@ -96,7 +150,7 @@ impl<R: Read> Reader<R> {
                 return Err(Error::Truncated { what: "the padding of a member" });
             }
             let step = padding.min(available);
-            self.input.consume(step);
+            self.input.pass(step);
             padding -= step;
         }
         Ok(())
@@ -137,7 +191,63 @@ impl<R: Read> Reader<R> {
                     let body = self.extension_body(&block, offset)?;
                     extensions.set_long_link(body, offset)?;
                 }
-                _ => return member(&block, extensions, offset).map(Some),
+                _ => return self.member(&block, extensions, offset).map(Some),
+            }
+        }
+    }
+
+    /// Sets up what follows the header: the map of a sparse member, data, padding.
+    fn member(&mut self, block: &Block, mut extensions: Extensions, offset: u64) -> Result<Metadata, Error> {
+        let records = extensions.pax.as_mut().and_then(|pax| pax.sparse.take());
+        let refused = |reason| Error::Extended { offset, reason };
+        let in_data = records.as_ref().map_or(Ok(false), sparse::Records::in_data).map_err(refused)?;
+        let pending = extensions;
+        let (mut metadata, old) = member(block, pending, records.as_ref().and_then(|own| own.name.clone()), offset)?;
+        self.remaining = metadata.size;
+        self.padding = padding(metadata.size);
+        if records.is_none() && !old {
+            return Ok(metadata);
+        }
+        if metadata.kind != Kind::File || (old && records.is_some()) {
+            return Err(refused("a sparse map where none belongs"));
+        }
+        let (map, size) = match records {
+            None => {
+                let mut map = Vec::new();
+                let mut more = sparse::old_gnu(block, true, &mut map, offset)?;
+                while more {
+                    let Some(next) = self.input.block()? else {
+                        return Err(Error::Truncated { what: "a sparse map" });
+                    };
+                    more = sparse::old_gnu(&next, false, &mut map, offset)?;
+                }
+                (map, sparse::old_gnu_size(block, offset)?)
+            }
+            Some(records) => {
+                let size = records.size.ok_or(refused("a sparse file without its size"))?;
+                (if in_data { self.map_in_data(offset)? } else { records.map }, size)
+            }
+        };
+        if size > limits::SIZE {
+            return Err(Error::Number { field: "realsize", offset });
+        }
+        let extents = sparse::check(&map, size, self.remaining).map_err(refused)?;
+        metadata.size = size;
+        self.sparse = Some(Sparse { extents, index: 0, position: 0, size });
+        Ok(metadata)
+    }
+
+    fn map_in_data(&mut self, offset: u64) -> Result<Vec<(u64, u64)>, Error> {
+        let refused = |reason| Error::Extended { offset, reason };
+        let mut map = sparse::InData::default();
+        loop {
+            if self.remaining < BLOCK as u64 {
+                return Err(refused("a sparse map that is longer than the data"));
+            }
+            let Some(block) = self.input.block()? else { return Err(Error::Truncated { what: "a sparse map" }) };
+            self.remaining -= BLOCK as u64;
+            if map.block(&block).map_err(refused)? {
+                return Ok(map.map());
             }
         }
     }
@@ -237,11 +347,19 @@ fn size(block: &Block, extended: Option<u64>, offset: u64) -> Result<u64, Error>
     Ok(size)
 }
 
-/// Puts the header block and its extensions together.
-fn member(block: &Block, extensions: Extensions, offset: u64) -> Result<Metadata, Error> {
+/// Puts the header block and its extensions together; the size is that of the stored data. Says whether it is sparse
+/// in GNU's old form.
+fn member(
+    block: &Block,
+    extensions: Extensions,
+    sparse_name: Option<Vec<u8>>,
+    offset: u64,
+) -> Result<(Metadata, bool), Error> {
     let Extensions { pax, long_name, long_link } = extensions;
     let pax = pax.unwrap_or_default();
-    let name = chosen(pax.path, long_name, || header::name(block), "path", offset)?;
+    let own = chosen(pax.path, long_name, || header::name(block), "path", offset)?;
+    // GNU tar puts the name for readers that do not know sparse files into the usual place.
+    let name = sparse_name.unwrap_or(own);
     if name.is_empty() {
         return Err(Error::NoName { offset });
     }
@@ -256,15 +374,13 @@ fn member(block: &Block, extensions: Extensions, offset: u64) -> Result<Metadata
         b'4' => Kind::BlockDevice,
         b'5' => Kind::Directory,
         b'6' => Kind::Fifo,
-        b'S' => return Err(Error::Unsupported { what: "GNU sparse files", path: shown(&name) }),
+        b'S' if header::format(block) == header::Format::Gnu => Kind::File,
+        b'S' => return Err(Error::Unsupported { what: "sparse files of star", path: shown(&name) }),
         b'D' => return Err(Error::Unsupported { what: "GNU incremental dumps", path: shown(&name) }),
         b'M' => return Err(Error::Unsupported { what: "volumes of a split archive", path: shown(&name) }),
         b'V' => return Err(Error::Unsupported { what: "volume labels", path: shown(&name) }),
         _ => return Err(Error::UnknownType { flag: char::from(flag), path: shown(&name) }),
     };
-    if pax.sparse {
-        return Err(Error::Unsupported { what: "GNU sparse files", path: shown(&name) });
-    }
     let size = size(block, pax.size, offset)?;
     if kind != Kind::File && size != 0 {
         return Err(Error::UnexpectedData { path: shown(&name), size });
@@ -296,7 +412,7 @@ fn member(block: &Block, extensions: Extensions, offset: u64) -> Result<Metadata
         Some(mtime) => mtime,
         None => Time { seconds: header::required(block, header::MTIME, "mtime", offset)?, nanos: 0 },
     };
-    Ok(Metadata {
+    let metadata = Metadata {
         path,
         kind,
         mode: (header::required(block, header::MODE, "mode", offset)? & 0o7777) as u32,
@@ -307,7 +423,8 @@ fn member(block: &Block, extensions: Extensions, offset: u64) -> Result<Metadata
         link,
         device,
         xattrs: pax.xattrs,
-    })
+    };
+    Ok((metadata, flag == b'S'))
 }
 
 fn identity(
@@ -334,10 +451,42 @@ fn padding(size: u64) -> usize {
     (size.wrapping_neg() % BLOCK as u64) as usize
 }
 
-impl<R: Read> BufRead for Entry<'_, R> {
-    /// The rest of the data as far as it is buffered; empty at the end of the member.
+impl<R, T> Entry<'_, R, T> {
+    /// What the reader shows the rest to.
+    pub fn tap(&mut self) -> &mut T {
+        &mut self.reader.input.tap
+    }
+
+    /// Where the stored data of a sparse member belongs; `None` if it is not sparse.
+    pub fn extents(&self) -> Option<&[Extent]> {
+        self.reader.sparse.as_ref().map(|sparse| &*sparse.extents)
+    }
+
+    /// Bytes of the hole at the position in a sparse member. They can be read as zeros, or skipped.
+    pub fn hole(&self) -> u64 {
+        self.reader.sparse.as_ref().map_or(0, |sparse| sparse.here().0)
+    }
+
+    /// Goes to the end of the hole at the position.
+    pub fn skip_hole(&mut self) {
+        if let Some(sparse) = &mut self.reader.sparse {
+            sparse.advance(sparse.here().0);
+        }
+    }
+}
+
+impl<R: Read, T: Tap> BufRead for Entry<'_, R, T> {
+    /// The rest of the data as far as it is buffered; empty at the end of the member. Holes read as zeros.
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.reader.remaining == 0 {
+        let mut most = self.reader.remaining;
+        if let Some(sparse) = &self.reader.sparse {
+            let (hole, data) = sparse.here();
+            if hole > 0 {
+                return Ok(&ZEROS[..usize::try_from(hole).unwrap_or(usize::MAX).min(ZEROS.len())]);
+            }
+            most = data;
+        }
+        if most == 0 {
             return Ok(&[]);
         }
         let available = self.reader.input.fill()?;
@@ -345,18 +494,27 @@ impl<R: Read> BufRead for Entry<'_, R> {
             let error = Error::Truncated { what: "the data of a member" };
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, error));
         }
-        let length = usize::try_from(self.reader.remaining).unwrap_or(usize::MAX).min(available);
+        let length = usize::try_from(most).unwrap_or(usize::MAX).min(available);
         Ok(&self.reader.input.buffered()[..length])
     }
 
     fn consume(&mut self, amount: usize) {
+        let mut amount = amount;
+        if let Some(sparse) = &mut self.reader.sparse {
+            let (hole, data) = sparse.here();
+            amount = usize::try_from(hole + data).unwrap_or(usize::MAX).min(amount);
+            sparse.advance(amount as u64);
+            if hole > 0 {
+                return;
+            }
+        }
         let amount = usize::try_from(self.reader.remaining).unwrap_or(usize::MAX).min(amount);
         self.reader.input.consume(amount);
         self.reader.remaining -= amount as u64;
     }
 }
 
-impl<R: Read> Read for Entry<'_, R> {
+impl<R: Read, T: Tap> Read for Entry<'_, R, T> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let available = self.fill_buf()?;
         let length = available.len().min(out.len());
@@ -367,8 +525,9 @@ impl<R: Read> Read for Entry<'_, R> {
 }
 
 /// The stream with a buffer and a position.
-struct Input<R> {
+struct Input<R, T> {
     source: R,
+    tap: T,
     buffer: Box<[u8]>,
     start: usize,
     end: usize,
@@ -376,7 +535,14 @@ struct Input<R> {
     offset: u64,
 }
 
-impl<R: Read> Input<R> {
+impl<R: Read, T: Tap> Input<R, T> {
+    /// Shows the tap what is skipped or understood.
+    fn pass(&mut self, amount: usize) {
+        let amount = amount.min(self.end - self.start);
+        self.tap.raw(&self.buffer[self.start..self.start + amount]);
+        self.consume(amount);
+    }
+
     /// Makes sure that something is buffered, and says how much; 0 only at the end of the stream.
     fn fill(&mut self) -> io::Result<usize> {
         while self.start == self.end {
@@ -419,7 +585,7 @@ impl<R: Read> Input<R> {
             }
             let step = available.min(out.len() - filled);
             out[filled..filled + step].copy_from_slice(&self.buffered()[..step]);
-            self.consume(step);
+            self.pass(step);
             filled += step;
         }
         Ok(())

@@ -148,22 +148,28 @@ pub(crate) struct Label {
     pub content: u64,
     /// Names in the layer.
     pub entries: u64,
+    /// Version of the form: 1 had no split file.
+    pub version: u32,
 }
 
-const LABEL: &str = "hoist layer 1\n";
+const LABEL: &str = "hoist layer ";
 pub(crate) const LABEL_LEN: usize = 128;
 
 impl Label {
+    /// The form that is written now.
+    pub const VERSION: u32 = 2;
+
     pub fn encode(&self) -> Vec<u8> {
-        format!("{LABEL}content {}\nentries {}\n", self.content, self.entries).into_bytes()
+        format!("{LABEL}{}\ncontent {}\nentries {}\n", self.version, self.content, self.entries).into_bytes()
     }
 
     /// Reads the label back; `None` when the file is not a layer of ours.
     pub fn decode(bytes: &[u8]) -> Option<Label> {
         let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
         let mut lines = std::str::from_utf8(&bytes[..end]).ok()?.strip_prefix(LABEL)?.lines();
+        let version = lines.next()?.parse().ok()?;
         let mut number = |key| lines.next()?.strip_prefix(key)?.strip_prefix(' ')?.parse().ok();
-        Some(Label { content: number("content")?, entries: number("entries")? })
+        Some(Label { content: number("content")?, entries: number("entries")?, version })
     }
 }
 
@@ -188,7 +194,7 @@ mod tests {
 
     #[test]
     fn label() {
-        let label = Label { content: u64::MAX, entries: 7 };
+        let label = Label { content: u64::MAX, entries: 7, version: 1 };
         let mut bytes = label.encode();
         assert!(bytes.len() <= LABEL_LEN);
         bytes.resize(LABEL_LEN, 0);

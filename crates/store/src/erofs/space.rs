@@ -53,6 +53,19 @@ impl Space {
         Ok(())
     }
 
+    /// Appends `count` zeros; whole blocks of them take no room on a file system that knows holes.
+    pub fn skip(&mut self, mut count: u64) -> io::Result<()> {
+        let partial = (self.end().wrapping_neg() % BLOCK as u64).min(count);
+        self.append(&[0; BLOCK][..partial as usize])?;
+        count -= partial;
+        let blocks = count / BLOCK as u64 * BLOCK as u64;
+        if blocks > 0 {
+            self.flush()?;
+            self.base += blocks;
+        }
+        self.append(&[0; BLOCK][..(count - blocks) as usize])
+    }
+
     /// Fills the last block up with zeros.
     pub fn pad(&mut self) {
         // A window is whole blocks, so this never crosses its end.

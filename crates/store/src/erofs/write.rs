@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, Read};
 
-use archive::tar::{Entry, Kind, Metadata, Reader};
+use archive::tar::{Entry, Extent, Kind, Metadata, Reader};
 use oci::Digest;
 
 use super::census::Census;
@@ -16,31 +16,35 @@ use super::space::Space;
 use super::tree::Tree;
 use super::whiteout::{Mark, whiteout};
 use super::xattr;
+use crate::split::{Draft, SplitWriter};
 
 /// What [`write()`] made.
-#[derive(Debug)]
 pub(crate) struct Written<R> {
     pub file: File,
     pub label: Label,
+    pub split: Draft,
     pub source: R,
 }
 
-/// Reads a tar to its end and writes it into `file`, which is empty, as an image. `identity` is asked, when all bytes
-/// of `source` have been read, for the digest that the image's uuid is taken from.
+/// Reads a tar to its end and writes it into `file`, which is empty, as an image; what the image does not have of the
+/// tar goes to `split`. `identity` is asked, when all bytes of `source` have been read, for the digest that the image's
+/// uuid is taken from.
 pub(crate) fn write<R: Read>(
     source: R,
     file: File,
+    split: SplitWriter,
     identity: impl FnOnce(&R) -> Digest,
 ) -> Result<Written<R>, LayerError> {
     let mut image = Image::new(file)?;
-    let mut reader = Reader::new(source);
+    let mut reader = Reader::tapped(source, split);
     while let Some(entry) = reader.next_entry().map_err(LayerError::Tar)? {
         image.add(entry)?;
     }
-    let source = reader.finish().map_err(LayerError::Tar)?;
+    let (source, split) = reader.finish_tapped().map_err(LayerError::Tar)?;
+    let split = split.finish().map_err(LayerError::Write)?;
     let uuid = uuid(identity(&source));
     let (file, label) = image.finish(uuid)?;
-    Ok(Written { file, label, source })
+    Ok(Written { file, label, split, source })
 }
 
 /// A version 8 uuid (RFC 9562) from the digest.
@@ -70,7 +74,7 @@ impl Image {
         Ok(Image { space, tree: Tree::new(), serial: 1, content: 0, tail: Vec::with_capacity(BLOCK) })
     }
 
-    fn add<R: Read>(&mut self, mut entry: Entry<'_, R>) -> Result<(), LayerError> {
+    fn add<R: Read>(&mut self, mut entry: Entry<'_, R, SplitWriter>) -> Result<(), LayerError> {
         if self.space.end() + entry.metadata.size > MAX_SIZE {
             return Err(LayerError::TooLarge { limit: MAX_SIZE });
         }
@@ -118,17 +122,25 @@ impl Image {
     /// Streams the data of a file to its place; gives the offset of the inode.
     fn file<R: Read>(
         &mut self,
-        entry: &mut Entry<'_, R>,
+        entry: &mut Entry<'_, R, SplitWriter>,
         attributes: Attributes,
         size: u64,
         xattrs: &[u8],
     ) -> Result<u64, LayerError> {
+        let extents = entry.extents().map(<[Extent]>::to_vec);
         let tail = (size % BLOCK as u64) as usize;
-        let inline = tail > 0 && INODE + xattrs.len() + tail <= BLOCK;
-        let first = self.space.end() / BLOCK as u64;
+        let inline = tail > 0 && INODE + xattrs.len() + tail <= BLOCK && extents.is_none();
+        let start = self.space.end();
         let streamed = if inline { size - tail as u64 } else { size };
         let mut left = streamed;
         while left > 0 {
+            let hole = entry.hole().min(left);
+            if hole > 0 {
+                self.space.skip(hole).map_err(LayerError::Write)?;
+                entry.skip_hole();
+                left -= hole;
+                continue;
+            }
             let available = entry.fill_buf().map_err(data_error)?;
             let step = usize::try_from(left).unwrap_or(usize::MAX).min(available.len());
             self.space.append(&available[..step]).map_err(LayerError::Write)?;
@@ -146,12 +158,21 @@ impl Image {
             file_type: FileType::Regular,
             attributes,
             size,
-            union: if streamed > 0 { first as u32 } else { 0 },
+            union: if streamed > 0 { (start / BLOCK as u64) as u32 } else { 0 },
             serial: self.next_serial(),
             links: 1,
             xattrs: xattrs.len(),
         };
-        self.space.place([&inode.encode(), xattrs, &self.tail]).map_err(LayerError::Write)
+        let offset = self.space.place([&inode.encode(), xattrs, &self.tail]).map_err(LayerError::Write)?;
+        let split = entry.tap();
+        match extents {
+            None => {
+                split.data(start, streamed);
+                split.data(offset + (INODE + xattrs.len()) as u64, self.tail.len() as u64);
+            }
+            Some(extents) => extents.iter().for_each(|extent| split.data(start + extent.offset, extent.length)),
+        }
+        Ok(offset)
     }
 
     fn symlink(&mut self, target: &[u8], attributes: Attributes, xattrs: &[u8]) -> Result<u64, LayerError> {
@@ -216,7 +237,7 @@ impl Image {
         let directories = Directories::plan(&self.tree, &order, self.space.end(), self.serial)?;
         let root = directories.write(&self.tree, whiteout, &mut self.space)?;
 
-        let label = Label { content: self.content, entries: census.entries };
+        let label = Label { content: self.content, entries: census.entries, version: Label::VERSION };
         let inodes = census.inodes + u64::from(census.whiteouts > 0);
         let end = self.space.end();
         if end > MAX_SIZE {

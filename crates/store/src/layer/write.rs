@@ -10,21 +10,22 @@ use super::feed::{Fed, pair};
 use crate::disk::Temporary;
 use crate::erofs;
 use crate::error::{Error, LayerError, Result};
+use crate::split::SplitWriter;
 
 /// A layer that has no bytes yet. Dropped before the commit, nothing is left of it.
 #[derive(Debug)]
 pub struct LayerWriter {
     layers: Layers,
-    temporary: Temporary,
-    file: File,
+    layer: (Temporary, File),
+    split: (Temporary, File),
 }
 
 /// A layer that is written but has no name yet. Dropped before the commit, nothing is left of it.
 #[derive(Debug)]
 pub struct WrittenLayer {
     layers: Layers,
-    temporary: Temporary,
-    file: File,
+    layer: (Temporary, File),
+    split: (Temporary, File),
     diff_id: Digest,
     content: u64,
     tar_size: u64,
@@ -32,8 +33,9 @@ pub struct WrittenLayer {
 
 impl LayerWriter {
     pub(super) fn create(layers: Layers) -> Result<LayerWriter> {
-        let (temporary, file) = Temporary::create(&layers.0.directory)?;
-        Ok(LayerWriter { layers, temporary, file })
+        let layer = Temporary::create(&layers.0.directory)?;
+        let split = Temporary::create(&layers.0.directory)?;
+        Ok(LayerWriter { layers, layer, split })
     }
 
     /// Reads an uncompressed tar to its end; computes its digest and writes the layer on the way. `tar` is read on
@@ -42,12 +44,14 @@ impl LayerWriter {
     /// # Errors
     /// [`Error::Source`] when `tar` cannot be read, [`Error::Layer`] when it is not a tar that a layer can hold.
     pub fn write_tar(self, tar: impl Read) -> Result<WrittenLayer> {
-        let LayerWriter { layers, temporary, file } = self;
+        let LayerWriter { layers, layer: (layer_name, file), split: (split_name, split) } = self;
+        let failed = |source| Error::Layer(LayerError::Write(source));
+        let split = SplitWriter::new(split).map_err(failed)?;
         let (feed, fed) = pair();
         let written = std::thread::scope(|scope| {
             let writer = std::thread::Builder::new()
                 .name("layer".to_owned())
-                .spawn_scoped(scope, move || erofs::write(fed, file, |fed: &Fed| fed.digest().0))
+                .spawn_scoped(scope, move || erofs::write(fed, file, split, |fed: &Fed| fed.digest().0))
                 .map_err(Error::io("start a thread for", &layers.0.directory))?;
             feed.pump(tar);
             match writer.join() {
@@ -56,7 +60,9 @@ impl LayerWriter {
             }
         })?;
         let (diff_id, tar_size) = written.source.digest();
-        Ok(WrittenLayer { layers, temporary, file: written.file, diff_id, content: written.label.content, tar_size })
+        let split = (split_name, written.split.seal(&diff_id).map_err(failed)?);
+        let layer = (layer_name, written.file);
+        Ok(WrittenLayer { layers, layer, split, diff_id, content: written.label.content, tar_size })
     }
 }
 
@@ -98,7 +104,10 @@ impl WrittenLayer {
         }
         if !self.layers.has(&diff_id) {
             self.layers.0.leases.wrote(&diff_id);
-            self.temporary.commit(&self.file, &self.layers.path(&diff_id))?;
+            let ((layer_name, layer), (split_name, split)) = (self.layer, self.split);
+            // Whichever of the two names a crash leaves alone, the next start removes.
+            split_name.rename(&split, &self.layers.split_path(&diff_id))?;
+            layer_name.commit(&layer, &self.layers.path(&diff_id))?;
         }
         Ok((diff_id, self.content))
     }
