@@ -118,6 +118,54 @@ wire! {
         pub space_reclaimed: u64,
     }
 
+    /// A line of `GET /images/search`.
+    pub struct SearchResult {
+        #[serde(rename = "star_count")]
+        pub star_count: i64,
+        #[serde(rename = "is_official")]
+        pub is_official: bool,
+        #[serde(rename = "name")]
+        pub name: String,
+        #[serde(rename = "is_automated")]
+        pub is_automated: bool,
+        #[serde(rename = "description")]
+        pub description: String,
+    }
+
+    /// `GET /distribution/{name}/json`.
+    pub struct DistributionInspect {
+        pub descriptor: Descriptor,
+        pub platforms: List<Platform>,
+    }
+
+    /// Points at content (OCI image-spec).
+    pub struct Descriptor {
+        #[serde(rename = "mediaType")]
+        pub media_type: String,
+        #[serde(rename = "digest")]
+        pub digest: String,
+        #[serde(rename = "size")]
+        pub size: i64,
+        #[serde(rename = "annotations", skip_serializing_if = "Map::is_empty")]
+        pub annotations: Map<String>,
+        #[serde(rename = "platform", skip_serializing_if = "Option::is_none")]
+        pub platform: Option<Platform>,
+    }
+
+    /// What an image runs on (OCI image-spec).
+    pub struct Platform {
+        #[serde(rename = "architecture")]
+        pub architecture: String,
+        #[serde(rename = "os")]
+        pub os: String,
+        #[serde(rename = "os.version", skip_serializing_if = "omit")]
+        pub os_version: String,
+        #[serde(rename = "os.features", skip_serializing_if = "List::is_empty")]
+        pub os_features: List<String>,
+        #[serde(rename = "variant", skip_serializing_if = "omit")]
+        pub variant: String,
+    }
+
     /// One message of a stream (pull, load, import, build); Docker's `JSONMessage`.
     pub struct Progress {
         #[serde(rename = "stream", skip_serializing_if = "omit")]

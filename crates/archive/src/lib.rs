@@ -1,4 +1,5 @@
-//! Archives as they arrive from outside: a strict streaming tar reader, a tar writer, and decompression by magic.
+//! Archives as they arrive from outside: a strict streaming tar reader, a tar writer, decompression by magic, and
+//! compression that can be repeated.
 //!
 //! ```text
 //!  bytes ──decompress()──▶ tar bytes ──tar::Reader──▶ Entry { metadata, data: BufRead } ──▶ whoever stores it
@@ -13,7 +14,9 @@
 //!
 //! What it does not do: touch a file system, follow a link, or know about layers and whiteouts.
 
+pub mod compress;
 pub mod decompress;
 pub mod tar;
 
+pub use compress::{Format, compress};
 pub use decompress::decompress;

@@ -1,9 +1,10 @@
 //! `~/.docker/config.json`: formats, detach keys, proxies, and credentials for registries.
 
+mod helper;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
@@ -19,7 +20,10 @@ pub(crate) const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct ConfigFile {
-    auths: BTreeMap<String, Auth>,
+    /// Where it is, or would be.
+    #[serde(skip)]
+    path: Option<PathBuf>,
+    auths: BTreeMap<String, Credentials>,
     creds_store: String,
     cred_helpers: BTreeMap<String, String>,
     pub(crate) detach_keys: String,
@@ -30,14 +34,28 @@ pub(crate) struct ConfigFile {
     proxies: BTreeMap<String, Proxy>,
 }
 
-#[derive(Debug, Default, Deserialize, Clone)]
+/// Credentials for one registry, as the file has them.
+#[derive(Default, Deserialize, Clone)]
 #[serde(default)]
-struct Auth {
-    auth: String,
-    username: String,
-    password: String,
-    identitytoken: String,
-    registrytoken: String,
+pub(crate) struct Credentials {
+    pub(crate) auth: String,
+    pub(crate) username: String,
+    pub(crate) password: String,
+    pub(crate) identitytoken: String,
+    pub(crate) registrytoken: String,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
+    }
+}
+
+impl Credentials {
+    /// Nothing to log in with.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.identitytoken.is_empty() && (self.username.is_empty() || self.password.is_empty())
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -65,11 +83,99 @@ impl ConfigFile {
         let text = match std::fs::read(&path) {
             Ok(text) => text,
             Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
-                return Ok(ConfigFile::default());
+                return Ok(ConfigFile { path: Some(path), ..ConfigFile::default() });
             }
             Err(e) => return Err(io_text("open", &shown, &e)),
         };
-        serde_json::from_slice(&text).map_err(|e| format!("{shown}: {e}"))
+        let config: ConfigFile = serde_json::from_slice(&text).map_err(|e| format!("{shown}: {e}"))?;
+        Ok(ConfigFile { path: Some(path), ..config })
+    }
+
+    /// The program that keeps a server's credentials, `NAME` of `docker-credential-NAME`.
+    fn helper(&self, server: &str) -> Option<&str> {
+        let name = self.cred_helpers.get(server).unwrap_or(&self.creds_store);
+        Some(name.as_str()).filter(|name| !name.is_empty())
+    }
+
+    /// Keeps credentials. Gives the file's path when they are in it unencrypted.
+    pub(crate) fn store(&self, server: &str, credentials: &Credentials) -> Outcome<Option<PathBuf>> {
+        if let Some(name) = self.helper(server) {
+            helper::store(name, server, credentials)?;
+            // Docker leaves an empty entry, which says that there is something to ask the helper for.
+            self.change(|auths| {
+                auths.insert(server.to_owned(), json!({}));
+            })?;
+            return Ok(None);
+        }
+        let mut entry = serde_json::Map::new();
+        if !credentials.username.is_empty() {
+            let pair = format!("{}:{}", credentials.username, credentials.password);
+            entry.insert("auth".to_owned(), json!(STANDARD.encode(pair)));
+        }
+        if !credentials.identitytoken.is_empty() {
+            entry.insert("identitytoken".to_owned(), json!(credentials.identitytoken));
+        }
+        self.change(|auths| {
+            auths.insert(server.to_owned(), serde_json::Value::Object(entry));
+        })
+        .map(Some)
+    }
+
+    /// Forgets credentials; nothing there is no error.
+    pub(crate) fn erase(&self, server: &str) -> Outcome {
+        if let Some(name) = self.helper(server) {
+            helper::erase(name, server)?;
+        }
+        if self.auths.contains_key(server) {
+            self.change(|auths| {
+                auths.remove(server);
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Changes `auths` in the file and leaves everything else as it is; the file is the user's alone.
+    fn change(&self, change: impl FnOnce(&mut serde_json::Map<String, serde_json::Value>)) -> Outcome<PathBuf> {
+        use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+        let path = self.path.clone().ok_or_else(|| Failure::new("no home directory to keep credentials in"))?;
+        let fail = |action: &'static str| {
+            let shown = path.display().to_string();
+            move |e: std::io::Error| Failure::new(io_text(action, &shown, &e))
+        };
+        // A link (to a volume, or into a dotfiles repository) stays one.
+        let target = std::fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
+        let mut document: serde_json::Value = match std::fs::read(&target) {
+            Ok(text) => serde_json::from_slice(&text).map_err(|e| Failure::new(format!("{}: {e}", path.display())))?,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => json!({}),
+            Err(e) => return Err(fail("open")(e)),
+        };
+        let broken = || Failure::new(format!("{}: not a JSON object", path.display()));
+        let members = document.as_object_mut().ok_or_else(broken)?;
+        let auths = members.entry("auths").or_insert_with(|| json!({}));
+        if auths.is_null() {
+            *auths = json!({});
+        }
+        change(auths.as_object_mut().ok_or_else(broken)?);
+        let mut text = Vec::new();
+        let layout = serde_json::ser::PrettyFormatter::with_indent(b"\t");
+        let mut writer = serde_json::Serializer::with_formatter(&mut text, layout);
+        serde::Serialize::serialize(&document, &mut writer).map_err(|e| Failure::new(e.to_string()))?;
+        if let Some(directory) = target.parent() {
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(fail("mkdir"))?;
+        }
+        let scratch = target.with_extension(format!("json.{}", std::process::id()));
+        let written = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&scratch)
+            .and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()))
+            .and_then(|()| std::fs::rename(&scratch, &target));
+        if let Err(e) = written {
+            let _ = std::fs::remove_file(&scratch);
+            return Err(fail("write")(e));
+        }
+        Ok(path)
     }
 
     /// Proxy variables for containers of a daemon at `host`, both spellings each.
@@ -112,10 +218,10 @@ impl ConfigFile {
         Ok(URL_SAFE.encode(serde_json::Value::Object(body).to_string()))
     }
 
-    fn credentials(&self, server: &str) -> Outcome<Auth> {
-        let helper = self.cred_helpers.get(server).unwrap_or(&self.creds_store);
-        if !helper.is_empty() {
-            return ask_helper(helper, server);
+    /// Credentials of a server, from its helper or the file; empty ones when there are none.
+    pub(crate) fn credentials(&self, server: &str) -> Outcome<Credentials> {
+        if let Some(helper) = self.helper(server) {
+            return helper::get(helper, server);
         }
         let found = self.auths.get(server).or_else(|| {
             let bare = |key: &str| -> String {
@@ -124,7 +230,7 @@ impl ConfigFile {
             };
             self.auths.iter().find(|(key, _)| bare(key) == bare(server)).map(|(_, auth)| auth)
         });
-        let Some(found) = found else { return Ok(Auth::default()) };
+        let Some(found) = found else { return Ok(Credentials::default()) };
         let mut auth = found.clone();
         if !auth.auth.is_empty() {
             let decoded = STANDARD
@@ -137,44 +243,6 @@ impl ConfigFile {
         }
         Ok(auth)
     }
-}
-
-/// Asks `docker-credential-NAME get` for the credentials of a registry.
-fn ask_helper(name: &str, server: &str) -> Outcome<Auth> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Answer {
-        #[serde(default)]
-        username: String,
-        #[serde(default)]
-        secret: String,
-    }
-    let program = format!("docker-credential-{name}");
-    let fail = |why: String| Failure::new(format!("error getting credentials - err: {why}"));
-    let mut child = Command::new(&program)
-        .arg("get")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(|_| fail(format!("exec: \"{program}\": executable file not found in $PATH, out: ``")))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A helper that ends without reading tells why on its stdout.
-        let _ = stdin.write_all(server.as_bytes());
-    }
-    let output = child.wait_with_output().map_err(|e| fail(e.to_string()))?;
-    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    if !output.status.success() {
-        if text.contains("credentials not found in native keychain") {
-            return Ok(Auth::default());
-        }
-        return Err(fail(format!("exit status {}, out: `{text}`", output.status.code().unwrap_or(-1))));
-    }
-    let answer: Answer = serde_json::from_str(&text).map_err(|e| fail(e.to_string()))?;
-    if answer.username == "<token>" {
-        return Ok(Auth { identitytoken: answer.secret, ..Auth::default() });
-    }
-    Ok(Auth { username: answer.username, password: answer.secret, ..Auth::default() })
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ pub(crate) mod list;
 pub(crate) mod load;
 pub(crate) mod prune;
 pub(crate) mod pull;
+pub(crate) mod push;
 pub(crate) mod remove;
 pub(crate) mod tag;
 

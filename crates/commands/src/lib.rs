@@ -27,6 +27,7 @@ mod network;
 mod options;
 mod out;
 mod program;
+mod registry;
 mod system;
 mod template;
 mod terminal;

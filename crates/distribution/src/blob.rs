@@ -13,7 +13,7 @@ use ureq::BodyReader;
 
 use crate::endpoint::Endpoint;
 use crate::session::{Answer, Ask, Session};
-use crate::transport::{Method, explain_body};
+use crate::transport::{Method, Payload, explain_body};
 use crate::url::{Scheme, Url};
 use crate::{Error, Result};
 
@@ -160,8 +160,14 @@ impl<'a> BlobReader<'a> {
             .and_then(|url| Url::parse(url))
             .filter(|url| url.scheme == Scheme::Https)
             .ok_or(Error::ForeignLayer { digest: self.descriptor.digest })?;
-        let ask =
-            Ask { method: Method::Get, url: url.clone(), headers, authorization: None, body: None, insecure: false };
+        let ask = Ask {
+            method: Method::Get,
+            url: url.clone(),
+            headers,
+            authorization: None,
+            payload: Payload::None,
+            insecure: false,
+        };
         let attempts = self.session.registry.config.max_download_attempts;
         let reached = self.session.exchange(&ask, attempts)?.map_err(|failure| failure.into_error(self.session))?;
         let answer = reached.answer;

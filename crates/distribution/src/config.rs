@@ -8,6 +8,16 @@ use crate::proxy::Proxies;
 use crate::url::{bare_host, is_loopback};
 use crate::{Error, Result};
 
+/// Compression of pushed layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Compression {
+    /// Understood by every registry and engine.
+    #[default]
+    Gzip,
+    /// Smaller and faster; the manifest is an OCI one.
+    Zstd,
+}
+
 /// Options of a [`crate::Registry`]; [`Default`] is what a daemon without configuration uses.
 #[derive(Debug, Clone)]
 pub struct RegistryConfig {
@@ -23,6 +33,12 @@ pub struct RegistryConfig {
     pub proxies: Proxies,
     /// Layers fetched at the same time, in one pull.
     pub max_concurrent_downloads: usize,
+    /// Layers pushed at the same time, in one push.
+    pub max_concurrent_uploads: usize,
+    /// Bytes of an upload that are sent in one request.
+    pub upload_piece: u64,
+    /// How layers that have no compressed form yet are compressed for a push.
+    pub push_compression: Compression,
     /// Attempts for one request or for a transfer that makes no progress.
     pub max_download_attempts: u32,
     /// For lookup, connection and TLS handshake together.
@@ -45,6 +61,9 @@ impl Default for RegistryConfig {
             certs_dirs: vec!["/etc/docker/certs.d".into(), "/etc/hoist/certs.d".into()],
             proxies: Proxies::from_env(),
             max_concurrent_downloads: 3,
+            max_concurrent_uploads: 5,
+            upload_piece: u64::MAX,
+            push_compression: Compression::Gzip,
             max_download_attempts: 5,
             connect_timeout: Duration::from_secs(20),
             idle_timeout: Duration::from_secs(60),

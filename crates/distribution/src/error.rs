@@ -5,7 +5,7 @@ use oci::{Digest, Platform, Reference};
 /// Shorthand for this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a pull failed.
+/// Why a pull, a push or another conversation with a registry failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The repository has no such tag or digest.
@@ -32,6 +32,12 @@ pub enum Error {
     Denied {
         /// What was asked for.
         reference: Box<Reference>,
+        /// The registry's own words, `code: message`.
+        detail: String,
+    },
+    /// The registry does not let this user push. Docker shows the registry's words alone.
+    #[error("{detail}")]
+    Refused {
         /// The registry's own words, `code: message`.
         detail: String,
     },
@@ -189,6 +195,14 @@ pub enum Error {
     #[error("failed to register layer")]
     Decompress {
         /// The layer's digest.
+        layer: Digest,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A layer could not be compressed for a push.
+    #[error("failed to compress layer {layer}")]
+    Compress {
+        /// Its diff id.
         layer: Digest,
         /// Why.
         source: std::io::Error,

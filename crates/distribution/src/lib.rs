@@ -1,4 +1,4 @@
-//! The way of an image from a registry into the store.
+//! The way of an image between a registry and the store.
 //!
 //! ```text
 //!  Reference ─▶ endpoints (mirrors, then upstream)
@@ -16,7 +16,10 @@
 //! store has are neither fetched nor stored again, and two pulls of one layer share the transfer; a failed or cancelled
 //! pull leaves no image, no tag and no temporary file.
 //!
-//! Does not: push, search, keep credentials, or know what a container is. Specification: OCI distribution-spec 1.1.
+//! A push ([`push`]) sends what the registry lacks: the blobs as they came if they are still here, or layers compressed so
+//! that the same layer gives the same bytes everywhere.
+//!
+//! Does not: keep credentials, or know what a container is. Specification: OCI distribution-spec 1.1.
 
 mod auth;
 mod blob;
@@ -26,22 +29,34 @@ mod endpoint;
 mod error;
 mod flight;
 mod layer;
+mod login;
+mod look;
 mod manifest;
 mod progress;
 mod proxy;
 mod pull;
+mod push;
 mod registry;
+mod search;
 mod session;
+mod tags;
+mod tar;
 mod tls;
 mod token;
 mod transport;
 mod url;
 mod words;
+mod work;
 
 pub use auth::AuthConfig;
-pub use config::RegistryConfig;
+pub use config::{Compression, RegistryConfig};
 pub use error::{Error, Result};
+pub use login::login;
+pub use look::{Remote, look, put};
 pub use progress::Progress;
 pub use proxy::Proxies;
 pub use pull::{Pulled, pull};
+pub use push::{Pushed, push};
 pub use registry::Registry;
+pub use search::{Found, search};
+pub use tags::tags;

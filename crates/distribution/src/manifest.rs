@@ -87,7 +87,7 @@ fn finish(session: &Session<'_>, index: Option<Document>, document: Document, ma
 }
 
 /// GETs a manifest and checks its digest against `expected`, or against the registry's own header.
-fn fetch(
+pub(crate) fn fetch(
     session: &Session<'_>,
     endpoint: &Endpoint,
     name: &str,
@@ -159,7 +159,8 @@ fn read_bounded(answer: Answer) -> std::io::Result<Vec<u8>> {
     }
 }
 
-enum Kind {
+/// One of the two.
+pub(crate) enum Kind {
     Manifest(Box<Manifest>),
     Index(Box<Index>),
 }
@@ -167,7 +168,7 @@ enum Kind {
 /// Decides what a document is, by its header and by itself; the two must not disagree, and it must not be two things
 /// at once (CVE-2021-41190).
 /// The document's descriptor gets the type that it turned out to have.
-fn read(session: &Session<'_>, document: &mut Document) -> Result<Kind> {
+pub(crate) fn read(session: &Session<'_>, document: &mut Document) -> Result<Kind> {
     let header = std::mem::take(&mut document.descriptor.media_type);
     let kind = read_bytes(&header, &document.bytes).map_err(|problem| match problem {
         Problem::Schema1 => Error::Schema1 { reference: Box::new(session.reference.clone()) },

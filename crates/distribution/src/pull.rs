@@ -1,7 +1,6 @@
 //! The story of a pull: resolve, look what is missing, fetch it, commit.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -15,7 +14,8 @@ use crate::layer::{Context, Job, fetch};
 use crate::manifest::{Document, Resolved, read_config, resolve};
 use crate::progress::{Progress, Sink};
 use crate::registry::Registry;
-use crate::session::Session;
+use crate::session::{Purpose, Session};
+use crate::work;
 use crate::{Error, Result};
 
 /// How soon a cancelled pull lets go of its connections.
@@ -52,7 +52,7 @@ pub fn pull(
     cancel: &AtomicBool,
 ) -> Result<Pulled> {
     let reference = reference.with_default_tag();
-    let session = Session::new(registry, &reference, auth, cancel);
+    let session = Session::new(registry, &reference, auth, Purpose::Pull, cancel);
     let pull = Pull { session: &session, store, platform, progress };
     match watched(&session, || pull.run()) {
         Err(_) if session.is_cancelled() => Err(Error::Cancelled),
@@ -61,7 +61,7 @@ pub fn pull(
 }
 
 /// Runs `work` while a thread watches for cancellation.
-fn watched<T>(session: &Session<'_>, work: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(crate) fn watched<T>(session: &Session<'_>, work: impl FnOnce() -> Result<T>) -> Result<T> {
     /// Ends the watch even if `work` panics.
     struct Over<'a>(&'a AtomicBool, thread::Thread);
     impl Drop for Over<'_> {
@@ -82,7 +82,7 @@ fn watched<T>(session: &Session<'_>, work: impl FnOnce() -> Result<T>) -> Result
             }
         };
         let watcher =
-            thread::Builder::new().name("pull-cancel".into()).spawn_scoped(scope, watch).map_err(Error::Thread)?;
+            thread::Builder::new().name("transfer-cancel".into()).spawn_scoped(scope, watch).map_err(Error::Thread)?;
         let _over = Over(&over, watcher.thread().clone());
         work()
     })
@@ -178,35 +178,7 @@ impl Pull<'_> {
             (self.progress)(Progress::new(Some(job.descriptor.digest.short()), "Waiting"));
         }
 
-        let next = AtomicUsize::new(0);
-        let first_error: Mutex<Option<Error>> = Mutex::new(None);
-        let work = || {
-            while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if let Err(error) = fetch(context, *job) {
-                    // The first error is the reason; those after it are its echo.
-                    first_error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-                    next.store(jobs.len(), Ordering::Relaxed);
-                    self.session.stop();
-                    return;
-                }
-            }
-        };
-        let started: std::io::Result<()> = thread::scope(|scope| {
-            for number in 1..workers {
-                let name = format!("pull-layer-{number}");
-                if let Err(error) = thread::Builder::new().name(name).spawn_scoped(scope, work) {
-                    next.store(jobs.len(), Ordering::Relaxed);
-                    return Err(error);
-                }
-            }
-            work();
-            Ok(())
-        });
-        started.map_err(Error::Thread)?;
-        match first_error.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some(error) => Err(error),
-            None => self.session.check(),
-        }
+        work::all(self.session, &jobs, workers, "pull-layer", |job| fetch(context, *job))
     }
 
     /// Blobs, then the image, then the tag. True when the tag was there and pointed to this image.

@@ -21,6 +21,8 @@ pub struct Registry {
     schemes: Mutex<HashMap<String, Scheme>>,
     pub(crate) tokens: TokenCache,
     pub(crate) flights: Flights,
+    /// Held while a layer is compressed.
+    pub(crate) compressing: Mutex<()>,
 }
 
 impl Registry {
@@ -35,6 +37,7 @@ impl Registry {
             schemes: Mutex::default(),
             tokens: TokenCache::default(),
             flights: Flights::default(),
+            compressing: Mutex::default(),
         })
     }
 
@@ -42,6 +45,11 @@ impl Registry {
     pub(crate) fn endpoints(&self, reference: &Reference) -> Vec<Endpoint> {
         let mirrors = if reference.domain == DEFAULT_DOMAIN { self.mirrors.as_slice() } else { &[] };
         mirrors.iter().cloned().chain([Endpoint::upstream(reference, &self.insecure)]).collect()
+    }
+
+    /// Where `reference` is pushed to: the registry itself, never a mirror.
+    pub(crate) fn push_endpoint(&self, reference: &Reference) -> Endpoint {
+        Endpoint::upstream(reference, &self.insecure)
     }
 
     pub(crate) fn is_insecure(&self, authority: &str) -> bool {

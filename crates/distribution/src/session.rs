@@ -1,4 +1,4 @@
-//! One pull's conversation with its registries: credentials, redirects, second attempts, and the way to stop it.
+//! One pull's or push's conversation with its registries: credentials, redirects, second attempts, and the way to stop it.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ use crate::auth::AuthConfig;
 use crate::endpoint::{Endpoint, SchemeRule};
 use crate::error::printable;
 use crate::registry::Registry;
-use crate::transport::{Fault, FaultKind, Method, Transport};
+use crate::transport::{Fault, FaultKind, Method, Payload, Transport};
 use crate::url::{Scheme, Url};
 use crate::words::read_error;
 use crate::{Error, Result, challenge, token};
@@ -25,14 +25,13 @@ const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(10);
 
 /// One request, credentials decided.
 #[derive(Clone)]
-pub(crate) struct Ask {
+pub(crate) struct Ask<'a> {
     pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) headers: Vec<(&'static str, String)>,
     /// Sent to this origin only.
     pub(crate) authorization: Option<String>,
-    /// Form content.
-    pub(crate) body: Option<String>,
+    pub(crate) payload: Payload<'a>,
     /// The host may be spoken to without verified TLS.
     pub(crate) insecure: bool,
 }
@@ -46,10 +45,46 @@ pub(crate) struct Reached {
     pub(crate) url: Url,
 }
 
+/// What a session is for: it decides which rights are asked for and how a refusal reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Pull,
+    Push,
+    /// Neither: a search, a look at the registry, a check of credentials.
+    Look,
+}
+
+/// Where a request goes.
+#[derive(Clone, Copy)]
+pub(crate) enum To<'a> {
+    /// Under the endpoint; begins with `/v2/`.
+    Path(&'a str),
+    /// An address that the endpoint gave, for an upload. Credentials go there only if it is the endpoint's own.
+    Location(&'a Url),
+}
+
+/// A request to an endpoint, without credentials.
+#[derive(Clone, Copy)]
+pub(crate) struct Request<'a> {
+    pub(crate) method: Method,
+    pub(crate) to: To<'a>,
+    pub(crate) headers: &'a [(&'static str, String)],
+    pub(crate) payload: Payload<'a>,
+    /// Attempts in all, for what passes.
+    pub(crate) attempts: u32,
+}
+
 pub(crate) struct Session<'r> {
     pub(crate) registry: &'r Registry,
     pub(crate) reference: &'r Reference,
     pub(crate) auth: Option<AuthConfig>,
+    pub(crate) purpose: Purpose,
+    /// Rights that a token server is asked for: `repository:library/httpd:pull`.
+    pub(crate) scopes: Vec<String>,
+    /// Ask for a refresh token as well.
+    pub(crate) offline: bool,
+    /// The refresh token that came.
+    identity: Mutex<String>,
     transport: Transport,
     /// `Authorization` values that were accepted, by `host[:port]`.
     authorizations: Mutex<HashMap<String, String>>,
@@ -63,18 +98,38 @@ impl<'r> Session<'r> {
         registry: &'r Registry,
         reference: &'r Reference,
         auth: Option<AuthConfig>,
+        purpose: Purpose,
         cancel: &'r AtomicBool,
     ) -> Session<'r> {
+        let scopes = match purpose {
+            Purpose::Pull => vec![format!("repository:{}:pull", reference.path)],
+            Purpose::Push => vec![format!("repository:{}:pull,push", reference.path)],
+            Purpose::Look => Vec::new(),
+        };
         Session {
             registry,
             reference,
             auth: auth.filter(|auth| !auth.is_empty()),
+            purpose,
+            scopes,
+            offline: false,
+            identity: Mutex::default(),
             transport: Transport::new(registry.config.clone()),
             authorizations: Mutex::default(),
             cancel,
             stopped: Mutex::new(false),
             stop: Condvar::new(),
         }
+    }
+
+    /// The refresh token that a token server gave, or an empty text.
+    pub(crate) fn identity(&self) -> String {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps a refresh token for the caller.
+    pub(crate) fn keep_identity(&self, token: String) {
+        *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = token;
     }
 
     /// Did the caller ask to stop?
@@ -111,19 +166,31 @@ impl<'r> Session<'r> {
 
     /// GET under an endpoint, with credentials when it asks for them. The answer is a success (2xx).
     pub(crate) fn get(&self, endpoint: &Endpoint, path: &str, headers: &[(&'static str, String)]) -> Result<Answer> {
+        let attempts = self.registry.config.max_download_attempts;
+        let to = To::Path(path);
+        let request = Request { method: Method::Get, to, headers, payload: Payload::None, attempts };
+        let Reached { answer, url } = self.send(endpoint, request)?;
+        if answer.status().is_success() { Ok(answer) } else { Err(self.translate(Method::Get, &url, answer)) }
+    }
+
+    /// Asks an endpoint, with credentials when it wants them. The answer may have any status but 401, which is an error.
+    pub(crate) fn send(&self, endpoint: &Endpoint, request: Request<'_>) -> Result<Reached> {
         let mut challenged = false;
         loop {
             let authorization =
                 self.authorizations.lock().unwrap_or_else(PoisonError::into_inner).get(&endpoint.authority).cloned();
-            let Reached { answer, url } = self.get_by_scheme(endpoint, path, headers, authorization.clone())?;
-            if answer.status().is_success() {
-                return Ok(answer);
+            let Reached { answer, url } = match request.to {
+                To::Path(path) => self.send_by_scheme(endpoint, path, request, authorization.clone())?,
+                To::Location(url) => self.send_to(endpoint, url, request, authorization.clone())?,
+            };
+            if answer.status() != StatusCode::UNAUTHORIZED {
+                return Ok(Reached { answer, url });
             }
             // Only the registry itself may ask for credentials. A host that it redirects to could name a token server
             // of its own and be sent the password (CVE-2020-15157).
             let own = url.same_origin(&endpoint.url(url.scheme, ""));
-            if answer.status() != StatusCode::UNAUTHORIZED || challenged || !own {
-                return Err(self.translate(Method::Get, &url, answer));
+            if challenged || !own {
+                return Err(self.translate(request.method, &url, answer));
             }
             challenged = true;
             let challenges = challenge::parse(&join_challenges(&answer));
@@ -132,6 +199,26 @@ impl<'r> Session<'r> {
             let mut known = self.authorizations.lock().unwrap_or_else(PoisonError::into_inner);
             known.insert(endpoint.authority.clone(), value);
         }
+    }
+
+    /// To an address that the endpoint gave.
+    fn send_to(
+        &self,
+        endpoint: &Endpoint,
+        url: &Url,
+        request: Request<'_>,
+        authorization: Option<String>,
+    ) -> Result<Reached> {
+        let own = url.same_origin(&endpoint.url(url.scheme, ""));
+        let ask = Ask {
+            method: request.method,
+            url: url.clone(),
+            headers: request.headers.to_vec(),
+            authorization: authorization.filter(|_| own && (url.scheme == Scheme::Https || endpoint.insecure)),
+            payload: request.payload,
+            insecure: if own { endpoint.insecure } else { self.registry.is_insecure(&url.authority) },
+        };
+        self.exchange(&ask, request.attempts)?.map_err(|failure| failure.into_error(self))
     }
 
     /// The scheme in use for an endpoint.
@@ -143,21 +230,21 @@ impl<'r> Session<'r> {
     }
 
     /// HTTPS or HTTP, whichever the endpoint's rule and experience say.
-    fn get_by_scheme(
+    fn send_by_scheme(
         &self,
         endpoint: &Endpoint,
         path: &str,
-        headers: &[(&'static str, String)],
+        request: Request<'_>,
         authorization: Option<String>,
     ) -> Result<Reached> {
-        let attempts = self.registry.config.max_download_attempts;
+        let attempts = request.attempts;
         let ask = |scheme: Scheme| Ask {
-            method: Method::Get,
+            method: request.method,
             url: endpoint.url(scheme, path),
-            headers: headers.to_vec(),
+            headers: request.headers.to_vec(),
             // Plain HTTP carries credentials only where the administrator said that this is fine.
             authorization: authorization.clone().filter(|_| scheme == Scheme::Https || endpoint.insecure),
-            body: None,
+            payload: request.payload,
             insecure: endpoint.insecure,
         };
         let run = |scheme: Scheme, attempts: u32| -> Result<Result<Reached, Failure>> {
@@ -198,7 +285,7 @@ impl<'r> Session<'r> {
 
     /// Asks, follows redirects, and asks again after a passing failure, at most `attempts` times in all. The answer may
     /// have any status but a redirect.
-    pub(crate) fn exchange(&self, ask: &Ask, attempts: u32) -> Result<Result<Reached, Failure>> {
+    pub(crate) fn exchange(&self, ask: &Ask<'_>, attempts: u32) -> Result<Result<Reached, Failure>> {
         let mut attempt = 0;
         loop {
             self.check()?;
@@ -217,7 +304,7 @@ impl<'r> Session<'r> {
         }
     }
 
-    fn follow(&self, ask: &Ask) -> Result<Result<Reached, Failure>> {
+    fn follow(&self, ask: &Ask<'_>) -> Result<Result<Reached, Failure>> {
         let mut url = ask.url.clone();
         let mut authorization = ask.authorization.clone();
         let mut insecure = ask.insecure;
@@ -226,7 +313,7 @@ impl<'r> Session<'r> {
             if let Some(value) = &authorization {
                 headers.push(("Authorization", value.clone()));
             }
-            let answer = match self.transport.exchange(ask.method, &url, &headers, ask.body.as_deref(), !insecure)? {
+            let answer = match self.transport.exchange(ask.method, &url, &headers, ask.payload, !insecure)? {
                 Ok(answer) => answer,
                 Err(fault) => {
                     self.check()?;
@@ -238,8 +325,8 @@ impl<'r> Session<'r> {
             }
             let refuse =
                 |detail: String| Err(Error::Protocol { method: ask.method.title(), url: without_query(&url), detail });
-            if ask.method != Method::Get {
-                return refuse("refused a redirect of a request with credentials".into());
+            if !matches!(ask.method, Method::Get | Method::Head) {
+                return refuse("refused a redirect of a request that changes something".into());
             }
             let location = answer.headers().get("Location").and_then(|value| value.to_str().ok()).unwrap_or_default();
             let Some(next) = url.join(location) else {
@@ -268,6 +355,16 @@ impl<'r> Session<'r> {
         let words = read_error(answer);
         let reference = Box::new(self.reference.clone());
         let detail = words.text();
+        if self.purpose == Purpose::Push && matches!(status.as_u16(), 401 | 403) {
+            return Error::Refused {
+                detail: match (scope, status.as_u16()) {
+                    (Some(scope), _) => scope,
+                    _ if !detail.is_empty() => detail,
+                    (None, 401) => "unauthorized: authentication required".into(),
+                    _ => "denied: requested access to the resource is denied".into(),
+                },
+            };
+        }
         match (words.code.as_str(), status.as_u16()) {
             ("TOOMANYREQUESTS", _) | (_, 429) => Error::TooManyRequests {
                 detail: if words.message.is_empty() { "too many requests".into() } else { words.message },

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::challenge::Challenge;
 use crate::endpoint::Endpoint;
 use crate::session::{Ask, Session, without_query};
-use crate::transport::Method;
+use crate::transport::{Method, Payload};
 use crate::url::{Scheme, Url, encode_query};
 use crate::words::{Words, read_error};
 use crate::{Error, Result};
@@ -77,11 +77,19 @@ pub(crate) fn authorization(
         let grant = Grant {
             realm,
             service: bearer.get("service").unwrap_or_default().to_owned(),
-            scope: format!("repository:{}:pull", session.reference.path),
+            scopes: session.scopes.clone(),
             basic: auth.and_then(|auth| auth.basic()),
             refresh: auth.map(|auth| auth.identitytoken.clone()).filter(|token| !token.is_empty()),
         };
-        let token = grant.token(session, refused)?;
+        // Docker names the registry in this text, not the token server.
+        let token = grant.token(session, refused).map_err(|error| match error {
+            Error::Unauthorized { detail, .. } => {
+                let end = url.path.find("/v2/").map_or(0, |at| at + 4);
+                let url = Url { path: url.path[..end].to_owned(), ..url.clone() };
+                Error::Unauthorized { method: "Get", url: url.to_string(), detail }
+            }
+            other => other,
+        })?;
         return Ok(format!("Bearer {token}"));
     }
     if challenges.iter().any(|challenge| challenge.scheme == "basic") {
@@ -113,7 +121,7 @@ fn may_send(session: &Session<'_>, url: &Url) -> Result<()> {
 struct Grant {
     realm: Url,
     service: String,
-    scope: String,
+    scopes: Vec<String>,
     basic: Option<String>,
     refresh: Option<String>,
 }
@@ -123,7 +131,7 @@ impl Grant {
         let parts = [
             self.realm.to_string(),
             self.service.clone(),
-            self.scope.clone(),
+            self.scopes.join(" "),
             self.basic.clone().unwrap_or_default(),
             self.refresh.clone().unwrap_or_default(),
         ];
@@ -147,31 +155,44 @@ impl Grant {
 
     fn ask(&self, session: &Session<'_>) -> Result<(String, Duration)> {
         let insecure = session.registry.is_insecure(&self.realm.authority);
-        let ask = match &self.refresh {
-            Some(refresh) => Ask {
+        let form = self.refresh.as_ref().map(|refresh| {
+            format!(
+                "grant_type=refresh_token&refresh_token={}&service={}&scope={}&client_id={CLIENT_ID}",
+                encode_query(refresh),
+                encode_query(&self.service),
+                encode_query(&self.scopes.join(" "))
+            )
+        });
+        let ask = match &form {
+            Some(form) => Ask {
                 method: Method::Post,
                 url: self.realm.clone(),
                 headers: vec![("Content-Type", "application/x-www-form-urlencoded".into())],
                 authorization: None,
-                body: Some(format!(
-                    "grant_type=refresh_token&refresh_token={}&service={}&scope={}&client_id={CLIENT_ID}",
-                    encode_query(refresh),
-                    encode_query(&self.service),
-                    encode_query(&self.scope)
-                )),
+                payload: Payload::Bytes(form.as_bytes()),
                 insecure,
             },
             None => {
                 let mut url = self.realm.clone();
                 let mut separator = if url.path.contains('?') { '&' } else { '?' };
-                for (name, value) in [("service", &self.service), ("scope", &self.scope)] {
+                if session.offline
+                    && let Some((user, _)) = session.auth.as_ref().and_then(|auth| auth.user_and_password())
+                {
+                    url.path.push_str(&format!(
+                        "{separator}account={}&client_id={CLIENT_ID}&offline_token=true",
+                        encode_query(&user)
+                    ));
+                    separator = '&';
+                }
+                let scopes = self.scopes.iter().map(|scope| ("scope", scope));
+                for (name, value) in [("service", &self.service)].into_iter().chain(scopes) {
                     if !value.is_empty() {
                         url.path.push_str(&format!("{separator}{name}={}", encode_query(value)));
                         separator = '&';
                     }
                 }
                 let authorization = self.basic.clone();
-                Ask { method: Method::Get, url, headers: Vec::new(), authorization, body: None, insecure }
+                Ask { method: Method::Get, url, headers: Vec::new(), authorization, payload: Payload::None, insecure }
             }
         };
         let attempts = session.registry.config.max_download_attempts;
@@ -189,15 +210,24 @@ impl Grant {
             }
             return Err(session.translate(ask.method, &ask.url, answer));
         }
-        parse(answer.into_body().into_reader()).map_err(|detail| Error::Protocol {
-            method: ask.method.title(),
-            url: without_query(&ask.url),
-            detail,
-        })
+        let Tokens { access, life, refresh } = parse(answer.into_body().into_reader())
+            .map_err(|detail| Error::Protocol { method: ask.method.title(), url: without_query(&ask.url), detail })?;
+        if let Some(refresh) = refresh.filter(|_| session.offline) {
+            session.keep_identity(refresh);
+        }
+        Ok((access, life))
     }
 }
 
-fn parse(answer: impl Read) -> Result<(String, Duration), String> {
+/// What a token server gave.
+#[derive(Debug, PartialEq)]
+struct Tokens {
+    access: String,
+    life: Duration,
+    refresh: Option<String>,
+}
+
+fn parse(answer: impl Read) -> Result<Tokens, String> {
     #[derive(Deserialize)]
     struct Document {
         #[serde(default)]
@@ -206,6 +236,8 @@ fn parse(answer: impl Read) -> Result<(String, Duration), String> {
         access_token: Option<String>,
         #[serde(default)]
         expires_in: Option<u64>,
+        #[serde(default)]
+        refresh_token: Option<String>,
     }
     let mut bytes = Vec::new();
     answer.take(TOKEN_LIMIT).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
@@ -216,10 +248,13 @@ fn parse(answer: impl Read) -> Result<(String, Duration), String> {
         .flatten()
         .find(|token| !token.is_empty())
         .ok_or("authorization server did not include a token in the response")?;
-    if !token.bytes().all(|b| b.is_ascii_graphic()) {
+    let refresh = document.refresh_token.filter(|token| !token.is_empty());
+    let graphic = |token: &String| token.bytes().all(|b| b.is_ascii_graphic());
+    if !graphic(&token) || !refresh.iter().all(graphic) {
         return Err("token with characters that do not belong".into());
     }
-    Ok((token, document.expires_in.map_or(DEFAULT_LIFE, Duration::from_secs)))
+    let life = document.expires_in.map_or(DEFAULT_LIFE, Duration::from_secs);
+    Ok(Tokens { access: token, life, refresh })
 }
 
 #[cfg(test)]
@@ -228,7 +263,7 @@ mod tests {
 
     #[test]
     fn token_documents() {
-        let read = |json: &str| parse(json.as_bytes());
+        let read = |json: &str| parse(json.as_bytes()).map(|tokens| (tokens.access, tokens.life));
         assert_eq!(read(r#"{"token":"t","expires_in":300}"#), Ok(("t".into(), Duration::from_secs(300))));
         assert_eq!(read(r#"{"token":"","access_token":"a"}"#), Ok(("a".into(), DEFAULT_LIFE)));
         for bad in ["", "{}", r#"{"token":"a\r\nX: y"}"#, r#"{"token":null}"#, "[1]"] {

@@ -1,32 +1,40 @@
 //! One HTTP exchange, without redirects, credentials or second attempts. Everything of the HTTP library is in here.
 
 use std::collections::HashMap;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::SocketAddr;
+use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ureq::config::Config;
 use ureq::http::{Request, Response, Uri};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
-use ureq::{Agent, Body, Timeout};
+use ureq::{Agent, Body, SendBody, Timeout};
 
 use crate::config::RegistryConfig;
 use crate::url::{Scheme, Url};
 use crate::{Error, tls};
 
-/// GET or POST.
+/// What the registry API is spoken with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Method {
     Get,
+    Head,
     Post,
+    Patch,
+    Put,
 }
 
 impl Method {
     fn as_str(self) -> &'static str {
         match self {
             Method::Get => "GET",
+            Method::Head => "HEAD",
             Method::Post => "POST",
+            Method::Patch => "PATCH",
+            Method::Put => "PUT",
         }
     }
 
@@ -34,8 +42,43 @@ impl Method {
     pub(crate) fn title(self) -> &'static str {
         match self {
             Method::Get => "Get",
+            Method::Head => "Head",
             Method::Post => "Post",
+            Method::Patch => "Patch",
+            Method::Put => "Put",
         }
+    }
+}
+
+/// Content of a request. It can be sent again.
+#[derive(Clone, Copy)]
+pub(crate) enum Payload<'a> {
+    None,
+    Bytes(&'a [u8]),
+    /// Bytes `from..to` of a file; `sent` hears where the sending is.
+    File {
+        file: &'a File,
+        from: u64,
+        to: u64,
+        sent: &'a dyn Fn(u64),
+    },
+}
+
+/// A part of a file as it is sent.
+struct Piece<'a> {
+    file: &'a File,
+    at: u64,
+    to: u64,
+    sent: &'a dyn Fn(u64),
+}
+
+impl Read for Piece<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let want = buffer.len().min(usize::try_from(self.to - self.at).unwrap_or(usize::MAX));
+        let n = self.file.read_at(&mut buffer[..want], self.at)?;
+        self.at += n as u64;
+        (self.sent)(self.at);
+        Ok(n)
     }
 }
 
@@ -121,7 +164,7 @@ impl Transport {
         method: Method,
         url: &Url,
         headers: &[(&'static str, String)],
-        body: Option<&str>,
+        payload: Payload<'_>,
         verify: bool,
     ) -> Result<Result<Response<Body>, Fault>, Error> {
         let Some(connections) = self.connections(url, verify)? else {
@@ -131,9 +174,16 @@ impl Transport {
         for (name, value) in headers {
             request = request.header(*name, value);
         }
-        let answer = match body {
-            Some(body) => request.body(body.to_owned()).map(|request| connections.agent.run(request)),
-            None => request.body(()).map(|request| connections.agent.run(request)),
+        let answer = match payload {
+            Payload::None => request.body(()).map(|request| connections.agent.run(request)),
+            Payload::Bytes(bytes) => request.body(bytes).map(|request| connections.agent.run(request)),
+            Payload::File { file, from, to, sent } => {
+                let mut piece = Piece { file, at: from, to, sent };
+                request
+                    .header("Content-Length", to - from)
+                    .body(SendBody::from_reader(&mut piece))
+                    .map(|request| connections.agent.run(request))
+            }
         };
         let answer = answer.map_err(|error| Error::Protocol {
             method: method.title(),
@@ -400,7 +450,7 @@ mod tests {
     fn ask(url: &str, verify: bool, certs_dirs: Vec<std::path::PathBuf>) -> Result<u16, Fault> {
         let config = RegistryConfig { certs_dirs, proxies: crate::Proxies::default(), ..RegistryConfig::default() };
         let url = Url::parse(url).unwrap();
-        let answer = Transport::new(config).exchange(Method::Get, &url, &[], None, verify).unwrap();
+        let answer = Transport::new(config).exchange(Method::Get, &url, &[], Payload::None, verify).unwrap();
         answer.map(|answer| answer.status().as_u16())
     }
 

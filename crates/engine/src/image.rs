@@ -8,8 +8,12 @@ mod import;
 mod inspect;
 mod list;
 mod load;
+mod platform;
 mod prune;
 mod pull;
+mod push;
+mod remote;
+mod search;
 mod tag;
 
 use std::collections::HashMap;
@@ -24,8 +28,12 @@ pub use import::{ImportRequest, import};
 pub use inspect::inspect;
 pub use list::{ListOptions, list};
 pub use load::load;
+pub use platform::parse_platform;
 pub use prune::prune;
 pub use pull::{Cancel, PullRequest, pull};
+pub use push::{PushRequest, push};
+pub use remote::{login, look};
+pub use search::{SearchRequest, search};
 pub use tag::tag;
 
 pub(crate) use delete::free_unused;

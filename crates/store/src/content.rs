@@ -153,6 +153,11 @@ impl BlobWriter {
         Ok(self.size)
     }
 
+    /// Digest of the bytes written so far.
+    pub fn digest(&self) -> Digest {
+        self.hasher.clone().finish()
+    }
+
     /// Bytes written so far.
     pub fn written(&self) -> u64 {
         self.size

@@ -1,7 +1,7 @@
 //! All commands: what exists here, and what exists in Docker alone.
 
 use super::{Command, Flag, Kind, flag};
-use crate::{container, image, inspect, network, system, volume};
+use crate::{container, image, inspect, network, registry, system, volume};
 
 /// A management command.
 pub(crate) struct Group {
@@ -46,11 +46,15 @@ const COMMANDS: &[&Command] = &[
     &image::load::COMMAND,
     &image::prune::COMMAND,
     &image::pull::COMMAND,
+    &image::push::COMMAND,
     &image::remove::COMMAND,
     &image::tag::COMMAND,
     &inspect::COMMAND,
     &network::inspect::COMMAND,
     &network::list::COMMAND,
+    &registry::login::COMMAND,
+    &registry::logout::COMMAND,
+    &registry::search::COMMAND,
     &system::df::COMMAND,
     &system::events::COMMAND,
     &system::info::COMMAND,
@@ -164,10 +168,7 @@ const ABSENT: &[&str] = &[
     "diff",
     "export",
     "image build",
-    "image push",
     "image save",
-    "login",
-    "logout",
     "manifest",
     "manifest annotate",
     "manifest create",
@@ -200,10 +201,8 @@ const ABSENT: &[&str] = &[
     "plugin rm",
     "plugin set",
     "plugin upgrade",
-    "push",
     "save",
     "scout",
-    "search",
     "secret",
     "secret create",
     "secret inspect",

@@ -41,21 +41,7 @@ fn run(context: &Context, parsed: &Parsed) -> Outcome {
     let platform = context.platform(parsed.str("platform"));
     let response = context.client()?.send(request(context, &reference, platform.as_deref())?)?;
     if quiet { progress::silently(response) } else { progress::on_stdout(response) }?;
-    crate::out::line(&full_text(&reference))
-}
-
-/// The reference with its domain: `docker.io/library/httpd:latest`.
-fn full_text(reference: &Reference) -> String {
-    let mut text = reference.name();
-    if let Some(tag) = &reference.tag {
-        text.push(':');
-        text.push_str(tag);
-    }
-    if let Some(digest) = &reference.digest {
-        text.push('@');
-        text.push_str(&digest.to_string());
-    }
-    text
+    crate::out::line(&reference.to_string())
 }
 
 fn request<'a>(context: &Context, reference: &Reference, platform: Option<&str>) -> Outcome<Request<'a>> {

@@ -66,6 +66,28 @@ impl Drop for RawMode {
     }
 }
 
+/// What is typed is not shown for as long as it lives.
+pub(crate) struct Hidden(());
+
+impl Hidden {
+    /// Switches the echo off; `None` when stdin is no terminal.
+    pub(crate) fn enter() -> Option<Hidden> {
+        let stdin = std::io::stdin();
+        let before = termios::tcgetattr(&stdin).ok()?;
+        let mut quiet = before.clone();
+        quiet.local_modes.remove(termios::LocalModes::ECHO);
+        *SAVED.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
+        termios::tcsetattr(&stdin, OptionalActions::Now, &quiet).ok()?;
+        Some(Hidden(()))
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        restore();
+    }
+}
+
 /// Gives the terminal back as it was; does nothing the second time.
 pub(crate) fn restore() {
     if let Some(before) = SAVED.lock().unwrap_or_else(PoisonError::into_inner).take() {

@@ -22,12 +22,12 @@ pub struct PullRequest {
     pub auth: Option<RegistryAuth>,
 }
 
-/// Ends a pull from another thread; clones are the same flag.
+/// Ends a pull or a push from another thread; clones are the same flag.
 #[derive(Clone, Debug, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel(pub(super) Arc<AtomicBool>);
 
 impl Cancel {
-    /// The pull ends soon, and leaves nothing.
+    /// It ends soon, and leaves nothing half-made.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Release);
     }
@@ -44,27 +44,51 @@ pub(crate) fn registry(config: &Config) -> Result<Registry> {
     Registry::new(options).map_err(|error| Error::system("configure the registry client", error))
 }
 
-/// Pulls an image and tells how it goes.
+/// Pulls an image, or with a name alone and an API client that gave no tag all of the repository's, and tells how it goes.
 pub fn pull(engine: &Engine, request: PullRequest, cancel: &Cancel, emit: &mut dyn FnMut(Progress)) -> Result<()> {
     let reference = reference(&request)?;
-    if reference.tag.is_none() && reference.digest.is_none() && request.tag.as_deref() == Some("") {
-        return Err(Error::not_implemented("pulling all tags of a repository"));
-    }
     let platform = match request.platform.as_deref().filter(|text| !text.is_empty()) {
         Some(text) => Platform::parse(text).map_err(|error| Error::invalid(error.to_string()))?,
         None => Platform::host(),
     };
     let auth = request.auth.map(credentials);
+    if reference.tag.is_some() || reference.digest.is_some() {
+        return one(engine, &reference, &platform, auth, cancel, emit).map(drop);
+    }
+    let tags = distribution::tags(&engine.registry, &reference, auth.clone(), &cancel.0).map_err(translate)?;
+    let mut newer = false;
+    for tag in tags {
+        let Some(tagged) = reference.with_tag(&tag) else { continue };
+        let mut quietly = |message: Progress| {
+            if !message.status.starts_with("Status: ") {
+                emit(message);
+            }
+        };
+        newer |= !one(engine, &tagged, &platform, auth.clone(), cancel, &mut quietly)?;
+    }
+    let what = if newer { "Downloaded newer image" } else { "Image is up to date" };
+    emit(Progress::status(format!("Status: {what} for {}", reference.familiar_name())));
+    Ok(())
+}
+
+/// One tag; true when it was here as it is.
+fn one(
+    engine: &Engine,
+    reference: &Reference,
+    platform: &Platform,
+    auth: Option<AuthConfig>,
+    cancel: &Cancel,
+    emit: &mut dyn FnMut(Progress),
+) -> Result<bool> {
     let (sender, events) = mpsc::channel();
     // `emit` belongs to this thread; the pull tells from several.
     let pulled = std::thread::scope(|scope| {
-        let reference = &reference;
         let pulling = scope.spawn(move || {
             let tell = |progress: distribution::Progress| {
                 // Nobody listens only when this function has panicked.
                 let _ = sender.send(progress);
             };
-            distribution::pull(&engine.registry, &engine.store, reference, &platform, auth, &tell, &cancel.0)
+            distribution::pull(&engine.registry, &engine.store, reference, platform, auth, &tell, &cancel.0)
         });
         for progress in events {
             emit(message(progress));
@@ -76,7 +100,7 @@ pub fn pull(engine: &Engine, request: PullRequest, cancel: &Cancel, emit: &mut d
     let image = find(engine, &pulled.id.to_string()).ok();
     let name = reference.with_default_tag();
     publish(engine, "pull", &name.familiar(), &name.familiar_name(), image.as_ref());
-    Ok(())
+    Ok(pulled.up_to_date)
 }
 
 fn reference(request: &PullRequest) -> Result<Reference> {
@@ -87,7 +111,7 @@ fn reference(request: &PullRequest) -> Result<Reference> {
     Reference::parse(&format!("{}{separator}{tag}", name.name())).map_err(invalid)
 }
 
-fn credentials(auth: RegistryAuth) -> AuthConfig {
+pub(super) fn credentials(auth: RegistryAuth) -> AuthConfig {
     AuthConfig {
         username: auth.username,
         password: auth.password,
@@ -99,7 +123,7 @@ fn credentials(auth: RegistryAuth) -> AuthConfig {
 }
 
 /// In the words of the API.
-fn message(progress: distribution::Progress) -> Progress {
+pub(super) fn message(progress: distribution::Progress) -> Progress {
     let status = progress.status.into_owned();
     match (progress.id, progress.current, progress.total) {
         (Some(id), Some(current), total) => Progress::bytes(id, status, current, total.unwrap_or(0)),
@@ -109,13 +133,13 @@ fn message(progress: distribution::Progress) -> Progress {
     }
 }
 
-fn translate(error: distribution::Error) -> Error {
+pub(super) fn translate(error: distribution::Error) -> Error {
     use distribution::Error as E;
     let kind = match &error {
         E::NotFound { .. } | E::RepositoryNotFound { .. } | E::Denied { .. } | E::NoMatchingManifest { .. } => {
             Kind::NotFound
         }
-        E::Unauthorized { .. } => Kind::Unauthorized,
+        E::Unauthorized { .. } | E::Refused { .. } => Kind::Unauthorized,
         E::OperatingSystem { .. } | E::Schema1 { .. } => Kind::InvalidParameter,
         _ => Kind::System,
     };

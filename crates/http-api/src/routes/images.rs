@@ -14,13 +14,17 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use engine::{Error, image};
 use hyper::{Method, StatusCode};
 
-pub(crate) static ROUTES: [Route; 8] = [
+pub(crate) static ROUTES: [Route; 12] = [
     route(Method::POST, "/images/create", Task(create)),
     route(Method::POST, "/images/load", Task(load)),
     route(Method::GET, "/images/json", Work(list)),
+    route(Method::GET, "/images/search", Task(search)),
+    route(Method::GET, "/distribution/{name*}/json", Task(look)).since(Version(1, 30)),
+    route(Method::POST, "/auth", Task(login)),
     route(Method::POST, "/images/prune", Work(prune)).since(Version(1, 25)),
     route(Method::GET, "/images/{name*}/json", Work(inspect)),
     route(Method::GET, "/images/{name*}/history", Work(history)),
+    route(Method::POST, "/images/{name*}/push", Task(push)),
     route(Method::POST, "/images/{name*}/tag", Work(tag)),
     route(Method::DELETE, "/images/{name*}", Work(remove)),
 ];
@@ -68,6 +72,66 @@ async fn pull(call: Call) -> Outcome {
     let cancel = engine::Cancel::default();
     let token = cancel.clone();
     messages("pull", move || cancel.cancel(), move |emit| image::pull(&call.engine, request, &token, emit)).await
+}
+
+fn search(call: Call) -> crate::route::Task {
+    Box::pin(async move {
+        let request = image::SearchRequest {
+            term: call.query.text("term").to_owned(),
+            limit: call.query.number("limit")?.unwrap_or(0),
+            filters: call.query.filters()?,
+            auth: registry_auth(&call)?,
+        };
+        asked("search", move |cancel| image::search(&call.engine, request, cancel)).await
+    })
+}
+
+fn look(call: Call) -> crate::route::Task {
+    Box::pin(async move {
+        let auth = registry_auth(&call)?;
+        asked("distribution", move |cancel| image::look(&call.engine, call.name(), auth, cancel)).await
+    })
+}
+
+fn login(mut call: Call) -> crate::route::Task {
+    Box::pin(async move {
+        call.read_body().await?;
+        let auth: RegistryAuth = call.document()?;
+        asked("login", move |cancel| image::login(&call.engine, auth, cancel)).await
+    })
+}
+
+/// A question to a registry, on a thread of its own: it may take long, and ends when the client is gone.
+async fn asked<T: serde::Serialize + Send + 'static>(
+    name: &str,
+    ask: impl FnOnce(&engine::Cancel) -> engine::Result<T> + Send + 'static,
+) -> Outcome {
+    let cancel = engine::Cancel::default();
+    let token = cancel.clone();
+    let _gone = crate::reply::OnDrop::new(move || cancel.cancel());
+    let (sender, answer) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || drop(sender.send(ask(&token))))
+        .map_err(|error| Error::system("start a thread", error))?;
+    match answer.await {
+        Ok(result) => ok(&result?),
+        Err(_) => Err(Error::new(engine::Kind::System, format!("{name}: the thread has ended"))),
+    }
+}
+
+fn push(call: Call) -> crate::route::Task {
+    Box::pin(async move {
+        let request = image::PushRequest {
+            image: call.name().to_owned(),
+            tag: call.query.given("tag").map(str::to_owned),
+            platform: image::parse_platform(call.query.text("platform"))?,
+            auth: registry_auth(&call)?,
+        };
+        let cancel = engine::Cancel::default();
+        let token = cancel.clone();
+        messages("push", move || cancel.cancel(), move |emit| image::push(&call.engine, request, &token, emit)).await
+    })
 }
 
 async fn import(mut call: Call) -> Outcome {

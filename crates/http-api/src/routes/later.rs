@@ -7,7 +7,7 @@ use crate::route::{Route, route};
 use engine::Error;
 use hyper::Method;
 
-pub(crate) static ROUTES: [Route; 40] = [
+pub(crate) static ROUTES: [Route; 36] = [
     route(Method::GET, "/containers/{id}/checkpoints", Quick(checkpoints)),
     route(Method::POST, "/containers/{id}/checkpoints", Quick(checkpoints)),
     route(Method::DELETE, "/containers/{id}/checkpoints/{checkpoint}", Quick(checkpoints)),
@@ -18,7 +18,6 @@ pub(crate) static ROUTES: [Route; 40] = [
     route(Method::GET, "/containers/{id}/changes", Quick(changes)),
     route(Method::GET, "/containers/{id}/export", Quick(export)),
     route(Method::GET, "/containers/{id}/stats", Quick(statistics)),
-    route(Method::POST, "/auth", Quick(auth)),
     route(Method::POST, "/build", Quick(build)),
     route(Method::POST, "/build/prune", Quick(prune_builds)),
     route(Method::POST, "/build/cancel", Quick(build)),
@@ -26,11 +25,8 @@ pub(crate) static ROUTES: [Route; 40] = [
     route(Method::POST, "/grpc", Quick(buildkit)),
     route(Method::POST, "/commit", Quick(commit)),
     route(Method::GET, "/images/get", Quick(save)),
-    route(Method::GET, "/images/search", Quick(search)),
     route(Method::GET, "/images/{name*}/get", Quick(save)),
     route(Method::GET, "/images/{name*}/attestations", Quick(attestations)),
-    route(Method::POST, "/images/{name*}/push", Quick(push)),
-    route(Method::GET, "/distribution/{name*}/json", Quick(distribution)),
     route(Method::POST, "/networks/create", Quick(network_create)),
     route(Method::POST, "/networks/prune", Quick(network_prune)),
     route(Method::POST, "/networks/{id}/connect", Quick(network_connect)),
@@ -88,10 +84,6 @@ fn statistics(_: &Call) -> Outcome {
     Err(Error::not_implemented("the statistics of a container"))
 }
 
-fn auth(_: &Call) -> Outcome {
-    Err(Error::not_implemented("checking a registry's credentials"))
-}
-
 fn build(_: &Call) -> Outcome {
     Err(Error::not_implemented("building images"))
 }
@@ -112,20 +104,8 @@ fn save(_: &Call) -> Outcome {
     Err(Error::not_implemented("saving images"))
 }
 
-fn search(_: &Call) -> Outcome {
-    Err(Error::not_implemented("searching images"))
-}
-
 fn attestations(_: &Call) -> Outcome {
     Err(Error::not_implemented("attestations of images"))
-}
-
-fn push(_: &Call) -> Outcome {
-    Err(Error::not_implemented("pushing images"))
-}
-
-fn distribution(_: &Call) -> Outcome {
-    Err(Error::not_implemented("looking at an image in its registry"))
 }
 
 fn network_create(_: &Call) -> Outcome {

@@ -1,0 +1,33 @@
+//! `GET /distribution/{name}/json` and `POST /auth`: what a registry says.
+
+use api::image::{Descriptor, DistributionInspect, RegistryAuth};
+use api::system::AuthResponse;
+use oci::Reference;
+
+use super::pull::{Cancel, credentials, translate};
+use crate::{Engine, Error, Kind, Result};
+
+/// What a name stands for in its registry.
+pub fn look(engine: &Engine, name: &str, auth: Option<RegistryAuth>, cancel: &Cancel) -> Result<DistributionInspect> {
+    let reference = Reference::parse(name).map_err(|error| Error::invalid(error.to_string()))?;
+    let remote =
+        distribution::look(&engine.registry, &reference, auth.map(credentials), &cancel.0).map_err(translate)?;
+    Ok(DistributionInspect {
+        descriptor: Descriptor {
+            media_type: remote.descriptor.media_type,
+            digest: remote.descriptor.digest.to_string(),
+            size: i64::try_from(remote.descriptor.size).unwrap_or(i64::MAX),
+            ..Descriptor::default()
+        },
+        platforms: remote.platforms.into_iter().map(super::platform::wire).collect::<Vec<_>>().into(),
+    })
+}
+
+/// Checks a user's credentials against a registry.
+pub fn login(engine: &Engine, auth: RegistryAuth, cancel: &Cancel) -> Result<AuthResponse> {
+    let token = distribution::login(&engine.registry, credentials(auth), &cancel.0).map_err(|error| match error {
+        distribution::Error::Unauthorized { .. } => translate(error).with_kind(Kind::Unauthorized),
+        error => translate(error),
+    })?;
+    Ok(AuthResponse { status: "Login Succeeded".to_owned(), identity_token: token })
+}
