@@ -32,11 +32,13 @@ pub enum Format {
 /// Magic, deflate, no flags, no time, no hint, unknown system: nothing of the machine is in it.
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 
+/// A block and what became of it.
+type Done = io::Result<(Vec<u8>, Vec<u8>)>;
+
 struct Job {
     input: Vec<u8>,
     last: bool,
-    /// Bytes of input and output, or why there are none.
-    done: SyncSender<io::Result<(Vec<u8>, Vec<u8>)>>,
+    done: SyncSender<Done>,
 }
 
 /// Compresses all of `source` with up to `workers` threads. Gives the number of bytes read.
@@ -67,7 +69,7 @@ fn drive(
     sender: SyncSender<Job>,
 ) -> io::Result<u64> {
     let gone = || io::Error::other("a compressing thread has ended");
-    let mut pending: VecDeque<Receiver<io::Result<(Vec<u8>, Vec<u8>)>>> = VecDeque::new();
+    let mut pending: VecDeque<Receiver<Done>> = VecDeque::new();
     let mut spare: Vec<Vec<u8>> = Vec::new();
     let mut crc = flate2::Crc::new();
     let mut total = 0u64;

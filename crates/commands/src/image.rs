@@ -9,6 +9,7 @@ pub(crate) mod prune;
 pub(crate) mod pull;
 pub(crate) mod push;
 pub(crate) mod remove;
+pub(crate) mod save;
 pub(crate) mod tag;
 
 use client::path_escape;

@@ -40,7 +40,6 @@ mod registry;
 mod search;
 mod session;
 mod tags;
-mod tar;
 mod tls;
 mod token;
 mod transport;

@@ -592,7 +592,7 @@ fn tokens_are_fetched_once() {
     assert_eq!(tokens.requests().len(), 1, "the token is still good");
 
     let error = Bench::new().user("me", "wrong").refuse(&server.name("app")).to_string();
-    assert!(error.ends_with("/token\": unauthorized: incorrect username or password"), "{error}");
+    assert!(error.ends_with("/v2/\": unauthorized: incorrect username or password"), "{error}");
     let error = Bench::new().refuse(&server.name("app")).to_string();
     let denied =
         "repository does not exist or may require 'docker login': denied: requested access to the resource is denied";

@@ -13,6 +13,7 @@ mod prune;
 mod pull;
 mod push;
 mod remote;
+mod save;
 mod search;
 mod tag;
 
@@ -28,11 +29,13 @@ pub use import::{ImportRequest, import};
 pub use inspect::inspect;
 pub use list::{ListOptions, list};
 pub use load::load;
+pub use oci::Platform;
 pub use platform::parse_platform;
 pub use prune::prune;
 pub use pull::{Cancel, PullRequest, pull};
 pub use push::{PushRequest, push};
 pub use remote::{login, look};
+pub use save::{Save, save};
 pub use search::{SearchRequest, search};
 pub use tag::tag;
 

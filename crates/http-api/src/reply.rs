@@ -6,7 +6,6 @@ use hyper::StatusCode;
 use hyper::body::{Frame, SizeHint};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use serde::Serialize;
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::sync::mpsc;
@@ -35,7 +34,28 @@ pub(crate) enum Body {
     Whole(Option<Bytes>),
     /// Comes bit by bit; chunked on the wire.
     Stream(Source),
+    /// The same for content whose end matters: it may break off.
+    Download(Download),
 }
+
+/// A download's source. Dropping it ends whoever fills it, since nobody takes the bytes any more.
+pub(crate) struct Download {
+    pub receiver: mpsc::Receiver<Result<Bytes, BrokeOff>>,
+    /// Sent before what comes from the receiver.
+    pub first: Option<Bytes>,
+}
+
+/// The source of a download failed after it had begun: the connection is cut, so that nobody takes what came for whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BrokeOff;
+
+impl std::fmt::Display for BrokeOff {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the answer broke off")
+    }
+}
+
+impl std::error::Error for BrokeOff {}
 
 /// Where a streamed body comes from. Dropping it (the client is gone, or all was sent) runs its guard.
 pub(crate) struct Source {
@@ -77,14 +97,18 @@ impl From<Vec<u8>> for Body {
 
 impl hyper::body::Body for Body {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = BrokeOff;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokeOff>>> {
         match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Stream(source) => match source.first.take() {
                 Some(first) => Poll::Ready(Some(Ok(Frame::data(first)))),
                 None => source.receiver.poll_recv(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes)))),
+            },
+            Self::Download(source) => match source.first.take() {
+                Some(first) => Poll::Ready(Some(Ok(Frame::data(first)))),
+                None => source.receiver.poll_recv(cx).map(|piece| piece.map(|piece| piece.map(Frame::data))),
             },
         }
     }
@@ -96,7 +120,7 @@ impl hyper::body::Body for Body {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Stream(_) => SizeHint::default(),
+            Self::Stream(_) | Self::Download(_) => SizeHint::default(),
         }
     }
 }

@@ -7,11 +7,13 @@
 //! ```
 //! These threads are not of the blocking pool: a thousand waiting clients must not keep `start` from being worked on.
 
-use crate::reply::{OnDrop, Outcome, Source, stream};
+use crate::reply::{Body, BrokeOff, Download, OnDrop, Outcome, Source, stream};
 use api::image::Progress;
 use bytes::Bytes;
 use engine::Error;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use serde::Serialize;
+use std::io;
 use std::thread;
 use tokio::sync::mpsc;
 
@@ -100,6 +102,70 @@ pub(crate) async fn messages(
     Ok(stream("application/json", Source { receiver, first, _on_drop: on_drop }).into())
 }
 
+/// Bytes on their way into a download, in pieces of a good size.
+struct Pieces {
+    sender: mpsc::Sender<Result<Bytes, BrokeOff>>,
+    piece: Vec<u8>,
+}
+
+/// Bytes that are sent at once.
+const PIECE: usize = 256 * 1024;
+
+impl io::Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.piece.is_empty() {
+            self.piece.reserve_exact(PIECE);
+        }
+        let count = bytes.len().min(PIECE - self.piece.len());
+        self.piece.extend_from_slice(&bytes[..count]);
+        if self.piece.len() == PIECE {
+            self.flush()?;
+        }
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.piece.is_empty() {
+            return Ok(());
+        }
+        let piece = Bytes::from(std::mem::take(&mut self.piece));
+        self.sender.blocking_send(Ok(piece)).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+/// A body that `work` writes on a thread of its own. An error before the first piece is the answer's status; later the
+/// connection is cut. A client that is gone is an error of writing.
+pub(crate) async fn download(
+    name: &str,
+    media_type: &'static str,
+    work: impl FnOnce(&mut dyn io::Write) -> engine::Result<()> + Send + 'static,
+) -> Outcome {
+    let (sender, mut receiver) = mpsc::channel(QUEUE);
+    let (fail, failure) = tokio::sync::oneshot::channel();
+    spawn(name, WORK_STACK, move || {
+        let mut pieces = Pieces { sender, piece: Vec::new() };
+        let flushed =
+            |pieces: &mut Pieces| io::Write::flush(pieces).map_err(|error| Error::system("send the answer", error));
+        if let Err(error) = work(&mut pieces).and_then(|()| flushed(&mut pieces)) {
+            tracing::debug!("a download broke off: {}", error.full_text());
+            // One of the two arrives: the status if nothing was sent yet, else the cut.
+            drop(fail.send(error));
+            let _ = pieces.sender.blocking_send(Err(BrokeOff));
+        }
+    })?;
+    let first = match receiver.recv().await {
+        Some(Ok(first)) => Some(first),
+        _ => match failure.await {
+            Ok(error) => return Err(error),
+            // Nothing to say, and said so.
+            Err(_) => None,
+        },
+    };
+    let mut response = crate::reply::Response::new(Body::Download(Download { receiver, first }));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    Ok(response.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,6 +201,22 @@ mod tests {
             "{\"status\":\"Pulling\"}\r\n{\"errorDetail\":{\"message\":\"gone\"},\"error\":\"gone\"}\r\n"
         );
         assert_eq!(text(messages("t", || (), |_| Ok(())).await).await, "");
+    }
+
+    #[tokio::test]
+    async fn downloads_are_whole_or_cut() {
+        let refused = download("t", "application/x-tar", |_| Err(Error::not_found("no such image"))).await;
+        assert_eq!(refused.err().unwrap().message, "no such image");
+        let whole = download("t", "application/x-tar", |out| {
+            out.write_all(&[b'x'; 3 * PIECE + 5]).map_err(|error| Error::system("write", error))
+        });
+        assert_eq!(text(whole.await).await.len(), 3 * PIECE + 5);
+        let broken = download("t", "application/x-tar", |out| {
+            out.write_all(&[b'x'; 2 * PIECE]).map_err(|error| Error::system("write", error))?;
+            Err(Error::not_found("half of it"))
+        });
+        assert_eq!(response(broken.await).into_body().collect().await.err(), Some(BrokeOff));
+        assert_eq!(text(download("t", "application/x-tar", |_| Ok(())).await).await, "");
     }
 
     #[tokio::test]

@@ -25,6 +25,13 @@ pub struct Request {
     pub bytes: u64,
 }
 
+/// Who may use a locked registry, and with what.
+pub const USER: &str = "alice";
+/// See [`USER`].
+pub const PASSWORD: &str = "sesame";
+/// The same for the registry.
+const BCRYPT: &str = "$2b$04$2lGsybKf9.g05AFvUfmSYOq3j/4q7izF8eANyAdZlMX2goYLPFRlW";
+
 pub struct Registry {
     pub address: SocketAddr,
     dir: PathBuf,
@@ -52,16 +59,31 @@ pub fn free_port() -> Result<u16> {
 impl Registry {
     /// Starts a registry that keeps its blobs in `dir`.
     pub fn start(dir: &Path) -> Result<Registry> {
+        Registry::launch(dir, None)
+    }
+
+    /// Starts one that lets only [`USER`] with [`PASSWORD`] in.
+    pub fn start_locked(dir: &Path) -> Result<Registry> {
+        std::fs::create_dir_all(dir)?;
+        let file = dir.join("htpasswd");
+        std::fs::write(&file, format!("{USER}:{BCRYPT}\n"))?;
+        Registry::launch(dir, Some(json!({"htpasswd": {"realm": "test", "path": file}})))
+    }
+
+    fn launch(dir: &Path, auth: Option<serde_json::Value>) -> Result<Registry> {
         let program = programs::need("docker-registry", "docker-registry")?;
         let dir = dir.to_path_buf();
         std::fs::create_dir_all(&dir)?;
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
-        let config = json!({
+        let mut config = json!({
             "version": "0.1",
             "log": {"level": "error", "accesslog": {"disabled": false}},
             "storage": {"filesystem": {"rootdirectory": dir.join("storage")}, "delete": {"enabled": true}},
             "http": {"addr": address.to_string(), "secret": "test"},
         });
+        if let Some(auth) = auth {
+            config["auth"] = auth;
+        }
         std::fs::write(dir.join("config.yml"), config.to_string())?;
         let log = File::create(dir.join("access.log"))?;
         // The kernel ends it when the thread that started it ends: also when the tests are killed.
@@ -86,7 +108,7 @@ impl Registry {
                 bail!("it ended: {}", std::fs::read_to_string(registry.dir.join("access.log"))?);
             }
             let answer = registry.connect()?.request("GET", "/v2/", &[], None)?;
-            Ok((answer.status == 200).then_some(()))
+            Ok(matches!(answer.status, 200 | 401).then_some(()))
         })?;
         Ok(registry)
     }

@@ -24,6 +24,7 @@ mod survival;
 mod terminal;
 mod tomcat;
 mod transfer_faults;
+mod transfers;
 mod volumes;
 
 fn main() {
@@ -49,6 +50,7 @@ fn main() {
         bad_input::TESTS,
         hostile_archives::TESTS,
         transfer_faults::TESTS,
+        transfers::TESTS,
         survival::TESTS,
         daemons::TESTS,
     ]));

@@ -28,7 +28,7 @@ impl Push<'_> {
         match reached.answer.status().as_u16() {
             200..=299 => Ok(true),
             // Some registries forbid the look where they allow the upload.
-            404 | 403 | 405 => Ok(false),
+            403..=405 => Ok(false),
             _ => Err(self.session.translate(Method::Head, &reached.url, reached.answer)),
         }
     }

@@ -80,7 +80,7 @@ impl Push<'_> {
         self.session.check()?;
         let (id, ticker) = (job.id(), Ticker::new());
         let total = self.store.layers().size(diff_id)?;
-        let tar = crate::tar::of(self.store, diff_id)?;
+        let tar = self.store.layers().tar(diff_id)?;
         let mut read = 0u64;
         let source = Counted {
             inner: tar,

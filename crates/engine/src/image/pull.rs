@@ -139,7 +139,6 @@ pub(super) fn translate(error: distribution::Error) -> Error {
         E::NotFound { .. } | E::RepositoryNotFound { .. } | E::Denied { .. } | E::NoMatchingManifest { .. } => {
             Kind::NotFound
         }
-        E::Unauthorized { .. } | E::Refused { .. } => Kind::Unauthorized,
         E::OperatingSystem { .. } | E::Schema1 { .. } => Kind::InvalidParameter,
         _ => Kind::System,
     };

@@ -25,9 +25,14 @@ pub fn look(engine: &Engine, name: &str, auth: Option<RegistryAuth>, cancel: &Ca
 
 /// Checks a user's credentials against a registry.
 pub fn login(engine: &Engine, auth: RegistryAuth, cancel: &Cancel) -> Result<AuthResponse> {
-    let token = distribution::login(&engine.registry, credentials(auth), &cancel.0).map_err(|error| match error {
+    let token = distribution::login(&engine.registry, credentials(auth), &cancel.0).map_err(denied)?;
+    Ok(AuthResponse { status: "Login Succeeded".to_owned(), identity_token: token })
+}
+
+/// A pull's client would ask for a password on a 401; here that is the answer to the question.
+fn denied(error: distribution::Error) -> Error {
+    match error {
         distribution::Error::Unauthorized { .. } => translate(error).with_kind(Kind::Unauthorized),
         error => translate(error),
-    })?;
-    Ok(AuthResponse { status: "Login Succeeded".to_owned(), identity_token: token })
+    }
 }

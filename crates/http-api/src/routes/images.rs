@@ -4,7 +4,7 @@ use crate::call::Call;
 use crate::reply::{Outcome, ok, status};
 use crate::route::Handler::{Task, Work};
 use crate::route::{Route, route};
-use crate::stream::messages;
+use crate::stream::{download, messages};
 use crate::upload::Upload;
 use crate::version::Version;
 use api::image::RegistryAuth;
@@ -14,11 +14,13 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use engine::{Error, image};
 use hyper::{Method, StatusCode};
 
-pub(crate) static ROUTES: [Route; 12] = [
+pub(crate) static ROUTES: [Route; 14] = [
     route(Method::POST, "/images/create", Task(create)),
     route(Method::POST, "/images/load", Task(load)),
     route(Method::GET, "/images/json", Work(list)),
     route(Method::GET, "/images/search", Task(search)),
+    route(Method::GET, "/images/get", Task(save)),
+    route(Method::GET, "/images/{name*}/get", Task(save)),
     route(Method::GET, "/distribution/{name*}/json", Task(look)).since(Version(1, 30)),
     route(Method::POST, "/auth", Task(login)),
     route(Method::POST, "/images/prune", Work(prune)).since(Version(1, 25)),
@@ -72,6 +74,20 @@ async fn pull(call: Call) -> Outcome {
     let cancel = engine::Cancel::default();
     let token = cancel.clone();
     messages("pull", move || cancel.cancel(), move |emit| image::pull(&call.engine, request, &token, emit)).await
+}
+
+fn save(call: Call) -> crate::route::Task {
+    Box::pin(async move {
+        let names: Vec<String> = match call.name() {
+            "" => call.query.all("names").map(str::to_owned).collect(),
+            name => vec![name.to_owned()],
+        };
+        let platforms = platforms(&call, "platform")?;
+        download("save", "application/x-tar", move |out| {
+            image::save(&call.engine, &names, &platforms)?.write(&call.engine, out)
+        })
+        .await
+    })
 }
 
 fn search(call: Call) -> crate::route::Task {
@@ -157,6 +173,11 @@ fn load(mut call: Call) -> crate::route::Task {
         let mut upload = Upload::new(call.upload.take());
         messages("load", || (), move |emit| image::load(&call.engine, &mut upload, quiet, emit)).await
     })
+}
+
+/// All platforms that a query names.
+fn platforms(call: &Call, key: &str) -> engine::Result<Vec<image::Platform>> {
+    call.query.all(key).filter_map(|text| image::parse_platform(text).transpose()).collect()
 }
 
 /// URL-safe base64, with or without padding.

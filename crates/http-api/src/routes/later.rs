@@ -7,7 +7,7 @@ use crate::route::{Route, route};
 use engine::Error;
 use hyper::Method;
 
-pub(crate) static ROUTES: [Route; 36] = [
+pub(crate) static ROUTES: [Route; 34] = [
     route(Method::GET, "/containers/{id}/checkpoints", Quick(checkpoints)),
     route(Method::POST, "/containers/{id}/checkpoints", Quick(checkpoints)),
     route(Method::DELETE, "/containers/{id}/checkpoints/{checkpoint}", Quick(checkpoints)),
@@ -24,8 +24,6 @@ pub(crate) static ROUTES: [Route; 36] = [
     route(Method::POST, "/session", Quick(buildkit)),
     route(Method::POST, "/grpc", Quick(buildkit)),
     route(Method::POST, "/commit", Quick(commit)),
-    route(Method::GET, "/images/get", Quick(save)),
-    route(Method::GET, "/images/{name*}/get", Quick(save)),
     route(Method::GET, "/images/{name*}/attestations", Quick(attestations)),
     route(Method::POST, "/networks/create", Quick(network_create)),
     route(Method::POST, "/networks/prune", Quick(network_prune)),
@@ -98,10 +96,6 @@ fn buildkit(_: &Call) -> Outcome {
 
 fn commit(_: &Call) -> Outcome {
     Err(Error::not_implemented("committing a container"))
-}
-
-fn save(_: &Call) -> Outcome {
-    Err(Error::not_implemented("saving images"))
 }
 
 fn attestations(_: &Call) -> Outcome {

@@ -48,6 +48,28 @@ impl LayerTar {
         Ok(LayerTar { layer, split, diff_id: *diff_id, length, hasher, given: 0, end: 0, at })
     }
 
+    /// Bytes of the whole archive, by its records alone: the contents are not read, and the digest is not checked.
+    pub fn size(mut self) -> io::Result<u64> {
+        let mut total = 0u64;
+        loop {
+            let head = self.number()?;
+            let length = (head >> 1) as u64;
+            total = total.checked_add(length).ok_or_else(|| broken("it is larger than can be"))?;
+            match head {
+                0 => return Ok(total),
+                _ if head & 1 == 0 => {
+                    let skipped = io::copy(&mut Read::by_ref(&mut self.split).take(length), &mut io::sink())?;
+                    if skipped < length {
+                        return Err(broken("it ends in the middle"));
+                    }
+                }
+                _ => {
+                    self.number()?;
+                }
+            }
+        }
+    }
+
     /// Reads the next record.
     fn record(&mut self) -> io::Result<()> {
         let head = self.number()?;
