@@ -79,7 +79,7 @@ pub static OPTIONS: [Option; 38] = [
     option("iptables", "iptables", Bool, "Always true: hoistd has a table of its own", |_, v| always(true, v, "has an nft table of its own and touches no other")),
     option("label", "labels", List, "Label of the daemon, key=value", label),
     option("live-restore", "live-restore", Bool, "Always true: containers go on without the daemon", |_, v| always(true, v, "leaves containers running when it ends")),
-    option("log-driver", "log-driver", Text, "Where logs go: json-file or none (default \"json-file\")", log_driver),
+    option("log-driver", "log-driver", Text, "Where logs go: json-file, local, journald, syslog or none (default \"json-file\")", log_driver),
     option("log-level", "log-level", Text, "debug, info, warn, error or fatal (default \"info\")", log_level).short('l'),
     option("log-opt", "log-opts", Map, "Option of the log driver, such as max-size=10m", |s, v| { let (key, value) = pair(v)?; s.engine.log_options.insert(key, value); Ok(()) }),
     option("max-concurrent-downloads", "max-concurrent-downloads", Number, "Layers that a pull fetches at the same time (default 3)", downloads),
@@ -185,7 +185,7 @@ fn ulimit(settings: &mut Settings, value: &str) -> Result<(), String> {
 }
 
 fn log_driver(settings: &mut Settings, value: &str) -> Result<(), String> {
-    one_of(value, &["json-file", "none"])?;
+    one_of(value, &engine::LOG_DRIVERS)?;
     settings.engine.log_driver = value.to_owned();
     Ok(())
 }

@@ -117,6 +117,15 @@ wire! {
         #[serde(rename = "CDISpecDirs")]
         pub cdi_spec_dirs: List<String>,
         pub warnings: List<String>,
+        /// What Docker's document has no place for.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub hoist: Option<HoistInfo>,
+    }
+
+    /// The part of [`Info`] that is hoist's own.
+    pub struct HoistInfo {
+        /// How a container's log is bounded unless it asks for something else.
+        pub log_limits: String,
     }
 
     /// Kinds of drivers.

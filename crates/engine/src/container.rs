@@ -19,6 +19,7 @@ mod kill;
 mod link;
 mod list;
 mod log;
+mod logging;
 mod merge;
 mod mounts;
 mod names;
@@ -42,6 +43,7 @@ mod update;
 mod wait;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 pub use attach::{AttachOptions, Stream, attach};
@@ -64,10 +66,12 @@ pub use top::top;
 pub use update::update;
 pub use wait::{Condition, Wait, wait};
 
-pub(crate) use check::{check_log_settings, parse_list};
+pub(crate) use check::parse_list;
 pub(crate) use exec::Execs;
 pub(crate) use exit::{exited, lost};
 pub(crate) use list::summaries;
+pub use logging::DRIVERS as LOG_DRIVERS;
+pub(crate) use logging::{Senders, Tidier, check_settings as check_log_settings, describe as describe_log};
 pub(crate) use mounts::check_volume_name;
 pub(crate) use networking::{EndpointNames, endpoint_resources};
 pub(crate) use record::Record;
@@ -94,6 +98,8 @@ pub(crate) struct Container {
     run: Mutex<Option<Arc<Run>>>,
     pending: Mutex<Vec<Pending>>,
     waiters: Waiters,
+    /// A request stops it and starts it again: its log goes on.
+    restarting: AtomicBool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -111,6 +117,7 @@ impl Container {
             run: Mutex::new(None),
             pending: Mutex::default(),
             waiters: Waiters::default(),
+            restarting: AtomicBool::new(false),
         })
     }
 

@@ -37,7 +37,7 @@ mod workers;
 
 pub use cancel::Canceller;
 pub use config::{Config, DEFAULT_DATA_ROOT};
-pub use container::{AttachOptions, Condition, ListOptions, LogStream, LogsOptions, Stream, Wait};
+pub use container::{AttachOptions, Condition, LOG_DRIVERS, ListOptions, LogStream, LogsOptions, Stream, Wait};
 pub use error::{Error, Kind, Result};
 pub use events::EventStream;
 pub use id::ContainerId;

@@ -35,6 +35,10 @@ pub struct Engine {
     /// Held while images are deleted, so that a name means one image from the check to the end.
     pub(crate) deleting: Mutex<()>,
     pub(crate) shims: Shims,
+    /// What sends logs on.
+    pub(crate) senders: container::Senders,
+    /// What compresses and expires finished log files.
+    pub(crate) tidier: container::Tidier,
 }
 
 /// How long parked shims may take to end when nothing runs any more.
@@ -107,11 +111,14 @@ impl Engine {
             pruning: Mutex::new(()),
             deleting: Mutex::new(()),
             shims,
+            senders: container::Senders::default(),
+            tidier: container::Tidier::default(),
         });
         engine.workers.start(&engine).map_err(|error| Error::system("start the workers", error))?;
         shim::start_thread(&engine).map_err(|error| Error::system("start the shims' thread", error))?;
         engine.image_names.refresh(&engine.store)?;
         container::restore(&engine)?;
+        engine.tidier.start(&engine).map_err(|error| Error::system("start the thread for log files", error))?;
         crate::volume::adopt(&engine)?;
         Ok(engine)
     }

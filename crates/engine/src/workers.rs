@@ -13,17 +13,17 @@ const THREADS: usize = 4;
 type Job = Box<dyn FnOnce(&Arc<Engine>) + Send>;
 
 /// The queue. Jobs run in order of arrival, several at a time; those of an engine that is gone are dropped.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Workers {
     queue: Sender<Job>,
     /// Taken when the threads start.
-    jobs: Mutex<Option<Receiver<Job>>>,
+    jobs: Arc<Mutex<Option<Receiver<Job>>>>,
 }
 
 impl Workers {
     pub fn new() -> Workers {
         let (queue, jobs) = channel();
-        Workers { queue, jobs: Mutex::new(Some(jobs)) }
+        Workers { queue, jobs: Arc::new(Mutex::new(Some(jobs))) }
     }
 
     /// Starts the threads. They end with the engine.

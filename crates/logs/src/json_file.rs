@@ -1,8 +1,7 @@
-//! Docker's `json-file` format: one JSON object a line with `log`, `stream` and `time`.
+//! Docker's `json-file` format: one JSON object a line with `log`, `stream`, `attrs` if there are any, and `time`.
 
 mod line;
 mod writer;
 
 pub(crate) use line::parse_line;
-pub use writer::Writer;
-pub(crate) use writer::numbered;
+pub use writer::{Settings, Writer};

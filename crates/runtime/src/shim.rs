@@ -46,6 +46,12 @@ const SEED_STAYS: u64 = 60_000;
 /// How long processes of a container that has ended may take to be gone before its cgroup is left behind.
 const LONGEST_END: std::time::Duration = std::time::Duration::from_secs(5);
 
+/// How often a full log is looked at, in milliseconds.
+const LOOK_FOR_ROOM: u64 = 10;
+
+/// Least time between two words of lost log entries, in milliseconds.
+const LOSS_INTERVAL: u64 = 1000;
+
 /// Most processes that one shim looks after at a time.
 const MAX_EXECS: usize = 1024;
 
@@ -79,6 +85,17 @@ enum Stage {
     Running(State),
     Exited(Exit),
     Failed,
+}
+
+/// What hoistd was told of the log.
+#[derive(Clone, Copy, Debug, Default)]
+struct LogNews {
+    rotations: u64,
+    lost: u64,
+    /// Monotonic milliseconds of the last word of losses.
+    at: u64,
+    /// Output waits until entries were sent on.
+    full: bool,
 }
 
 /// What the loop waits for.
@@ -115,6 +132,7 @@ struct Shim<'c> {
     signals: SignalFd,
     exec_dir: Option<OwnedFd>,
     log: Option<logs::json_file::Writer>,
+    log_news: LogNews,
     /// Init first.
     children: Vec<Child>,
     /// Reserved ports and the like.
@@ -146,6 +164,7 @@ impl Shim<'_> {
             }
             _ => {}
         }
+        self.log_news.full = self.log.as_mut().is_some_and(logs::json_file::Writer::is_full);
         for (source, events) in self.wait()? {
             match source {
                 Source::Signals => self.reap()?,
@@ -162,6 +181,7 @@ impl Shim<'_> {
             }
         }
         self.tell_ends()?;
+        self.tell_of_log(false);
         let Shim { children, control, .. } = self;
         for child in children {
             child.streams.sweep(|| daemon_is_dying(control.as_ref()));
@@ -193,14 +213,18 @@ impl Shim<'_> {
             if let Phase::Starting(report) = &child.phase {
                 wait_for(Source::Report(index), report.as_fd(), PollFlags::IN);
             }
-            child.streams.interests(|part, descriptor: BorrowedFd<'_>, flags| {
+            let hold = self.log_news.full && child.is_init();
+            child.streams.interests(hold, |part, descriptor: BorrowedFd<'_>, flags| {
                 wait_for(Source::Stream(index, part), descriptor, flags);
             });
         }
-        let timeout = self.place.seed_pid().map(|_| {
-            let left = self.seed_until.saturating_sub(sys::clock::monotonic_ms()) + 1;
-            Timespec { tv_sec: (left / 1000) as i64, tv_nsec: (left % 1000 * 1_000_000) as i64 }
-        });
+        let seed = self.place.seed_pid().map(|_| self.seed_until.saturating_sub(sys::clock::monotonic_ms()) + 1);
+        let full = self.log_news.full.then_some(LOOK_FOR_ROOM);
+        let timeout = seed
+            .into_iter()
+            .chain(full)
+            .min()
+            .map(|left| Timespec { tv_sec: (left / 1000) as i64, tv_nsec: (left % 1000 * 1_000_000) as i64 });
         match rustix::event::poll(&mut polled, timeout.as_ref()) {
             Ok(_) => {}
             Err(rustix::io::Errno::INTR) => return Ok(Vec::new()),
@@ -321,10 +345,26 @@ impl Shim<'_> {
         Ok(())
     }
 
+    /// Lets hoistd know of finished files, and now and then of losses.
+    fn tell_of_log(&mut self, at_end: bool) {
+        let Some(log) = &self.log else { return };
+        let news = &mut self.log_news;
+        if log.rotations() != news.rotations {
+            news.rotations = log.rotations();
+            tell(self.control.as_mut(), &FromShim::LogFinished);
+        }
+        let now = sys::clock::monotonic_ms();
+        if log.lost() != news.lost && (at_end || now >= news.at + LOSS_INTERVAL) {
+            (news.lost, news.at) = (log.lost(), now);
+            tell(self.control.as_mut(), &FromShim::LogLost { entries: news.lost });
+        }
+    }
+
     fn exited(&mut self, ended: Ended) -> io::Result<()> {
         if let Some(log) = &mut self.log {
             let _ = log.finish();
         }
+        self.tell_of_log(true);
         let killed = ended == Ended::Signal(signal::SIGKILL);
         let exit = Exit {
             code: ended.code(),

@@ -145,8 +145,24 @@ pub enum Seccomp {
 /// How the shim writes the log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Log {
-    /// Docker's `json-file`: `json.log`, `json.log.1`, … in [`Role::LogDir`].
-    JsonFile { max_size: u64, max_files: u32 },
+    /// Docker's `json-file`: `json.log` and finished files with growing numbers in [`Role::LogDir`].
+    JsonFile {
+        /// Bytes; 0 for no limit.
+        max_size: u64,
+        max_files: u32,
+        /// Seconds; 0 for no limit.
+        #[serde(default)]
+        max_age: u64,
+        /// Attributes of every entry: a JSON object, or nothing.
+        #[serde(default)]
+        attrs: String,
+        /// hoistd sends the entries on, and notes beside the files how far.
+        #[serde(default)]
+        forwarded: bool,
+        /// With `forwarded`: the process waits when the files are full of entries that were not sent on.
+        #[serde(default)]
+        blocking: bool,
+    },
 }
 
 /// hoistd → shim.
@@ -238,6 +254,12 @@ pub enum FromShim {
     ExecExited {
         id: String,
         exit_code: i32,
+    },
+    /// A log file is full and another was begun: it may be compressed, or is old enough to go.
+    LogFinished,
+    /// So many log entries in all were not stored: the disk is full.
+    LogLost {
+        entries: u64,
     },
     /// Answer to a request; `errno` 0 is success.
     Done {

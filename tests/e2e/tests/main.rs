@@ -16,6 +16,7 @@ mod layers;
 mod lifecycle;
 mod listing;
 mod loading;
+mod logs;
 mod networking;
 mod options;
 mod ports;
@@ -44,6 +45,8 @@ fn main() {
         streams::TESTS,
         layers::TESTS,
         loading::TESTS,
+        logs::TESTS,
+        logs::HOIST_TESTS,
         confinement::TESTS,
         cgroups::TESTS,
         networking::TESTS,

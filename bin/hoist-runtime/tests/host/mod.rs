@@ -117,7 +117,14 @@ impl Host {
         launch.cgroup = id.to_owned();
         launch.descriptors = vec![Role::ExecDir, Role::LogDir];
         launch.descriptors.extend(more.iter().map(|(role, _)| *role));
-        launch.log = Some(Log::JsonFile { max_size: 1 << 20, max_files: 2 });
+        launch.log = Some(Log::JsonFile {
+            max_size: 1 << 20,
+            max_files: 2,
+            max_age: 0,
+            attrs: String::new(),
+            forwarded: false,
+            blocking: false,
+        });
         let document = sys::memfd::with_bytes("launch", &serde_json::to_vec(&launch).unwrap()).unwrap();
         let (control, theirs) = sys::socket::seqpacket_pair().unwrap();
         let mut descriptors = vec![theirs.as_fd(), document.as_fd(), exec_dir.as_fd(), log_dir.as_fd()];

@@ -109,6 +109,10 @@ fn server_text(info: &Value, debug: bool) -> String {
         out.push_str(&format!("  {}: {}\n", text(&pair[0]), text(&pair[1])));
     }
     some(&mut out, " Logging Driver:", "LoggingDriver");
+    let limits = text(&info["Hoist"]["LogLimits"]);
+    if !limits.is_empty() {
+        out.push_str(&format!("  Limits: {limits}\n"));
+    }
     some(&mut out, " Cgroup Driver:", "CgroupDriver");
     some(&mut out, " Cgroup Version:", "CgroupVersion");
     out.push_str(" Plugins:\n");

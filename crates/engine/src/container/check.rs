@@ -1,14 +1,14 @@
 //! Whether what is asked for makes sense and can be done here. Pure; Docker's words where it has some.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use api::container::{
     CgroupnsMode, Config, HostConfig, IpcMode, MIN_MEMORY, NetworkMode, PidMode, PortKey, RestartRule, UtsMode,
 };
 
-use super::{link, security};
+use super::{link, logging, security};
 use crate::host::HostFacts;
-use crate::{Error, Kind, Result};
+use crate::{Error, Result};
 
 /// Docker's words for links together with another container's network.
 const CONTAINER_LINKS: &str =
@@ -75,7 +75,7 @@ pub(crate) fn check(config: &Config, host: &mut HostConfig, facts: &HostFacts) -
             host.oom_score_adj
         )));
     }
-    log_config(host)?;
+    logging::plan(&host.log_config)?;
     if !host.runtime.is_empty() && !matches!(host.runtime.as_str(), "runc" | "hoist-runtime") {
         return Err(Error::invalid(format!("unknown or invalid runtime name: {}", host.runtime)));
     }
@@ -374,55 +374,6 @@ pub(crate) fn device_rule(text: &str) -> Result<oci::runtime::DeviceRule> {
     })
 }
 
-/// The same for the daemon's defaults.
-pub(crate) fn check_log_settings(driver: &str, options: &BTreeMap<String, String>) -> Result<()> {
-    let mut host = HostConfig::default();
-    driver.clone_into(&mut host.log_config.kind);
-    host.log_config.config = options.clone().into();
-    log_config(&host).map(drop)
-}
-
-/// How the log is kept: size of a file in bytes (0: no limit) and number of files. `None`: no log.
-pub(crate) fn log_config(host: &HostConfig) -> Result<Option<(u64, u32)>> {
-    let (mut size, mut files) = (DEFAULT_LOG_SIZE, DEFAULT_LOG_FILES);
-    match host.log_config.kind.as_str() {
-        "none" => return Ok(None),
-        "" | "json-file" => {}
-        other => {
-            return Err(Error::new(
-                Kind::NotImplemented,
-                format!("logger: no log driver named '{other}' is registered"),
-            ));
-        }
-    }
-    for (name, value) in &host.log_config.config {
-        match name.as_str() {
-            "max-size" if value == "-1" => size = 0,
-            "max-size" => {
-                size = api::size::parse(value)
-                    .ok()
-                    .and_then(|size| u64::try_from(size).ok())
-                    .filter(|size| *size > 0)
-                    .ok_or_else(|| Error::invalid(format!("invalid value for max-size: {value}")))?;
-            }
-            "max-file" => {
-                files = value
-                    .parse::<u32>()
-                    .ok()
-                    .filter(|count| (1..=1000).contains(count))
-                    .ok_or_else(|| Error::invalid(format!("invalid value for max-file: {value}")))?;
-            }
-            "mode" if value == "blocking" => {}
-            _ => return Err(Error::invalid(format!("hoist does not support the log option '{name}' yet"))),
-        }
-    }
-    Ok(Some((size, files)))
-}
-
-/// Logs are bounded unless the user says otherwise: a container that talks without end does not fill the disk.
-pub(crate) const DEFAULT_LOG_SIZE: u64 = 100 * 1024 * 1024;
-pub(crate) const DEFAULT_LOG_FILES: u32 = 3;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -469,7 +420,7 @@ mod tests {
             ),
             (r#"{"Runtime":"kata"}"#, "unknown or invalid runtime name: kata"),
             (r#"{"Sysctls":{"kernel.panic":"1"}}"#, "sysctl 'kernel.panic' is not whitelisted"),
-            (r#"{"LogConfig":{"Type":"syslog"}}"#, "logger: no log driver named 'syslog' is registered"),
+            (r#"{"LogConfig":{"Type":"nothing"}}"#, "logger: no log driver named 'nothing' is registered"),
             (r#"{"PortBindings":{"x":[]}}"#, "invalid port specification: \"x\""),
         ] {
             check_host(host, Err(message));

@@ -7,7 +7,7 @@ use api::network::EndpointSettings;
 use store::ImageRecord;
 
 use super::mounts::{Kind as MountKind, Mount};
-use super::{Container, Record, check, directory, link, merge, mounts, names, networking, persist, publish};
+use super::{Container, Record, check, directory, link, logging, merge, mounts, names, networking, persist, publish};
 use crate::id::ContainerId;
 use crate::{Engine, Error, Kind, Result, image, volume};
 
@@ -106,7 +106,7 @@ fn with_defaults(engine: &Engine, mut host: HostConfig) -> HostConfig {
     }
     if host.log_config.kind.is_empty() {
         host.log_config.kind =
-            if config.log_driver.is_empty() { "json-file".to_owned() } else { config.log_driver.clone() };
+            if config.log_driver.is_empty() { logging::DEFAULT_DRIVER.to_owned() } else { config.log_driver.clone() };
         if host.log_config.config.is_empty() {
             host.log_config.config = config.log_options.clone().into();
         }

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use shim_api::names;
 
+use super::logging;
 use crate::id::ContainerId;
 use crate::{Engine, Error, Result};
 
@@ -97,12 +98,14 @@ pub(super) fn remove(engine: &Engine, id: &ContainerId) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     }
-    engine.workers.submit(move |_| {
-        if let Err(error) = fs::remove_dir_all(&trash) {
-            tracing::warn!(%error, path = %trash.display(), "a removed container's files are still there");
-        }
-    });
-    Ok(())
+    let workers = engine.workers.clone();
+    logging::when_done(engine, id, move || {
+        workers.submit(move |_| {
+            if let Err(error) = fs::remove_dir_all(&trash) {
+                tracing::warn!(%error, path = %trash.display(), "a removed container's files are still there");
+            }
+        });
+    })
 }
 
 /// Reads a document of the shim.

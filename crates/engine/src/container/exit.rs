@@ -14,7 +14,7 @@ use shim_api::{Exit, ToShim, names};
 
 use super::state::Change;
 use super::wait::Condition;
-use super::{Container, Phase, Record, directory, lock, networking, persist, publish, remove, start};
+use super::{Container, Phase, Record, directory, lock, logging, networking, persist, publish, remove, start};
 use crate::Engine;
 use crate::shim::Run;
 
@@ -92,6 +92,7 @@ fn settle(engine: &Arc<Engine>, container: &Arc<Container>, exit: &Exit) {
     }
     let change = Change::Exited { code: exit.code, oom_killed: exit.oom_killed, at: exit.finished_at };
     let Ok(record) = container.apply(change) else { return };
+    logging::ended(engine, &container.id);
     tell(engine, &before, &record);
 
     if record.auto_remove() {

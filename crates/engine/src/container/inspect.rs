@@ -17,7 +17,7 @@ pub fn inspect(engine: &Engine, id: &str, size: bool) -> Result<Inspect> {
     let record = container.snapshot();
     let directory = engine.container_dir(&record.id);
     let file = |name: &str| directory.join(name).to_string_lossy().into_owned();
-    let has_log = matches!(super::check::log_config(&record.host_config), Ok(Some(_)));
+    let has_log = record.host_config.log_config.kind == "json-file";
     let args = record.args();
     let mut config = record.config.clone();
     config.hostname = spec::hostname(&record, &engine.host);

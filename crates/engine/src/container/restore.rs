@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use shim_api::{ExecState, Exit, FromShim, State as ShimState, ToShim, names};
 
 use super::state::{Change, Phase, State};
-use super::{Container, attach, directory, exit, lock, networking, persist, remove, start};
+use super::{Container, attach, directory, exit, lock, logging, networking, persist, remove, start};
 use crate::id::ContainerId;
 use crate::shim::{Run, Shims};
 use crate::{Engine, Error, Result};
@@ -97,6 +97,10 @@ pub(crate) fn restore(engine: &Arc<Engine>) -> Result<()> {
     sweep(engine, &known);
     for (container, stuck) in ended {
         note_end(engine, &container, stuck.as_deref());
+    }
+    for container in engine.containers.all() {
+        let record = container.snapshot();
+        logging::send(engine, &record, record.state.phase.is_alive());
     }
     for container in half_removed {
         container.update(|record| record.state.phase = Phase::Dead);

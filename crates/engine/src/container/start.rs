@@ -19,7 +19,7 @@ use shim_api::{FromShim, Launch, Log, Role, State as ShimState, ToShim, UserLook
 use super::mounts::Kind as MountKind;
 use super::networking::{self, Namespace};
 use super::state::Change;
-use super::{Container, Phase, Record, attach, check, directory, link, lock, persist, publish, remove, spec};
+use super::{Container, Phase, Record, attach, directory, link, lock, logging, persist, publish, remove, spec};
 use crate::host;
 use crate::shim::Run;
 use crate::{Engine, Error, Kind, Result};
@@ -138,7 +138,9 @@ impl Start<'_> {
             devices,
             link_environment: links.iter().flat_map(|linked| linked.environment.clone()).collect(),
         })?;
-        let log = check::log_config(&record.host_config)?;
+        let log = logging::plan(&record.host_config.log_config)?;
+        logging::check(record)?;
+        let attributes = logging::resolve(record, &log.attributes)?.json(log.sent.is_none())?;
         let config = networking::wants_endpoint(record).then(|| networking::endpoint_config(record)).transpose()?;
         if let Some(previous) = container.run() {
             previous.wait_closed(PREVIOUS);
@@ -152,7 +154,7 @@ impl Start<'_> {
         networking::write_files(engine, record)?;
         let own = engine.container_dir(&record.id);
         let writable = directory::open(&own.join(directory::WRITABLE))?;
-        let log_dir = log.map(|_| directory::open(&own)).transpose()?;
+        let log_dir = log.stored.as_ref().map(|_| directory::open(&own)).transpose()?;
         let mut given: Vec<(Role, BorrowedFd<'_>)> = vec![(Role::ExecDir, exec_dir.as_fd())];
         given.extend(layers.iter().map(|layer| (Role::Layer, layer.as_fd())));
         given.push((Role::Writable, writable.as_fd()));
@@ -169,7 +171,8 @@ impl Start<'_> {
         let (ours, theirs) =
             sys::socket::seqpacket_pair().map_err(|error| Error::system("make a control socket", error))?;
         let run = engine.shims.link(record.id.clone(), ours)?;
-        let launch = launch(engine, record, planned, log, given.iter().map(|(role, _)| *role).collect());
+        let launch =
+            launch(engine, record, planned, stored_log(log, attributes), given.iter().map(|(role, _)| *role).collect());
         let descriptors: Vec<BorrowedFd<'_>> = given.into_iter().map(|(_, descriptor)| descriptor).collect();
         engine.shims.spawner.create(&engine.shims, &launch, theirs.as_fd(), &descriptors)?;
         drop(theirs);
@@ -217,6 +220,7 @@ fn commit(engine: &Engine, container: &Arc<Container>, run: &Arc<Run>, state: &S
     publish(engine, &record, "start", &[]);
     persist::save_later(engine, container);
     link::renew(engine, &record);
+    logging::send(engine, &record, true);
     if let Err(error) = engine.shims.listen(run) {
         tracing::error!(container = container.id.short(), error = error.full_text(), "its end will not be noticed");
     }
@@ -311,11 +315,24 @@ fn devices(record: &Record) -> Result<Vec<Device>> {
     Ok(found)
 }
 
+/// How the shim stores the log.
+fn stored_log(plan: logging::Plan, attrs: String) -> Option<Log> {
+    let stored = plan.stored?;
+    Some(Log::JsonFile {
+        max_size: stored.max_size,
+        max_files: stored.max_files,
+        max_age: stored.max_age,
+        attrs,
+        forwarded: plan.sent.is_some(),
+        blocking: stored.blocking,
+    })
+}
+
 fn launch(
     engine: &Engine,
     record: &Record,
     planned: spec::Planned,
-    log: Option<(u64, u32)>,
+    log: Option<Log>,
     descriptors: Vec<Role>,
 ) -> Launch {
     let parent = record.host_config.cgroup_parent.trim_matches('/');
@@ -330,7 +347,7 @@ fn launch(
         cgroup: if parent.is_empty() { record.id.as_str().to_owned() } else { format!("/{parent}/{}", record.id) },
         stdin: record.config.open_stdin,
         stdin_once: record.config.stdin_once,
-        log: log.map(|(max_size, max_files)| Log::JsonFile { max_size, max_files }),
+        log,
         ephemeral: record.auto_remove(),
         init: record.host_config.init.unwrap_or(engine.config.init),
     }

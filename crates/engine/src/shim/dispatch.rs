@@ -103,6 +103,14 @@ fn handle(engine: &Engine, run: &Arc<Run>, message: FromShim) {
         FromShim::ExecStarted { id, pid } => engine.execs.started(&id, pid),
         FromShim::ExecFailed { id, message, exit_code } => engine.execs.failed(&id, message, exit_code),
         FromShim::ExecExited { id, exit_code } => engine.execs.exited(engine, &id, exit_code),
+        FromShim::LogFinished => engine.tidier.look(&run.container),
+        FromShim::LogLost { entries } => {
+            tracing::warn!(
+                container = run.container.short(),
+                entries,
+                "entries of its log were lost: the disk is full"
+            );
+        }
         // Answers that the one who asked takes itself; here they are late or twice.
         FromShim::Hello { .. } | FromShim::Started { .. } | FromShim::Failed { .. } => {
             tracing::debug!(container = run.container.short(), "a message out of turn");

@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use api::system::{AddressPool, Commit, FirewallBackend, IndexConfig, Info, Plugins, RegistryConfig, Runtime, Swarm};
+use api::system::{
+    AddressPool, Commit, FirewallBackend, HoistInfo, IndexConfig, Info, Plugins, RegistryConfig, Runtime, Swarm,
+};
 
 use super::{RUNTIME, STORAGE_DRIVER};
 use crate::container::Phase;
@@ -51,7 +53,7 @@ pub fn info(engine: &Engine) -> Result<Info> {
             volume: words(&["local"]).into(),
             network: words(&["bridge", "host", "null"]).into(),
             authorization: api::List::default(),
-            log: words(&["json-file"]).into(),
+            log: words(&crate::container::LOG_DRIVERS).into(),
         },
         memory_limit: memory,
         swap_limit: host.swap_limit,
@@ -107,6 +109,8 @@ pub fn info(engine: &Engine) -> Result<Info> {
         firewall_backend: Some(FirewallBackend { driver: "nftables".to_owned(), ..FirewallBackend::default() }),
         cdi_spec_dirs: api::List::new(),
         warnings: time::list_or_null(warnings),
+        hoist: crate::container::describe_log(&config.log_driver, &config.log_options)
+            .map(|log_limits| HoistInfo { log_limits }),
     })
 }
 

@@ -161,6 +161,7 @@ fn logs(call: Call) -> crate::route::Task {
             since: api::timestamp::parse(query.text("since"))?,
             until: api::timestamp::parse(query.text("until"))?,
             timestamps: query.flag("timestamps"),
+            details: query.flag("details"),
             // "all", and everything that is no number.
             tail: query.text("tail").parse().ok(),
         };

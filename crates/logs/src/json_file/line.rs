@@ -3,19 +3,26 @@
 use crate::Stream;
 
 /// Appends an entry without allocating as long as `out` has room. Bytes that are not UTF-8 become U+FFFD, as Docker does.
-pub(super) fn append_line(out: &mut Vec<u8>, stream: Stream, time: &[u8], text: &[u8], newline: bool) {
+/// `attrs`: nothing, or a JSON object.
+pub(super) fn append_line(out: &mut Vec<u8>, stream: Stream, attrs: &[u8], time: &[u8], text: &[u8], newline: bool) {
     out.extend_from_slice(b"{\"log\":\"");
     append_escaped(out, text);
     out.extend_from_slice(if newline { b"\\n\",\"stream\":\"" } else { b"\",\"stream\":\"" });
     out.extend_from_slice(stream.as_str().as_bytes());
-    out.extend_from_slice(b"\",\"time\":\"");
+    if !attrs.is_empty() {
+        out.extend_from_slice(b"\",\"attrs\":");
+        out.extend_from_slice(attrs);
+        out.extend_from_slice(b",\"time\":\"");
+    } else {
+        out.extend_from_slice(b"\",\"time\":\"");
+    }
     out.extend_from_slice(time);
     out.extend_from_slice(b"\"}\n");
 }
 
-/// Upper bound of what [`append_line`] adds for a text of this length.
+/// Upper bound of what [`append_line`] adds for a text of this length, without its attributes.
 pub(super) const fn max_line(text_len: usize) -> usize {
-    text_len * 6 + 96
+    text_len * 6 + 128
 }
 
 fn append_escaped(out: &mut Vec<u8>, text: &[u8]) {
@@ -84,9 +91,18 @@ const PLAIN: [bool; 256] = {
     table
 };
 
-/// Parses a line without its newline. `text` is cleared and receives the entry's bytes; the result has the stream and
-/// the time as it stands in the file. `None` for anything else than what [`append_line`] writes.
-pub(crate) fn parse_line<'a>(line: &'a [u8], text: &mut Vec<u8>) -> Option<(Stream, &'a [u8])> {
+/// What a line has beside its text, as it stands in the file.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Parsed<'a> {
+    pub stream: Stream,
+    /// Where in the line a JSON object of attributes is; empty for none.
+    pub attrs: std::ops::Range<usize>,
+    pub time: &'a [u8],
+}
+
+/// Parses a line without its newline. `text` is cleared and receives the entry's bytes. `None` for anything else than
+/// what [`append_line`] writes.
+pub(crate) fn parse_line<'a>(line: &'a [u8], text: &mut Vec<u8>) -> Option<Parsed<'a>> {
     text.clear();
     let rest = unescape(line.strip_prefix(b"{\"log\":\"")?, text)?;
     let rest = rest.strip_prefix(b",\"stream\":\"std")?;
@@ -95,14 +111,24 @@ pub(crate) fn parse_line<'a>(line: &'a [u8], text: &mut Vec<u8>) -> Option<(Stre
     } else {
         (Stream::Stderr, rest.strip_prefix(b"err\"")?)
     };
-    let time = rest.strip_prefix(b",\"time\":\"")?.strip_suffix(b"\"}")?;
-    Some((stream, time))
+    const TIME: &[u8] = b",\"time\":\"";
+    let rest = rest.strip_suffix(b"\"}")?;
+    let begin = line.len() - 2 - rest.len() + b",\"attrs\":".len();
+    let (attrs, rest) = match rest.strip_prefix(b",\"attrs\":") {
+        // The last one: a quotation mark inside an attribute is escaped, so this sequence is not in its text.
+        Some(rest) => {
+            let end = memchr::memmem::rfind(rest, TIME)?;
+            (begin..begin + end, &rest[end..])
+        }
+        None => (0..0, rest),
+    };
+    Some(Parsed { stream, attrs, time: rest.strip_prefix(TIME)? })
 }
 
 /// Undoes the escapes up to the closing quote, and returns what follows it.
 fn unescape<'a>(mut rest: &'a [u8], out: &mut Vec<u8>) -> Option<&'a [u8]> {
     loop {
-        let plain = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+        let plain = memchr::memchr2(b'"', b'\\', rest)?;
         out.extend_from_slice(&rest[..plain]);
         if rest[plain] == b'"' {
             return Some(&rest[plain + 1..]);
@@ -134,12 +160,19 @@ mod tests {
 
     fn check(text: &[u8], newline: bool, json: &str, back: &[u8]) {
         let mut out = Vec::new();
-        append_line(&mut out, Stream::Stderr, b"T", text, newline);
+        append_line(&mut out, Stream::Stderr, b"", b"T", text, newline);
         let expected = format!("{{\"log\":\"{json}\",\"stream\":\"stderr\",\"time\":\"T\"}}\n");
         assert_eq!(String::from_utf8(out.clone()).unwrap(), expected);
         assert!(out.len() <= max_line(text.len()));
         let mut parsed = Vec::new();
-        assert_eq!(parse_line(&out[..out.len() - 1], &mut parsed), Some((Stream::Stderr, &b"T"[..])));
+        let expected = Parsed { stream: Stream::Stderr, attrs: 0..0, time: b"T" };
+        assert_eq!(parse_line(&out[..out.len() - 1], &mut parsed), Some(expected));
+        assert_eq!(parsed, back);
+        out.clear();
+        let attrs = br#"{"a":"x\",\"time\":\"y"}"#;
+        append_line(&mut out, Stream::Stdout, attrs, b"T", text, newline);
+        let found = parse_line(&out[..out.len() - 1], &mut parsed).unwrap();
+        assert_eq!((found.stream, &out[found.attrs.clone()], found.time), (Stream::Stdout, &attrs[..], &b"T"[..]));
         assert_eq!(parsed, back);
     }
 

@@ -120,6 +120,7 @@ pub fn launch<'c>(
             signals,
             exec_dir: rest.exec_dir,
             log: rest.log,
+            log_news: super::LogNews::default(),
             children: vec![Child::new(ProcessRef::Init, pid, report, streams)],
             hold: rest.hold,
             mounts: None,
@@ -170,8 +171,16 @@ fn finish(launch: Launch, descriptors: Vec<OwnedFd>, place: &Place) -> Result<Re
         }
     }
     let log = match (&launch.log, log_dir) {
-        (Some(Log::JsonFile { max_size, max_files }), Some(directory)) => {
-            let writer = logs::json_file::Writer::new(directory, *max_size, *max_files);
+        (Some(Log::JsonFile { max_size, max_files, max_age, attrs, forwarded, blocking }), Some(directory)) => {
+            let settings = logs::json_file::Settings {
+                max_size: *max_size,
+                max_files: *max_files,
+                max_age: *max_age,
+                attrs: attrs.clone(),
+                forwarded: *forwarded,
+                blocking: *blocking,
+            };
+            let writer = logs::json_file::Writer::new(directory, settings);
             Some(writer.map_err(|error| chain(&error))?)
         }
         _ => None,

@@ -107,9 +107,10 @@ impl Streams {
     }
 
     /// Calls `wait_for` for every descriptor that can make progress now.
-    pub fn interests<'s>(&'s self, mut wait_for: impl FnMut(Part, BorrowedFd<'s>, PollFlags)) {
+    /// `hold`: output is to wait.
+    pub fn interests<'s>(&'s self, hold: bool, mut wait_for: impl FnMut(Part, BorrowedFd<'s>, PollFlags)) {
         // A descriptor that is not to be read is left out as a whole: its hang-up would be reported all the time.
-        if self.clients.iter().all(|client| client.unsent.len() <= MAX_UNSENT) {
+        if !hold && self.clients.iter().all(|client| client.unsent.len() <= MAX_UNSENT) {
             for (index, output) in self.outputs.iter().enumerate() {
                 if let Some(output) = output {
                     wait_for(Part::Output(index), output.as_fd(), PollFlags::IN);
