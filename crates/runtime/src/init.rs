@@ -145,6 +145,7 @@ fn run_inner(
     check_supported(spec)?;
     let process = spec.process.as_ref().ok_or_else(|| Error::Invalid("no process".to_owned()))?;
     detach_from_parent(process)?;
+    join_keyring(&launch.keyring)?;
     let with_role = |role: Role| {
         launch.descriptors.iter().zip(descriptors).filter(move |(given, _)| **given == role).map(|(_, fd)| fd.as_fd())
     };
@@ -206,7 +207,11 @@ fn run_inner(
     masks::make_readonly(&root, &spec.linux.readonly_paths)?;
     masks::mask(&root, &spec.linux.masked_paths, null.as_ref())?;
 
-    sys::mount::pivot(&mount).map_err(Error::step("pivot_root"))?;
+    if launch.no_pivot {
+        sys::mount::enter_by_chroot(&mount).map_err(Error::step("chroot"))?;
+    } else {
+        sys::mount::pivot(&mount).map_err(Error::step("pivot_root"))?;
+    }
     if let Some(kind) = propagation(&spec.linux.rootfs_propagation)? {
         sys::mount::set_attributes(&mount, kind.1, 0, 0, kind.0).map_err(Error::step("set rootfsPropagation"))?;
     }
@@ -225,12 +230,23 @@ fn run_inner(
         Gate::Shim(report) => Some(&*report),
         Gate::Listener { .. } => None,
     };
-    become_program(process, launch.user.as_ref(), terminal.as_ref(), stdio, filter.as_ref(), shim)
+    let streams = Streams { terminal: terminal.as_ref(), stdio, preserve: launch.preserve };
+    become_program(process, launch.user.as_ref(), streams, filter.as_ref(), shim)
 }
 
 /// A process that joins a running container. Its pid namespace was joined by whoever cloned it.
-pub fn run_exec(context: &Context, exec: &Exec, container: &OwnedFd, stdio: Option<&Stdio>, report: &OwnedFd) -> ! {
-    let error = match run_exec_inner(context, exec, container, stdio, report) {
+///
+/// `seccomp` counts for [`shim_api::Seccomp::Spec`]. `bound`: it ends with its parent.
+pub fn run_exec(
+    context: &Context,
+    exec: &Exec,
+    container: &OwnedFd,
+    stdio: Option<&Stdio>,
+    report: &OwnedFd,
+    seccomp: Option<&oci::runtime::Seccomp>,
+    bound: bool,
+) -> ! {
+    let error = match run_exec_inner(context, exec, container, stdio, report, seccomp, bound) {
         Ok(never) => match never {},
         Err(error) => error,
     };
@@ -243,10 +259,13 @@ fn run_exec_inner(
     container: &OwnedFd,
     stdio: Option<&Stdio>,
     report: &OwnedFd,
+    seccomp: Option<&oci::runtime::Seccomp>,
+    bound: bool,
 ) -> Result<std::convert::Infallible, Error> {
     let process = &exec.process;
     detach_from_parent(process)?;
-    let filter = context.filter(exec.seccomp, None, &exec.seccomp_profile, process)?;
+    join_keyring(&exec.keyring)?;
+    let filter = context.filter(exec.seccomp, seccomp, &exec.seccomp_profile, process)?;
     let all = namespace::MOUNT | namespace::NETWORK | namespace::IPC | namespace::UTS | namespace::CGROUP;
     sys::process::join_namespaces(context.proof, container, all)
         .map_err(Error::step("join the container's namespaces"))?;
@@ -259,7 +278,19 @@ fn run_exec_inner(
     } else {
         None
     };
-    become_program(process, exec.user.as_ref(), terminal.as_ref(), stdio, filter.as_ref(), Some(report))
+    let streams = Streams { terminal: terminal.as_ref(), stdio, preserve: exec.preserve };
+    become_program(process, exec.user.as_ref(), streams, filter.as_ref(), Some(report).filter(|_| bound))
+}
+
+/// A session keyring of the container's own; on a kernel without keys there is none to keep apart.
+fn join_keyring(name: &str) -> Result<(), Error> {
+    match name {
+        "" => Ok(()),
+        name => match sys::keyring::join_session(name) {
+            Err(error) if error.kind() == std::io::ErrorKind::Unsupported => Ok(()),
+            other => other.map_err(Error::step("join the session keyring")),
+        },
+    }
 }
 
 /// A session of its own, default signals, and no way for anybody in the container to look into this process before it
@@ -341,12 +372,18 @@ fn open_slash() -> Result<OwnedFd, Error> {
         .map_err(|errno| Error::Step { what: "open the root directory", source: errno.into() })
 }
 
+/// What the program finds open.
+struct Streams<'a> {
+    terminal: Option<&'a OwnedFd>,
+    stdio: Option<&'a Stdio>,
+    preserve: u32,
+}
+
 /// The last steps, the same for every process: streams, user, directory, rights, exec.
 fn become_program(
     process: &Process,
     lookup: Option<&UserLookup>,
-    terminal: Option<&OwnedFd>,
-    stdio: Option<&Stdio>,
+    streams: Streams<'_>,
     filter: Option<&Filter>,
     shim: Option<&OwnedFd>,
 ) -> Result<std::convert::Infallible, Error> {
@@ -357,10 +394,10 @@ fn become_program(
     if !environment.iter().any(|variable| variable.starts_with("HOME=")) {
         environment.push(format!("HOME={}", identity.home));
     }
-    if let Some(peer) = terminal {
+    if let Some(peer) = streams.terminal {
         let _ = rustix::fs::fchown(peer, Some(rustix::fs::Uid::from_raw(identity.uid)), None);
         terminal::take(peer)?;
-    } else if let Some(stdio) = stdio {
+    } else if let Some(stdio) = streams.stdio {
         for (number, stream) in (0..).zip(stdio) {
             if identity.uid != 0 {
                 // So that opening /dev/stdout again works for the user.
@@ -373,6 +410,8 @@ fn become_program(
     privilege::set_rlimits(process)?;
     program::enter_directory(if process.cwd.is_empty() { "/" } else { &process.cwd })?;
     drop(slash);
+    // Before the filter: one that knows nothing of close_range(2) may still let the program run.
+    sys::process::close_on_exec_from(3 + streams.preserve).map_err(Error::step("close descriptors"))?;
     privilege::drop_to(&identity, process, filter)?;
     let program = program::find(&process.args, &environment)?;
     if let Some(report) = shim {
@@ -382,7 +421,6 @@ fn become_program(
             sys::process::exit(1);
         }
     }
-    sys::process::close_on_exec_from(3).map_err(Error::step("close descriptors"))?;
     Err(program.run())
 }
 

@@ -12,6 +12,7 @@
 //! It does not decide: names, limits, mounts and networks come as data (`shim_api::Launch`).
 
 pub mod command;
+mod default_devices;
 pub mod hooks;
 pub mod init;
 mod mount_option;
@@ -22,6 +23,7 @@ mod shim;
 pub mod spawner;
 mod user;
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 
 use oci::capability::{CapSet, DOCKER_DEFAULT};
@@ -34,9 +36,8 @@ use sys::seccomp::Instruction;
 pub struct Context {
     proof: SingleThreaded,
     hierarchies: cgroup::Hierarchies,
-    /// Docker's default filter for Docker's default capabilities.
-    default_filter: Rc<[Instruction]>,
-    default_flags: sys::seccomp::Flags,
+    /// Docker's default filter for Docker's default capabilities, once it was asked for.
+    default_filter: OnceCell<(Rc<[Instruction]>, sys::seccomp::Flags)>,
     default_capabilities: CapSet,
 }
 
@@ -54,18 +55,27 @@ pub enum Error {
 }
 
 impl Context {
-    /// Looks at the host and compiles the default filter.
+    /// Looks at the host.
     pub fn new() -> Result<Context, Error> {
-        let proof = SingleThreaded::verify().map_err(Error::Threads)?;
-        let default_capabilities = CapSet::from_names(&DOCKER_DEFAULT).unwrap_or_default();
-        let profile = seccomp::docker_default(default_capabilities)?;
         Ok(Context {
-            proof,
+            proof: SingleThreaded::verify().map_err(Error::Threads)?,
             hierarchies: cgroup::Hierarchies::detect()?,
-            default_filter: seccomp::compile(&profile)?.into(),
-            default_flags: seccomp::flags(&profile)?,
-            default_capabilities,
+            default_filter: OnceCell::new(),
+            default_capabilities: CapSet::from_names(&DOCKER_DEFAULT).unwrap_or_default(),
         })
+    }
+
+    /// Compiles the default filter, for this process and all that it forks later.
+    pub fn default_filter(&self) -> Result<init::Filter, seccomp::Error> {
+        let (program, flags) = match self.default_filter.get() {
+            Some(compiled) => compiled,
+            None => {
+                let profile = seccomp::docker_default(self.default_capabilities)?;
+                let compiled = (seccomp::compile(&profile)?.into(), seccomp::flags(&profile)?);
+                self.default_filter.get_or_init(|| compiled)
+            }
+        };
+        Ok(init::Filter { program: program.clone(), flags: *flags })
     }
 
     /// The host's cgroups.
@@ -97,7 +107,7 @@ impl Context {
                 &resolved
             }
             shim_api::Seccomp::Default if set == self.default_capabilities => {
-                return Ok(Some(init::Filter { program: self.default_filter.clone(), flags: self.default_flags }));
+                return self.default_filter().map(Some).map_err(invalid);
             }
             shim_api::Seccomp::Default => {
                 resolved = seccomp::docker_default(set).map_err(invalid)?;

@@ -32,6 +32,9 @@ pub use docker::{Host, docker_default, resolve_docker_profile};
 use oci::runtime::Seccomp;
 use sys::seccomp::Flags;
 
+/// The architectures that filters can be compiled for.
+pub const ARCHITECTURES: [&str; 4] = ["SCMP_ARCH_AARCH64", "SCMP_ARCH_X32", "SCMP_ARCH_X86", "SCMP_ARCH_X86_64"];
+
 /// Why a profile cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -169,7 +169,7 @@ pub fn child(
         }
     } else {
         match (serde_json::from_slice(&bytes), rest.first()) {
-            (Ok(exec), Some(container)) => init::run_exec(context, &exec, container, stdio, &report),
+            (Ok(exec), Some(container)) => init::run_exec(context, &exec, container, stdio, &report, None, true),
             (Err(error), _) => refuse(&report, &error),
             (_, None) => sys::process::exit(1),
         }

@@ -609,7 +609,7 @@ fn errno_of(result: io::Result<()>) -> i32 {
 }
 
 /// Where a process is in the version 2 hierarchy (cgroups(7), `/proc/[pid]/cgroup`).
-fn cgroup_of(context: &Context, pid: i32) -> Option<cgroup::Cgroup> {
+pub fn cgroup_of(context: &Context, pid: i32) -> Option<cgroup::Cgroup> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
     context.hierarchies.open(text.lines().find_map(|line| line.strip_prefix("0::"))?).ok()
 }

@@ -35,6 +35,7 @@ pub fn run() -> Result<(), Error> {
     // hoistd may have been started with descriptors that it does not know of; nothing of ours is open yet.
     sys::process::close_except(&[socket.as_fd()]);
     let context = Context::new()?;
+    context.default_filter()?;
     // Whatever hoistd's own starter ignores is not the containers' to inherit.
     sys::signal::reset();
     sys::signal::ignore(sys::signal::SIGPIPE);

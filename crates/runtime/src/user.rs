@@ -79,6 +79,12 @@ pub fn home_of(uid: u32, passwd: &[u8]) -> String {
         .unwrap_or_else(|| "/".to_owned())
 }
 
+/// The name of a number; `#` and the number itself where it has none.
+pub fn name_of(uid: u32, passwd: &[u8]) -> String {
+    let known = lines(passwd).filter_map(parse_passwd).find(|entry| entry.uid == uid);
+    known.map_or_else(|| format!("#{uid}"), |entry| String::from_utf8_lossy(&entry.name).into_owned())
+}
+
 fn find_group(wanted: &str, group: &[u8]) -> Result<u32, Error> {
     let number = number(wanted)?;
     lines(group)

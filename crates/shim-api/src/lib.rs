@@ -97,6 +97,12 @@ pub struct Launch {
     pub ephemeral: bool,
     /// Run the shim's own init as process 1 and the command as its child (`--init`).
     pub init: bool,
+    /// How many descriptors from number 3 on the program inherits.
+    pub preserve: u32,
+    /// Change into the root by chroot(2), where pivot_root(2) is refused (the host's root is a ramdisk).
+    pub no_pivot: bool,
+    /// Session keyring to join; empty: the caller's stays.
+    pub keyring: String,
 }
 
 /// A user to be looked up inside the container.
@@ -211,6 +217,10 @@ pub struct Exec {
     pub seccomp_profile: String,
     /// The streams of the attached client, whose socket comes along.
     pub attach: Option<AttachStreams>,
+    /// How many descriptors from number 3 on the program inherits.
+    pub preserve: u32,
+    /// Session keyring to join; empty: the caller's stays.
+    pub keyring: String,
 }
 
 /// Which streams a client wants.

@@ -12,6 +12,7 @@
 pub mod bpf;
 pub mod capability;
 pub mod clock;
+pub mod keyring;
 pub mod loopdev;
 pub mod memfd;
 pub mod mount;

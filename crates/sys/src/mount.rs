@@ -169,3 +169,12 @@ pub fn pivot(root: impl AsFd) -> io::Result<()> {
     rustix::process::chdir("/")?;
     Ok(())
 }
+
+/// Changes into a mount that was attached over the root, without taking the old root away: for a root that is a ramdisk,
+/// which pivot_root(2) refuses. The old root stays below, so that `CAP_SYS_CHROOT` inside is a way back to it.
+pub fn enter_by_chroot(root: impl AsFd) -> io::Result<()> {
+    rustix::process::fchdir(&root)?;
+    rustix::process::chroot(".")?;
+    rustix::process::chdir("/")?;
+    Ok(())
+}

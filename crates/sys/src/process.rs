@@ -233,9 +233,14 @@ pub fn keep_only(kept: crate::signal::SignalFd) -> crate::signal::SignalFd {
 /// For a child that never returns to its parent's code: the owned descriptors that it has copies of dangle from here
 /// on and must be neither used nor dropped.
 pub fn close_except(kept: &[BorrowedFd<'_>]) {
+    close_from_except(3, kept);
+}
+
+/// Like [`close_except`], for a child that was meant to inherit the numbers below `first`, too.
+pub fn close_from_except(first: u32, kept: &[BorrowedFd<'_>]) {
     let mut kept: Vec<u32> = kept.iter().map(|descriptor| descriptor.as_raw_fd() as u32).collect();
     kept.sort_unstable();
-    let mut first = 3;
+    let mut first = first;
     for number in kept.into_iter().chain([u32::MAX]) {
         if number > first {
             // SAFETY: close_range(2) between descriptors that are kept. What it closes is never used again, which the

@@ -1,36 +1,46 @@
 //! `delete`: what is left of a stopped container; with `--force` of any.
 
-use super::{Entry, Error, Options, Status, io};
-use crate::Context;
+use super::options::Given;
+use super::{Entry, Error, Status, io, place, root};
 
-pub fn delete(options: &Options, id: &str) -> Result<(), Error> {
-    let entry = match Entry::open(&options.root, id) {
-        Err(Error::NotFound) if options.force => return Ok(()),
+pub fn command(given: &Given) -> Result<i32, Error> {
+    let (force, id) = (given.is_on("force"), given.id_and(0)?);
+    let entry = match Entry::open(&root(given), id) {
+        Err(Error::NotFound) if force => return Ok(0),
         other => other?,
     };
     match entry.status() {
         Status::Stopped => {}
-        status if !options.force => return Err(Error::Status { action: "delete", status: status.word() }),
-        _ => {
-            let pidfd = sys::process::pidfd(entry.record.pid).map_err(io("delete"))?;
-            if entry.status() != Status::Stopped {
-                sys::signal::kill_pidfd(&pidfd, sys::signal::SIGKILL).map_err(io("delete"))?;
-                // Readable once the process has ended.
-                let mut ended = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
-                let limit = rustix::event::Timespec { tv_sec: 10, tv_nsec: 0 };
-                rustix::event::poll(&mut ended, Some(&limit)).map_err(|errno| io("delete")(errno.into()))?;
-            }
-        }
+        status if !force => return Err(Error::NotStopped { id: id.to_owned(), status: status.word() }),
+        _ => end(&entry)?,
     }
-    forget(&entry)
+    forget(&entry).map(|()| 0)
+}
+
+fn end(entry: &Entry) -> Result<(), Error> {
+    let pidfd = match sys::process::pidfd(entry.record.pid) {
+        // It has ended meanwhile.
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => return Ok(()),
+        other => other.map_err(io("delete"))?,
+    };
+    if entry.is_stopped() {
+        return Ok(());
+    }
+    sys::signal::kill_pidfd(&pidfd, sys::signal::SIGKILL).map_err(io("delete"))?;
+    // Nobody who is frozen ends (cgroup v1).
+    if let Ok(group) = entry.cgroup() {
+        let _ = group.kill_all();
+        let _ = group.thaw();
+    }
+    // Readable once the process has ended.
+    let mut ended = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
+    let limit = rustix::event::Timespec { tv_sec: 10, tv_nsec: 0 };
+    rustix::event::poll(&mut ended, Some(&limit)).map_err(|errno| io("delete")(errno.into()))?;
+    Ok(())
 }
 
 /// Removes the cgroup and the record.
 pub fn forget(entry: &Entry) -> Result<(), Error> {
-    let context = Context::new()?;
-    if let Ok(group) = context.hierarchies().open(&entry.record.cgroup) {
-        let _ = group.kill_all();
-        group.remove_within(std::time::Duration::from_secs(5))?;
-    }
+    place::remove(&entry.record)?;
     std::fs::remove_dir_all(&entry.path).map_err(io(entry.path.display().to_string()))
 }

@@ -1,7 +1,13 @@
 //! `start`: the word that lets a created container's program run.
 
-use super::{Entry, Error, SOCKET, Status, io};
+use super::options::Given;
+use super::record::SOCKET;
+use super::{Entry, Error, Status, entry, io};
 use crate::report::ToParent;
+
+pub fn command(given: &Given) -> Result<i32, Error> {
+    start(&entry(given)?).map(|()| 0)
+}
 
 pub fn start(entry: &Entry) -> Result<(), Error> {
     match entry.status() {

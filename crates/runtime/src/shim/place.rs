@@ -37,7 +37,7 @@ impl Place {
     /// Before anything is cloned: on cgroup v1 a list begins with "deny all", and whoever makes a node meanwhile fails.
     pub fn limit_devices(&mut self, devices: &[DeviceRule]) -> Result<(), Error> {
         if self.devices != devices {
-            let rules = devices.iter().cloned().chain(default_devices()).collect();
+            let rules = devices.iter().cloned().chain(crate::default_devices::rules()).collect();
             self.group.apply(&Resources { devices: rules, ..Resources::default() })?;
             self.devices = devices.to_vec();
         }
@@ -124,15 +124,4 @@ impl Place {
     pub fn seed_pid(&self) -> Option<i32> {
         self.seed.as_ref().map(|seed| seed.pid)
     }
-}
-
-/// What a container may always do: make any node, and use the devices that it finds in `/dev` (runtime-spec, "Default
-/// Devices"), its terminals included.
-fn default_devices() -> impl Iterator<Item = DeviceRule> {
-    let nodes = ["c", "b"].map(|kind| (kind, None, None, "m"));
-    let used = [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2)]
-        .map(|(major, minor)| ("c", Some(major), Some(minor), "rwm"));
-    nodes.into_iter().chain(used).chain([("c", Some(136), None, "rwm")]).map(|(kind, major, minor, access)| {
-        DeviceRule { allow: true, kind: kind.to_owned(), major, minor, access: access.to_owned() }
-    })
 }

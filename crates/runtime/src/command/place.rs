@@ -1,0 +1,136 @@
+//! The cgroup of a container, and how processes get into it.
+
+use cgroup::Cgroup;
+use oci::runtime::Spec;
+use std::time::Duration;
+use sys::process::{Clone, Side};
+
+use super::options::Given;
+use super::record::Record;
+use super::{Error, io, log};
+use crate::Context;
+
+/// How long processes that are ending may take to leave the cgroup.
+const LONGEST_END: Duration = Duration::from_secs(5);
+
+/// Where a container's processes are.
+#[derive(Debug)]
+pub struct Place {
+    /// `None`: the caller has no rights on cgroups and stays where it is.
+    pub group: Option<Cgroup>,
+    /// Below the root of each hierarchy; empty without a group.
+    pub path: String,
+    pub unit: String,
+}
+
+impl Place {
+    /// Makes the cgroup that the configuration names. What is there already must be empty.
+    pub fn make(context: &Context, given: &Given, id: &str, spec: &Spec) -> Result<Place, Error> {
+        if given.is_on("systemd-cgroup") {
+            return Err(Error::Unsupported("--systemd-cgroup".to_owned()));
+        }
+        let path = match spec.linux.cgroups_path.as_str() {
+            "" => format!("/hoist-runtime/{id}"),
+            path if path.starts_with('/') => path.to_owned(),
+            path => format!("/{path}"),
+        };
+        let group = match context.hierarchies.create(&path) {
+            Err(error) if may_do_without(given, spec)? && is_denied(&error) => {
+                log::debug(|| format!("no rights to make cgroup {path}: the container stays in the caller's"));
+                return Ok(Place { group: None, path: String::new(), unit: String::new() });
+            }
+            other => other?,
+        };
+        // Whatever is in it would be killed with the container; the root of all is never empty.
+        let processes = group.processes()?.len();
+        if processes > 0 {
+            return Err(Error::CgroupInUse { path, processes });
+        }
+        Ok(Place { group: Some(group), path, unit: String::new() })
+    }
+
+    /// Takes back what was made.
+    pub fn abandon(&self) {
+        if let Some(group) = &self.group {
+            let _ = group.remove_within(LONGEST_END);
+        }
+    }
+}
+
+/// Whether a container may do without a cgroup of its own: for a user without rights, who has asked for no limit.
+fn may_do_without(given: &Given, spec: &Spec) -> Result<bool, Error> {
+    let rootless = match given.value("rootless").unwrap_or("auto") {
+        "auto" => !rustix::process::geteuid().is_root() || in_user_namespace(),
+        "true" => true,
+        "false" => false,
+        other => return Err(Error::Usage(format!("invalid value \"{other}\" for --rootless"))),
+    };
+    let limits = spec.linux.resources.clone().unwrap_or_default();
+    let limits = oci::runtime::Resources { devices: Vec::new(), ..limits };
+    Ok(rootless && limits == oci::runtime::Resources::default())
+}
+
+/// Whether this process's users are not the host's (user_namespaces(7)).
+fn in_user_namespace() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.split_whitespace().collect::<Vec<_>>() != ["0", "0", "4294967295"]
+}
+
+fn is_denied(error: &cgroup::Error) -> bool {
+    use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    matches!(error, cgroup::Error::Io { source, .. } if matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem))
+}
+
+/// Removes what belongs to a record: processes, cgroup.
+pub fn remove(record: &Record) -> Result<(), Error> {
+    if record.cgroup.is_empty() {
+        return Ok(());
+    }
+    if let Ok(group) = cgroup::Hierarchies::detect()?.open(&record.cgroup) {
+        let _ = group.kill_all();
+        group.remove_within(LONGEST_END)?;
+    }
+    Ok(())
+}
+
+/// Clones with `clone_init` in a cgroup. On version 2 `clone_init` is born there by itself.
+///
+/// On version 1 a child joins and clones a sibling of itself, which is then ours: this process stays where it is.
+pub fn clone_in(
+    context: &Context,
+    group: Option<&Cgroup>,
+    clone_init: impl FnOnce(bool) -> Result<Side, Error>,
+) -> Result<Side, Error> {
+    let Some(group) = group.filter(|group| group.needs_join()) else { return clone_init(false) };
+    let (ours, theirs) = sys::socket::seqpacket_pair().map_err(io("socket"))?;
+    let member = match sys::process::clone(context.proof, &Clone::default()).map_err(io("clone"))? {
+        Side::Parent { pid } => pid,
+        Side::Child => {
+            drop(ours);
+            let mut word = [0; 1];
+            if !matches!(sys::socket::receive(&theirs, &mut word), Ok((1, _))) {
+                sys::process::exit(1);
+            }
+            let answer = match clone_init(true) {
+                Ok(Side::Child) => return Ok(Side::Child),
+                Ok(Side::Parent { pid }) => pid.to_le_bytes().to_vec(),
+                Err(error) => crate::shim::chain(&error).into_bytes(),
+            };
+            let _ = sys::socket::send(&theirs, &answer, &[]);
+            sys::process::exit(0)
+        }
+    };
+    drop(theirs);
+    let cloned = group.join_v1(member).map_err(Error::from).and_then(|()| {
+        sys::socket::send(&ours, b"J", &[]).map_err(io("clone"))?;
+        let mut answer = [0; 4096];
+        let (length, _) = sys::socket::receive(&ours, &mut answer).map_err(io("clone"))?;
+        match <[u8; 4]>::try_from(&answer[..length]) {
+            Ok(pid) => Ok(Side::Parent { pid: i32::from_le_bytes(pid) }),
+            Err(_) => Err(Error::Start(String::from_utf8_lossy(&answer[..length]).into_owned())),
+        }
+    });
+    drop(ours);
+    let _ = sys::process::reap(Some(member), true);
+    cloned
+}
