@@ -346,6 +346,7 @@ fn document(
         seccomp,
         seccomp_profile: if request.privileged { String::new() } else { planned.profile },
         attach,
+        ..shim_api::Exec::default()
     })
 }
 

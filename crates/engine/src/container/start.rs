@@ -350,5 +350,6 @@ fn launch(
         log,
         ephemeral: record.auto_remove(),
         init: record.host_config.init.unwrap_or(engine.config.init),
+        ..Launch::default()
     }
 }
