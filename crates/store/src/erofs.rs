@@ -2,16 +2,18 @@
 //! in one pass over a layer's tar.
 //!
 //! ```text
-//!  block 0                │ window, window, …                             │ end
-//!  label  superblock root │ file data blocks · blocks of inodes and tails │ directories' inodes │ directories' blocks
+//!  block 0                │ windows, clusters, …                          │ end
+//!  label  superblock root │ file data blocks · blocks of inodes and tails │ blocks of directories
 //!  0      1024       1152 │ in the order of the archive                   │ written last, when all names are known
 //! ```
 //!
-//! - Every inode is an extended one (64 bytes), followed by its extended attributes and, where it fits into the same
-//!   block, by the last partial block of its data.
+//! - An inode is a compact one (32 bytes) where its owner is a small number and its time that of the archive's first
+//!   file, and an extended one (64 bytes) otherwise; behind it stand its extended attributes and, where it fits into the
+//!   same block, the last partial block of its data.
+//! - An extended attribute that comes again is stored once more, and shared from then on.
 //! - The inode number is the byte offset divided by 32, so an inode can stand anywhere.
 //! - Same tar, same bytes: no clock, no random numbers; the uuid is taken from the tar's digest.
-//! - Memory: a name and a number for each member of the archive, and one window.
+//! - Memory: a name and a number for each member of the archive, one window, and the open blocks of inodes.
 
 mod census;
 mod directories;

@@ -160,6 +160,11 @@ fn make_tree(tree: &Path) {
         set("few", "user.directory", b"\0\n=");
         set("many", "user.directory", b"1");
         set("", "user.root", b"root");
+        // From the second time on an attribute is shared.
+        for name in ["size1", "size100", "size2000", "size8191", "few", "deep", ""] {
+            set(name, "user.shared", b"system_u:object_r:container_file_t:s0");
+            set(name, "user.shared.too", &bytes(200));
+        }
     } else {
         eprintln!("no user extended attributes on the temporary directory's file system");
     }

@@ -2,16 +2,18 @@
 
 use super::directory::{Dirent, Extent, encode, measure};
 use super::error::LayerError;
-use super::format::{self, BLOCK, FileType, INODE, Inode, Layout, MAX_SIZE, SLOT};
+use archive::tar::Time;
+
+use super::format::{self, BLOCK, FileType, Inode, Layout, MAX_SIZE, SLOT, inode_size};
 use super::space::Space;
 use super::tree::{Child, DirectoryId, ROOT, Tree};
-use super::xattr;
 
-/// Where each directory's inode and data go: first all inodes, each with its last partial block, then the full blocks.
+/// Entries with which a directory may have more subdirectories than a compact inode counts.
+const MAX_COMPACT: usize = u16::MAX as usize - 2;
+
+/// Where each directory's inode and data go: the inodes, each with its last partial block, among those of files, then
+/// the full blocks.
 pub(super) struct Directories {
-    /// Where the inodes begin, and where the blocks do.
-    inodes_at: u64,
-    blocks_at: u64,
     /// Parents first; the root is the first one, its inode stands in block 0.
     plans: Vec<Plan>,
     /// Offsets of the inodes, by number of the directory.
@@ -21,6 +23,7 @@ pub(super) struct Directories {
 
 struct Plan {
     id: DirectoryId,
+    compact: bool,
     xattrs: Vec<u8>,
     extent: Extent,
     layout: Layout,
@@ -30,37 +33,39 @@ struct Plan {
 }
 
 impl Directories {
-    pub fn plan(tree: &Tree, order: &[DirectoryId], end: u64, serial: u32) -> Result<Directories, LayerError> {
+    /// `xattrs` are encoded, in the order of `order`; `epoch` is the superblock's time.
+    pub fn plan(
+        tree: &Tree,
+        order: &[DirectoryId],
+        xattrs: Vec<Vec<u8>>,
+        space: &mut Space,
+        serial: u32,
+        epoch: Time,
+    ) -> Result<Directories, LayerError> {
         let mut offsets = vec![0; tree.directories.len()];
         let mut plans = Vec::with_capacity(order.len());
-        let mut cursor = end;
-        for id in order {
+        for (id, xattrs) in order.iter().zip(xattrs) {
             let directory = &tree.directories[*id as usize];
             let room = if *id == ROOT { BLOCK - format::ROOT } else { usize::MAX };
-            let xattrs = xattr::encode(b"", &directory.xattrs, directory.opaque, room.saturating_sub(INODE))?;
             let names = merged(directory.children.keys().map(|name| (&**name, ())), [(); 2]);
             let extent = measure(names.map(|(name, ())| name.len()));
-            let fixed = INODE + xattrs.len();
+            let compact = directory.attributes.fit(extent.size(), epoch) && directory.children.len() < MAX_COMPACT;
+            let fixed = inode_size(compact) + xattrs.len();
             let inline = fixed + extent.tail <= room.min(BLOCK);
             let size = if inline { fixed + extent.tail } else { fixed };
             offsets[*id as usize] = if *id == ROOT {
                 format::ROOT as u64
+            } else if size <= BLOCK {
+                space.place([&[0; BLOCK][..size], &[], &[]]).map_err(LayerError::Write)?
             } else {
-                cursor = cursor.next_multiple_of(SLOT as u64);
-                let used = (cursor % BLOCK as u64) as usize;
-                if used > 0 && used + size > BLOCK {
-                    cursor = cursor.next_multiple_of(BLOCK as u64);
-                }
-                cursor += size as u64;
-                cursor - size as u64
+                space.place([&vec![0; size], &[], &[]]).map_err(LayerError::Write)?
             };
             let subdirectories =
                 directory.children.values().filter(|child| matches!(child, Child::Directory(_))).count() as u32;
             let layout = if inline { Layout::Inline } else { Layout::Plain };
-            plans.push(Plan { id: *id, xattrs, extent, layout, block: 0, subdirectories });
+            plans.push(Plan { id: *id, compact, xattrs, extent, layout, block: 0, subdirectories });
         }
-        let blocks_at = cursor.next_multiple_of(BLOCK as u64);
-        let mut block = blocks_at / BLOCK as u64;
+        let mut block = space.end() / BLOCK as u64;
         for plan in &mut plans {
             plan.block = block;
             block += plan.blocks();
@@ -68,15 +73,14 @@ impl Directories {
         if block > u64::from(u32::MAX) {
             return Err(LayerError::TooLarge { limit: MAX_SIZE });
         }
-        Ok(Directories { inodes_at: end, blocks_at, plans, offsets, serial })
+        Ok(Directories { plans, offsets, serial })
     }
 
     /// Writes them all; gives back the root's inode, with what stands behind it.
     pub fn write(&self, tree: &Tree, whiteout: u64, space: &mut Space) -> Result<Vec<u8>, LayerError> {
         let mut root = Vec::new();
-        let mut position = self.inodes_at;
         for (index, plan) in self.plans.iter().enumerate() {
-            let mut bytes = plan.inode(tree, self.serial + index as u32).encode().to_vec();
+            let mut bytes = plan.inode(tree, self.serial + index as u32).encode();
             bytes.extend_from_slice(&plan.xattrs);
             if plan.layout == Layout::Inline {
                 let mut number = 0;
@@ -92,12 +96,8 @@ impl Directories {
                 root = bytes;
                 continue;
             }
-            let offset = self.offsets[plan.id as usize];
-            zeros(space, offset - position)?;
-            space.append(&bytes).map_err(LayerError::Write)?;
-            position = offset + bytes.len() as u64;
+            space.patch(self.offsets[plan.id as usize], &bytes).map_err(LayerError::Write)?;
         }
-        zeros(space, self.blocks_at - position)?;
         for plan in &self.plans {
             let mut left = plan.blocks();
             if left == 0 {
@@ -147,6 +147,7 @@ impl Plan {
 
     fn inode(&self, tree: &Tree, serial: u32) -> Inode {
         Inode {
+            compact: self.compact,
             layout: self.layout,
             file_type: FileType::Directory,
             attributes: tree.directories[self.id as usize].attributes,
@@ -171,15 +172,6 @@ fn merged<'a, T: Copy>(
         (_, Some(_)) => dots.next(),
         (_, None) => names.next(),
     })
-}
-
-fn zeros(space: &mut Space, mut count: u64) -> Result<(), LayerError> {
-    while count > 0 {
-        let step = count.min(BLOCK as u64);
-        space.append(&[0; BLOCK][..step as usize]).map_err(LayerError::Write)?;
-        count -= step;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

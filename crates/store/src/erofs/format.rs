@@ -8,7 +8,9 @@ const MAGIC: u32 = 0xE0F5_E1E2;
 pub(super) const SUPERBLOCK: usize = 1024;
 /// The root directory's inode follows the superblock (128 bytes); its number must fit into 16 bits.
 pub(super) const ROOT: usize = 1152;
-pub(super) const INODE: usize = 64;
+/// The two forms of an inode: the short one has 16 bits for owners and no time of its own.
+pub(super) const COMPACT: usize = 32;
+pub(super) const EXTENDED: usize = 64;
 /// Inodes stand on multiples of this, and are numbered by it.
 pub(super) const SLOT: usize = 32;
 pub(super) const DIRENT: usize = 12;
@@ -62,8 +64,10 @@ pub(super) struct Attributes {
     pub mtime: Time,
 }
 
-/// `struct erofs_inode_extended`.
+/// `struct erofs_inode_compact` or `struct erofs_inode_extended`.
 pub(super) struct Inode {
+    /// See [`Attributes::fit`].
+    pub compact: bool,
     pub layout: Layout,
     pub file_type: FileType,
     pub attributes: Attributes,
@@ -77,27 +81,59 @@ pub(super) struct Inode {
     pub xattrs: usize,
 }
 
-/// Where `i_nlink` stands in the inode.
-pub(super) const INODE_LINKS: usize = 44;
+impl Attributes {
+    /// Does a compact inode say all of it? Its time is that of the superblock, `epoch`.
+    pub fn fit(&self, size: u64, epoch: Time) -> bool {
+        let short = |id: u32| id <= u32::from(u16::MAX);
+        self.mtime == epoch && short(self.uid) && short(self.gid) && size <= u64::from(u32::MAX)
+    }
+}
+
+/// Bytes of an inode without what stands behind it.
+pub(super) fn inode_size(compact: bool) -> usize {
+    if compact { COMPACT } else { EXTENDED }
+}
+
+/// Most names of a compact inode.
+const MAX_COMPACT_LINKS: u32 = u16::MAX as u32;
+
+/// The number of names, as `i_nlink` has it, and where in the inode it stands.
+pub(super) fn links(compact: bool, links: u32) -> (u64, Vec<u8>) {
+    match compact {
+        // More names than it can say are no reason to refuse a layer: nothing counts on the number.
+        true => (6, (links.min(MAX_COMPACT_LINKS) as u16).to_le_bytes().to_vec()),
+        false => (44, links.to_le_bytes().to_vec()),
+    }
+}
 
 impl Inode {
-    pub fn encode(&self) -> [u8; INODE] {
-        let mut bytes = [0; INODE];
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![0; inode_size(self.compact)];
         let layout: u16 = match self.layout {
             Layout::Plain => 0,
             Layout::Inline => 2,
         };
-        put16(&mut bytes, 0, 1 | layout << 1);
+        put16(&mut bytes, 0, u16::from(!self.compact) | layout << 1);
         put16(&mut bytes, 2, super::xattr::count(self.xattrs));
         put16(&mut bytes, 4, self.file_type.mode() | self.attributes.mode);
-        put64(&mut bytes, 8, self.size);
-        put32(&mut bytes, 16, self.union);
-        put32(&mut bytes, 20, self.serial);
-        put32(&mut bytes, 24, self.attributes.uid);
-        put32(&mut bytes, 28, self.attributes.gid);
-        put64(&mut bytes, 32, self.attributes.mtime.seconds as u64);
-        put32(&mut bytes, 40, self.attributes.mtime.nanos);
-        put32(&mut bytes, INODE_LINKS, self.links);
+        let Attributes { uid, gid, mtime, .. } = self.attributes;
+        if self.compact {
+            put32(&mut bytes, 8, self.size as u32);
+            put32(&mut bytes, 16, self.union);
+            put32(&mut bytes, 20, self.serial);
+            put16(&mut bytes, 24, uid as u16);
+            put16(&mut bytes, 26, gid as u16);
+        } else {
+            put64(&mut bytes, 8, self.size);
+            put32(&mut bytes, 16, self.union);
+            put32(&mut bytes, 20, self.serial);
+            put32(&mut bytes, 24, uid);
+            put32(&mut bytes, 28, gid);
+            put64(&mut bytes, 32, mtime.seconds as u64);
+            put32(&mut bytes, 40, mtime.nanos);
+        }
+        let (at, number) = links(self.compact, self.links);
+        bytes[at as usize..at as usize + number.len()].copy_from_slice(&number);
         bytes
     }
 }
@@ -108,7 +144,7 @@ pub(super) fn device(major: u32, minor: u32) -> Option<u32> {
 }
 
 /// Fills in the superblock of `block` (block 0, everything else in place), checksum last.
-pub(super) fn seal(block: &mut [u8; BLOCK], inodes: u64, blocks: u32, uuid: [u8; 16]) {
+pub(super) fn seal(block: &mut [u8; BLOCK], inodes: u64, blocks: u32, epoch: Time, uuid: [u8; 16]) {
     let at = |offset: usize| SUPERBLOCK + offset;
     put32(block, at(0), MAGIC);
     put32(block, at(4), 0);
@@ -116,6 +152,8 @@ pub(super) fn seal(block: &mut [u8; BLOCK], inodes: u64, blocks: u32, uuid: [u8;
     block[at(12)] = BLOCK_BITS;
     put16(block, at(14), (ROOT / SLOT) as u16);
     put64(block, at(16), inodes);
+    put64(block, at(24), epoch.seconds as u64);
+    put32(block, at(32), epoch.nanos);
     put32(block, at(36), blocks);
     block[at(48)..at(64)].copy_from_slice(&uuid);
     let checksum = crc32c(&block[SUPERBLOCK..]);

@@ -3,19 +3,17 @@
 use std::fs::File;
 use std::io::{self, BufRead, Read};
 
-use archive::tar::{Entry, Extent, Kind, Metadata, Reader};
+use archive::tar::{Entry, Extent, Kind, Metadata, Reader, Time, Xattr};
 use oci::Digest;
 
 use super::census::Census;
 use super::directories::Directories;
 use super::error::{LayerError, shown};
-use super::format::{
-    self, Attributes, BLOCK, FileType, INODE, INODE_LINKS, Inode, Label, Layout, MAX_SIZE, SUPERBLOCK,
-};
+use super::format::{self, Attributes, BLOCK, FileType, Inode, Label, Layout, MAX_SIZE, SUPERBLOCK, inode_size};
 use super::space::Space;
-use super::tree::Tree;
+use super::tree::{ROOT, Tree};
 use super::whiteout::{Mark, whiteout};
-use super::xattr;
+use super::xattr::{self, Shared};
 use crate::split::{Draft, SplitWriter};
 
 /// What [`write()`] made.
@@ -64,6 +62,9 @@ struct Image {
     content: u64,
     /// The last partial block of the file at hand.
     tail: Vec<u8>,
+    shared: Shared,
+    /// The time that compact inodes have: that of the first file.
+    epoch: Option<Time>,
 }
 
 impl Image {
@@ -71,7 +72,8 @@ impl Image {
         let mut space = Space::new(file);
         // Block 0 is filled in at the very end.
         space.append(&[0; BLOCK]).map_err(LayerError::Write)?;
-        Ok(Image { space, tree: Tree::new(), serial: 1, content: 0, tail: Vec::with_capacity(BLOCK) })
+        let (tree, shared) = (Tree::new(), Shared::default());
+        Ok(Image { space, tree, serial: 1, content: 0, tail: Vec::with_capacity(BLOCK), shared, epoch: None })
     }
 
     fn add<R: Read>(&mut self, mut entry: Entry<'_, R, SplitWriter>) -> Result<(), LayerError> {
@@ -99,24 +101,34 @@ impl Image {
             Kind::Directory => self.tree.put_directory(&path, attributes, std::mem::take(&mut metadata.xattrs)),
             Kind::Hardlink => self.tree.put_link(&path, &metadata.link),
             Kind::File => {
-                let xattrs = xattr::encode(&path, &metadata.xattrs, false, usize::MAX)?;
+                let xattrs = self.xattrs(&path, &metadata.xattrs)?;
                 let size = metadata.size;
                 let offset = self.file(&mut entry, attributes, size, &xattrs)?;
                 self.content += size;
                 self.tree.put_inode(&path, offset, FileType::Regular)
             }
             Kind::Symlink => {
-                let xattrs = xattr::encode(&path, &metadata.xattrs, false, usize::MAX)?;
+                let xattrs = self.xattrs(&path, &metadata.xattrs)?;
                 let offset = self.symlink(&metadata.link, attributes, &xattrs)?;
                 self.tree.put_symlink(&path, offset, &metadata.link)
             }
             Kind::CharDevice | Kind::BlockDevice | Kind::Fifo => {
-                let xattrs = xattr::encode(&path, &metadata.xattrs, false, usize::MAX)?;
+                let xattrs = self.xattrs(&path, &metadata.xattrs)?;
                 let (file_type, number) = special(metadata, &path)?;
                 let offset = self.bare(file_type, attributes, number, &xattrs, 1)?;
                 self.tree.put_inode(&path, offset, file_type)
             }
         }
+    }
+
+    fn xattrs(&mut self, path: &[u8], xattrs: &[Xattr]) -> Result<Vec<u8>, LayerError> {
+        xattr::encode(path, xattrs, false, usize::MAX, &mut self.shared, &mut self.space)
+    }
+
+    /// Does a compact inode do? A time before the epoch of all times is left to the extended ones.
+    fn compact(&mut self, attributes: Attributes, size: u64) -> bool {
+        let first = Some(attributes.mtime).filter(|time| time.seconds >= 0).unwrap_or_default();
+        attributes.fit(size, *self.epoch.get_or_insert(first))
     }
 
     /// Streams the data of a file to its place; gives the offset of the inode.
@@ -129,7 +141,9 @@ impl Image {
     ) -> Result<u64, LayerError> {
         let extents = entry.extents().map(<[Extent]>::to_vec);
         let tail = (size % BLOCK as u64) as usize;
-        let inline = tail > 0 && INODE + xattrs.len() + tail <= BLOCK && extents.is_none();
+        let compact = self.compact(attributes, size);
+        let head = inode_size(compact) + xattrs.len();
+        let inline = tail > 0 && head + tail <= BLOCK && extents.is_none();
         let start = self.space.end();
         let streamed = if inline { size - tail as u64 } else { size };
         let mut left = streamed;
@@ -154,6 +168,7 @@ impl Image {
             entry.read_exact(&mut self.tail).map_err(data_error)?;
         }
         let inode = Inode {
+            compact,
             layout: if inline { Layout::Inline } else { Layout::Plain },
             file_type: FileType::Regular,
             attributes,
@@ -168,7 +183,7 @@ impl Image {
         match extents {
             None => {
                 split.data(start, streamed);
-                split.data(offset + (INODE + xattrs.len()) as u64, self.tail.len() as u64);
+                split.data(offset + head as u64, self.tail.len() as u64);
             }
             Some(extents) => extents.iter().for_each(|extent| split.data(start + extent.offset, extent.length)),
         }
@@ -176,13 +191,15 @@ impl Image {
     }
 
     fn symlink(&mut self, target: &[u8], attributes: Attributes, xattrs: &[u8]) -> Result<u64, LayerError> {
-        let inline = INODE + xattrs.len() + target.len() <= BLOCK;
+        let compact = self.compact(attributes, target.len() as u64);
+        let inline = inode_size(compact) + xattrs.len() + target.len() <= BLOCK;
         let first = self.space.end() / BLOCK as u64;
         if !inline {
             self.space.append(target).map_err(LayerError::Write)?;
             self.space.pad();
         }
         let inode = Inode {
+            compact,
             layout: if inline { Layout::Inline } else { Layout::Plain },
             file_type: FileType::Symlink,
             attributes,
@@ -205,6 +222,7 @@ impl Image {
         links: u32,
     ) -> Result<u64, LayerError> {
         let inode = Inode {
+            compact: self.compact(attributes, 0),
             layout: Layout::Plain,
             file_type,
             attributes,
@@ -227,14 +245,28 @@ impl Image {
         let order = self.tree.reachable();
         let census = Census::take(&self.tree, &order);
         for (offset, links) in &census.links {
-            self.space.patch(offset + INODE_LINKS as u64, &links.to_le_bytes()).map_err(LayerError::Write)?;
+            let mut version = [0];
+            self.space.read(*offset, &mut version).map_err(LayerError::Write)?;
+            let (at, number) = format::links(version[0] & 1 == 0, *links);
+            self.space.patch(offset + at, &number).map_err(LayerError::Write)?;
         }
         // All whiteouts are names of one device 0:0.
         let whiteout = match census.whiteouts {
             0 => 0,
-            links => self.bare(FileType::CharDevice, Attributes::default(), 0, &[], links)?,
+            links => {
+                let attributes = Attributes { mtime: self.epoch.unwrap_or_default(), ..Attributes::default() };
+                self.bare(FileType::CharDevice, attributes, 0, &[], links)?
+            }
         };
-        let directories = Directories::plan(&self.tree, &order, self.space.end(), self.serial)?;
+        let epoch = self.epoch.unwrap_or_default();
+        let mut xattrs = Vec::with_capacity(order.len());
+        for id in &order {
+            let Image { shared, space, tree, .. } = &mut self;
+            let directory = &tree.directories[*id as usize];
+            let room = if *id == ROOT { BLOCK - format::ROOT - format::EXTENDED } else { usize::MAX };
+            xattrs.push(xattr::encode(b"", &directory.xattrs, directory.opaque, room, shared, space)?);
+        }
+        let directories = Directories::plan(&self.tree, &order, xattrs, &mut self.space, self.serial, epoch)?;
         let root = directories.write(&self.tree, whiteout, &mut self.space)?;
 
         let label = Label { content: self.content, entries: census.entries, version: Label::VERSION };
@@ -247,7 +279,7 @@ impl Image {
         let text = label.encode();
         block[..text.len()].copy_from_slice(&text);
         block[format::ROOT..format::ROOT + root.len()].copy_from_slice(&root);
-        format::seal(&mut block, inodes, (end / BLOCK as u64) as u32, uuid);
+        format::seal(&mut block, inodes, (end / BLOCK as u64) as u32, epoch, uuid);
         debug_assert!(text.len() < SUPERBLOCK);
         self.space.patch(0, &block).map_err(LayerError::Write)?;
         Ok((self.space.finish().map_err(LayerError::Write)?, label))

@@ -1,9 +1,15 @@
-//! Extended attributes behind an inode: a header of 12 bytes, then entries on multiples of 4.
+//! Extended attributes behind an inode: a header of 12 bytes, numbers of shared ones, then entries on multiples of 4.
+//!
+//! An attribute that comes a second time is put somewhere in the image, and inodes name its place from then on: the
+//! labels of a security module are the same for thousands of files.
+
+use std::collections::HashMap;
 
 use archive::tar::Xattr;
 
 use super::error::{LayerError, shown};
-use super::format::put16;
+use super::format::{put16, put32};
+use super::space::Space;
 
 const HEADER: usize = 12;
 const ENTRY: usize = 4;
@@ -13,6 +19,10 @@ const MAX_VALUE: usize = u16::MAX as usize;
 const MAX_NAME: usize = u8::MAX as usize;
 /// What 16 bits of `i_xattr_icount` can say.
 const MAX_TOTAL: usize = HEADER + (u16::MAX as usize - 1) * ENTRY;
+/// Most shared attributes of one inode (8 bits).
+const MAX_SHARED: usize = u8::MAX as usize;
+/// Bytes of attributes that are remembered in case they come again.
+const MEMORY: usize = 4 << 20;
 
 /// Prefixes with the numbers that stand for them. Attributes with other names (`trusted.`, which would steer
 /// overlayfs, or those of other systems) are not taken from archives, as containerd does.
@@ -26,9 +36,45 @@ pub(super) fn count(bytes: usize) -> u16 {
     if bytes == 0 { 0 } else { ((bytes - HEADER) / ENTRY + 1) as u16 }
 }
 
+/// The attributes that have come so far, and the places of those that came twice.
+#[derive(Default)]
+pub(super) struct Shared {
+    places: HashMap<Box<[u8]>, Option<u32>>,
+    memory: usize,
+}
+
+impl Shared {
+    /// The number of an entry that is shared; from its second time on it is.
+    fn number(&mut self, entry: &[u8], space: &mut Space) -> Result<Option<u32>, LayerError> {
+        match self.places.get_mut(entry) {
+            Some(Some(number)) => Ok(Some(*number)),
+            Some(place) => {
+                let offset = space.place([entry, &[], &[]]).map_err(LayerError::Write)?;
+                // Numbers reach 16 GiB; behind that attributes stay with their inodes.
+                *place = u32::try_from(offset / ENTRY as u64).ok();
+                Ok(*place)
+            }
+            None => {
+                if self.memory + entry.len() <= MEMORY {
+                    self.memory += entry.len();
+                    self.places.insert(entry.into(), None);
+                }
+                Ok(None)
+            }
+        }
+    }
+}
+
 /// Encodes what a file system may keep of `xattrs`, in order of their names; empty when that is nothing. `opaque`
 /// adds overlayfs' mark of a directory that hides what is below it.
-pub(super) fn encode(path: &[u8], xattrs: &[Xattr], opaque: bool, limit: usize) -> Result<Vec<u8>, LayerError> {
+pub(super) fn encode(
+    path: &[u8],
+    xattrs: &[Xattr],
+    opaque: bool,
+    limit: usize,
+    shared: &mut Shared,
+    space: &mut Space,
+) -> Result<Vec<u8>, LayerError> {
     if xattrs.is_empty() && !opaque {
         return Ok(Vec::new());
     }
@@ -49,20 +95,35 @@ pub(super) fn encode(path: &[u8], xattrs: &[Xattr], opaque: bool, limit: usize) 
         return Ok(Vec::new());
     }
     kept.sort();
-    let mut bytes = vec![0; HEADER];
+    let mut entries = Vec::new();
+    let mut numbers = Vec::new();
     for (index, suffix, value) in kept {
-        let at = bytes.len();
-        bytes.extend_from_slice(&[suffix.len() as u8, index, 0, 0]);
-        put16(&mut bytes, at + 2, value.len() as u16);
-        bytes.extend_from_slice(suffix);
-        bytes.extend_from_slice(value);
-        bytes.resize(bytes.len().next_multiple_of(ENTRY), 0);
+        let entry = entry(index, suffix, value);
+        match shared.number(&entry, space)?.filter(|_| numbers.len() < MAX_SHARED) {
+            Some(number) => numbers.push(number),
+            None => entries.extend_from_slice(&entry),
+        }
     }
+    let mut bytes = vec![0; HEADER + numbers.len() * 4];
+    bytes[4] = numbers.len() as u8;
+    for (index, number) in numbers.iter().enumerate() {
+        put32(&mut bytes, HEADER + index * 4, *number);
+    }
+    bytes.append(&mut entries);
     let limit = limit.min(MAX_TOTAL);
     if bytes.len() > limit {
         return Err(LayerError::XattrsTooLarge { path: shown(path), size: bytes.len(), limit });
     }
     Ok(bytes)
+}
+
+fn entry(index: u8, suffix: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![suffix.len() as u8, index, 0, 0];
+    put16(&mut bytes, 2, value.len() as u16);
+    bytes.extend_from_slice(suffix);
+    bytes.extend_from_slice(value);
+    bytes.resize(bytes.len().next_multiple_of(ENTRY), 0);
+    bytes
 }
 
 /// The number of the prefix and the rest of the name.
@@ -95,12 +156,17 @@ mod tests {
 
     #[test]
     fn sizes() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let (mut shared, mut space) = (Shared::default(), Space::new(file));
+        let mut encode = |xattrs: &[Xattr]| encode(b"a", xattrs, false, MAX_TOTAL, &mut shared, &mut space);
         let many: Vec<Xattr> = (0..6).map(|n| (format!("user.{n}").into_bytes(), vec![b'x'; 60_000])).collect();
-        assert!(matches!(encode(b"a", &many, false, MAX_TOTAL), Err(LayerError::XattrsTooLarge { .. })));
-        let bytes = encode(b"a", &many[..4], false, MAX_TOTAL).unwrap();
-        assert_eq!(usize::from(count(bytes.len())), (bytes.len() - 12) / 4 + 1);
+        assert!(matches!(encode(&many), Err(LayerError::XattrsTooLarge { .. })));
         let long = [(b"user.a".to_vec(), vec![0; 65_536])];
-        assert!(matches!(encode(b"a", &long, false, MAX_TOTAL), Err(LayerError::XattrTooLarge { .. })));
-        assert_eq!(encode(b"a", &[(b"trusted.a".to_vec(), vec![])], false, MAX_TOTAL).unwrap(), b"");
+        assert!(matches!(encode(&long), Err(LayerError::XattrTooLarge { .. })));
+        assert_eq!(encode(&[(b"trusted.a".to_vec(), vec![])]).unwrap(), b"");
+        let label = [(b"security.selinux".to_vec(), b"system_u:object_r:bin_t:s0".to_vec())];
+        let lengths: Vec<usize> = (0..3).map(|_| encode(&label).unwrap().len()).collect();
+        assert_eq!(lengths, [12 + 4 + 7 + 26 + 3, 16, 16]);
+        assert_eq!(usize::from(count(16)), 2);
     }
 }
