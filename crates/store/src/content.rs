@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use oci::{Digest, DigestHasher};
 
-use crate::disk::{self, Temporary};
+use crate::disk::{self, Disk, Temporary};
 use crate::error::{Error, Result};
 use crate::lease::Leases;
 use crate::writeback::Writeback;
@@ -17,18 +17,19 @@ use crate::writeback::Writeback;
 pub struct Content {
     blobs: PathBuf,
     ingest: PathBuf,
+    disk: Disk,
     leases: Arc<Leases>,
 }
 
 impl Content {
-    pub(crate) fn prepare(root: &Path, leases: &Arc<Leases>) -> Result<Content> {
+    pub(crate) fn prepare(root: &Path, disk: &Disk, leases: &Arc<Leases>) -> Result<Content> {
         let content = root.join("content");
         let (blobs, ingest) = (content.join("blobs").join("sha256"), content.join("ingest"));
         disk::ensure_directory(&blobs)?;
         disk::ensure_directory(&ingest)?;
-        disk::sweep(&ingest)?;
-        disk::sweep(&blobs)?;
-        Ok(Content { blobs, ingest, leases: Arc::clone(leases) })
+        disk.sweep(&ingest)?;
+        disk.sweep(&blobs)?;
+        Ok(Content { blobs, ingest, disk: disk.clone(), leases: Arc::clone(leases) })
     }
 
     fn path(&self, digest: &Digest) -> PathBuf {
@@ -77,7 +78,7 @@ impl Content {
 
     /// Begins a new blob.
     pub fn writer(&self) -> Result<BlobWriter> {
-        let (temporary, file) = Temporary::create(&self.ingest)?;
+        let (temporary, file) = self.disk.create(&self.ingest)?;
         Ok(BlobWriter {
             content: self.clone(),
             temporary,
@@ -101,7 +102,7 @@ impl Content {
 
     /// Removes a blob; says whether it was there.
     pub fn remove(&self, digest: &Digest) -> Result<bool> {
-        disk::remove(&self.path(digest))
+        self.disk.discard(&self.path(digest)).map(|size| size.is_some())
     }
 
     /// All blobs with their sizes in bytes, in no order.
@@ -121,9 +122,9 @@ impl Content {
         Ok(blobs)
     }
 
-    /// Sets a blob aside unless it is in use; its blocks are freed by [`disk::remove`].
-    pub(crate) fn retire(&self, digest: &Digest) -> Result<Option<PathBuf>> {
-        self.leases.unless_used(digest, || disk::set_aside(&self.path(digest))).unwrap_or(Ok(None))
+    /// Removes a blob unless it is in use; the bytes it took on the disk.
+    pub(crate) fn retire(&self, digest: &Digest) -> Result<Option<u64>> {
+        self.leases.unless_used(digest, || self.disk.discard(&self.path(digest))).unwrap_or(Ok(None))
     }
 }
 
@@ -139,7 +140,8 @@ pub struct BlobWriter {
 }
 
 impl BlobWriter {
-    /// Checks the digest of all bytes written, and makes the blob durable under it. Gives its size.
+    /// Checks the digest of all bytes written, and gives the blob its name: durable as soon as an image is recorded. Gives
+    /// its size.
     ///
     /// # Errors
     /// [`Error::DigestMismatch`]; nothing is left then.
@@ -149,7 +151,7 @@ impl BlobWriter {
             return Err(Error::DigestMismatch { expected: *expected, actual });
         }
         self.content.leases.wrote(expected);
-        self.temporary.commit(&self.file, &self.content.path(expected))?;
+        self.temporary.rename(&self.file, &self.content.path(expected))?;
         Ok(self.size)
     }
 

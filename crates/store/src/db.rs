@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use crate::disk::Disk;
 use crate::error::{Error, Result};
 
 /// The schema, step by step; the database's `user_version` says how many have been taken. Steps are only ever added.
@@ -45,6 +46,18 @@ const MIGRATIONS: &[&str] = &["
         PRIMARY KEY (kind, id)
     ) STRICT;
     CREATE UNIQUE INDEX record_name ON record(kind, name) WHERE name IS NOT NULL;
+", "
+    CREATE TABLE tag_log (
+        seq   INTEGER PRIMARY KEY AUTOINCREMENT,
+        name  TEXT NOT NULL,
+        image TEXT NOT NULL REFERENCES image(id) ON DELETE CASCADE,
+        since INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX tag_log_name ON tag_log(name, seq);
+    CREATE INDEX tag_log_image ON tag_log(image);
+    INSERT INTO tag_log (name, image, since) SELECT name, image, 0 FROM tag;
+    ALTER TABLE image ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE image ADD COLUMN used INTEGER NOT NULL DEFAULT 0;
 "];
 
 /// Commits between two checkpoints.
@@ -61,6 +74,7 @@ pub(crate) enum Durability {
 
 #[derive(Debug)]
 pub(crate) struct Db {
+    disk: Disk,
     writer: Mutex<(Connection, Durability)>,
     reader: Mutex<Connection>,
     commits: AtomicU32,
@@ -69,7 +83,7 @@ pub(crate) struct Db {
 }
 
 impl Db {
-    pub fn open(path: &Path) -> Result<Db> {
+    pub fn open(path: &Path, disk: Disk) -> Result<Db> {
         let mut writer = connect(path)?;
         migrate(&mut writer, path)?;
         let reader = connect(path)?;
@@ -81,6 +95,7 @@ impl Db {
             .spawn(move || checkpoint(&checkpointer, &receiver))
             .map_err(Error::io("start a thread for", path))?;
         Ok(Db {
+            disk,
             writer: Mutex::new((writer, Durability::Normal)),
             reader: Mutex::new(reader),
             commits: AtomicU32::new(0),
@@ -111,7 +126,14 @@ impl Db {
                 .transaction_with_behavior(TransactionBehavior::Immediate)
                 .map_err(Error::database("begin a transaction in"))?;
             let value = work(&transaction)?;
+            if durability == Durability::Full {
+                // What the transaction names must be there for as long as the name is.
+                self.disk.settle()?;
+            }
             transaction.commit().map_err(Error::database("commit to"))?;
+            if durability == Durability::Full {
+                self.disk.committed();
+            }
             value
         };
         if self.commits.fetch_add(1, Ordering::Relaxed) % CHECKPOINT_EVERY == CHECKPOINT_EVERY - 1
@@ -178,15 +200,46 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<()> {
 mod tests {
     use super::*;
 
+    /// A database of the first schema gets the later ones, and keeps what it has.
+    #[test]
+    fn older_schemas_are_migrated() {
+        let directory = std::env::temp_dir().join(format!("hoist-db-old-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("meta.db");
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(MIGRATIONS[0]).unwrap();
+        old.execute_batch(
+            "INSERT INTO image VALUES ('sha256:a', x'7b7d', '[]', NULL, '[]', '', 5);
+             INSERT INTO tag VALUES ('docker.io/library/a:latest', 'sha256:a');
+             PRAGMA user_version = 1;",
+        )
+        .unwrap();
+        drop(old);
+        let db = Db::open(&path, Disk::open(&directory, None).unwrap()).unwrap();
+        let log: (String, String, i64) = db
+            .read(|connection| {
+                connection
+                    .query_row("SELECT name, image, since FROM tag_log", [], |row| {
+                        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                    })
+                    .map_err(Error::database("read"))
+            })
+            .unwrap();
+        assert_eq!(log, ("docker.io/library/a:latest".to_owned(), "sha256:a".to_owned(), 0));
+        drop(db);
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+
     #[test]
     fn newer_schemas_are_refused() {
         let directory = std::env::temp_dir().join(format!("hoist-db-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         let path = directory.join("meta.db");
-        drop(Db::open(&path).unwrap());
-        drop(Db::open(&path).unwrap());
+        let open = |path: &Path| Db::open(path, Disk::open(&directory, None).unwrap());
+        drop(open(&path).unwrap());
+        drop(open(&path).unwrap());
         Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
-        assert!(matches!(Db::open(&path), Err(Error::Schema { found: 99, .. })));
+        assert!(matches!(open(&path), Err(Error::Schema { found: 99, .. })));
         std::fs::remove_dir_all(&directory).unwrap();
     }
 }

@@ -43,6 +43,8 @@ pub enum Error {
     /// Docker's wording: clients match on it.
     #[error("No such image: {text}")]
     NoImage { text: String },
+    #[error("No such version: {name}@{{{back}}}: {kept} versions of {name} are known")]
+    NoVersion { name: String, back: usize, kept: usize },
     #[error("image id prefix {text:?} is ambiguous")]
     AmbiguousImage { text: String },
     #[error("{name:?} is already the name of {holder}")]

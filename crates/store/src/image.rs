@@ -1,6 +1,11 @@
 //! Images: what their configs say, which layers they stand on, and the names they go by.
 
+mod keep;
+mod log;
 mod resolve;
+
+pub use keep::Keep;
+pub use log::{MAX_VERSIONS, Version, parse_version};
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -106,7 +111,7 @@ impl Images {
         })
     }
 
-    /// Takes a name away; the image stays. A reference with a digest takes the repo digest away. Says whether the
+    /// Takes a name away, and with a tag its log; the image stays. A reference with a digest takes the repo digest away. Says whether the
     /// name was there.
     pub fn untag(&self, reference: &Reference) -> Result<bool> {
         let (sql, name) = match digest_name(reference) {
@@ -114,6 +119,9 @@ impl Images {
             None => ("DELETE FROM tag WHERE name = ?1", tag_name(reference)),
         };
         self.0.write(Durability::Full, |transaction| {
+            if reference.digest.is_none() {
+                log::forget(transaction, &name)?;
+            }
             transaction
                 .prepare_cached(sql)
                 .and_then(|mut statement| statement.execute(params![name]))
@@ -204,8 +212,9 @@ fn insert(transaction: &Transaction<'_>, record: &ImageRecord) -> Result<()> {
     let id = record.id.to_string();
     transaction
         .prepare_cached(
-            "INSERT INTO image (id, config, layers, manifest, blobs, created, size) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-             ON CONFLICT (id) DO UPDATE SET layers = excluded.layers, size = excluded.size,
+            "INSERT INTO image (id, config, layers, manifest, blobs, created, size, used)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+             ON CONFLICT (id) DO UPDATE SET layers = excluded.layers, size = excluded.size, used = excluded.used,
                  manifest = coalesce(excluded.manifest, manifest),
                  blobs = CASE WHEN excluded.manifest IS NULL THEN blobs ELSE excluded.blobs END",
         )
@@ -218,6 +227,7 @@ fn insert(transaction: &Transaction<'_>, record: &ImageRecord) -> Result<()> {
                 to_json(&record.blobs),
                 record.created,
                 i64::try_from(record.size).unwrap_or(i64::MAX),
+                now(),
             ])
         })
         .map_err(Error::database("write an image to"))?;
@@ -237,7 +247,13 @@ fn set_tag(transaction: &Transaction<'_>, reference: &Reference, id: &Digest) ->
         )
         .and_then(|mut statement| statement.execute(params![tag_name(reference), id.to_string()]))
         .map_err(Error::database("write a tag to"))?;
-    Ok(())
+    log::append(transaction, &tag_name(reference), &id.to_string())
+}
+
+/// Seconds since the epoch.
+fn now() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// How a tag is written in the database: `docker.io/library/httpd:latest`.

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use keeper::Keeper;
 use oci::Digest;
 
-use crate::disk;
+use crate::disk::{self, Disk};
 use crate::erofs::{LABEL_LEN, Label};
 use crate::error::{Error, Result};
 use crate::lease::Leases;
@@ -34,6 +34,7 @@ pub struct Layers(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     directory: PathBuf,
+    disk: Disk,
     leases: Arc<Leases>,
     keeper: Option<Keeper>,
     /// Mounts that this process has a descriptor of.
@@ -53,12 +54,12 @@ pub struct LayerInfo {
 }
 
 impl Layers {
-    pub(crate) fn prepare(root: &Path, leases: &Arc<Leases>, keeper: Option<Keeper>) -> Result<Layers> {
+    pub(crate) fn prepare(root: &Path, disk: &Disk, leases: &Arc<Leases>, keeper: Option<Keeper>) -> Result<Layers> {
         let directory = root.join("layers");
         disk::ensure_directory(&directory)?;
-        disk::sweep(&directory)?;
-        let leases = Arc::clone(leases);
-        Ok(Layers(Arc::new(Shared { directory, leases, keeper, mounts: Mutex::default(), detached: OnceLock::new() })))
+        disk.sweep(&directory)?;
+        let (disk, leases) = (disk.clone(), Arc::clone(leases));
+        Ok(Layers(Arc::new(Shared { directory, disk, leases, keeper, mounts: Mutex::default(), detached: OnceLock::new() })))
     }
 
     fn path(&self, diff_id: &Digest) -> PathBuf {
@@ -145,19 +146,19 @@ impl Layers {
     /// running container, keeps it.
     pub fn remove(&self, diff_id: &Digest) -> Result<bool> {
         self.release(diff_id);
-        let there = disk::remove(&self.path(diff_id))?;
-        disk::remove(&self.split_path(diff_id))?;
-        Ok(there)
+        let there = self.0.disk.discard(&self.path(diff_id))?;
+        self.0.disk.discard(&self.split_path(diff_id))?;
+        Ok(there.is_some())
     }
 
-    /// Sets a layer's files aside unless it is in use; their blocks are freed by [`disk::remove`].
-    pub(crate) fn retire(&self, diff_id: &Digest) -> Result<Vec<PathBuf>> {
-        let aside = |path: PathBuf| disk::set_aside(&path);
-        let retired = self.0.leases.unless_used(diff_id, || aside(self.path(diff_id))).unwrap_or(Ok(None))?;
-        let Some(layer) = retired else { return Ok(Vec::new()) };
+    /// Removes a layer unless it is in use; the bytes it took on the disk.
+    pub(crate) fn retire(&self, diff_id: &Digest) -> Result<Option<u64>> {
+        let disk = &self.0.disk;
+        let retired = self.0.leases.unless_used(diff_id, || disk.discard(&self.path(diff_id))).unwrap_or(Ok(None))?;
+        let Some(layer) = retired else { return Ok(None) };
         self.release(diff_id);
-        let split = aside(self.split_path(diff_id))?;
-        Ok([Some(layer), split].into_iter().flatten().collect())
+        let split = disk.discard(&self.split_path(diff_id))?;
+        Ok(Some(layer + split.unwrap_or(0)))
     }
 
     /// Removes halves of layers that a crash left: a split file without its layer, and a layer that should have one,
@@ -169,7 +170,7 @@ impl Layers {
             let Some((hex, extension)) = name.to_str().and_then(|name| name.split_once('.')) else { continue };
             let Ok(diff_id) = Digest::from_hex(hex) else { continue };
             if extension == SPLIT && !self.path(&diff_id).exists() {
-                disk::remove(&self.split_path(&diff_id))?;
+                self.0.disk.discard(&self.split_path(&diff_id))?;
             }
             if extension == EXTENSION && !referenced.contains(&diff_id) && !self.split_path(&diff_id).exists() {
                 let label = self.open(&diff_id).and_then(|file| self.label(&diff_id, &file));

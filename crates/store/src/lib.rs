@@ -6,7 +6,8 @@
 //!    content/ingest/                           blobs being written
 //!    layers/<diffID hex>.erofs                 one EROFS image per layer
 //!    layers/<diffID hex>.split                 what the layer's tar had besides the contents of files
-//!    meta.db                                   images, tags, records (SQLite)
+//!    meta.db                                   images, tags and their log, records (SQLite)
+//!    trash/                                    what was removed, until its blocks are freed
 //!    lock
 //! ```
 //!
@@ -39,8 +40,9 @@ mod store;
 mod writeback;
 
 pub use content::{BlobWriter, Content};
+pub use disk::{Step, Witness};
 pub use error::{Error, LayerError, Result};
-pub use image::{ImageRecord, Images};
+pub use image::{ImageRecord, Images, Keep, MAX_VERSIONS, Version, parse_version};
 pub use layer::{LayerInfo, LayerWriter, Layers, WrittenLayer};
 pub use lease::Lease;
 pub use load::Loaded;

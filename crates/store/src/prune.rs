@@ -1,12 +1,10 @@
 //! Removes what no image refers to.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
 
 use oci::Digest;
 
 use crate::Store;
-use crate::disk;
 use crate::error::Result;
 
 /// What was removed.
@@ -49,23 +47,17 @@ impl Store {
             referenced.insert(image.id);
         }
         let mut pruned = Pruned::default();
-        let mut aside: Vec<PathBuf> = Vec::new();
         for layer in layers.into_iter().filter(|layer| removable(layer, &referenced)) {
-            let files = self.layers().retire(&layer)?;
-            if !files.is_empty() {
-                aside.extend(files);
+            if let Some(size) = self.layers().retire(&layer)? {
+                pruned.freed += size;
                 pruned.layers.push(layer);
             }
         }
         for (blob, _) in blobs.into_iter().filter(|(blob, _)| removable(blob, &referenced)) {
-            if let Some(path) = self.content().retire(&blob)? {
-                aside.push(path);
+            if let Some(size) = self.content().retire(&blob)? {
+                pruned.freed += size;
                 pruned.blobs.push(blob);
             }
-        }
-        for path in aside {
-            pruned.freed += std::fs::metadata(&path).map_or(0, |metadata| disk::used(&metadata));
-            disk::remove(&path)?;
         }
         Ok(pruned)
     }

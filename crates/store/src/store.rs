@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use crate::content::Content;
 use crate::db::Db;
-use crate::disk;
+use crate::disk::{self, Disk, Witness};
 use crate::error::{Error, Result};
 use crate::image::Images;
 use crate::layer::Layers;
@@ -42,14 +42,24 @@ impl Store {
     /// # Errors
     /// [`Error::Locked`] when another process has it open; [`Error::Schema`] when a newer hoist wrote it.
     pub fn open(data_root: &Path, keeper: Option<Keeper>) -> Result<Store> {
+        Store::open_watched(data_root, keeper, None)
+    }
+
+    /// The same, with a witness of each step on the disk.
+    pub fn open_watched(
+        data_root: &Path,
+        keeper: Option<Keeper>,
+        witness: Option<Arc<dyn Witness>>,
+    ) -> Result<Store> {
         disk::ensure_directory(data_root)?;
         let root = std::fs::canonicalize(data_root).map_err(Error::io("find", data_root))?;
         let lock = lock(&root)?;
         let leases = Arc::new(Leases::default());
-        let content = Content::prepare(&root, &leases)?;
-        let layers = Layers::prepare(&root, &leases, keeper)?;
+        let disk = Disk::open(&root, witness)?;
+        let content = Content::prepare(&root, &disk, &leases)?;
+        let layers = Layers::prepare(&root, &disk, &leases, keeper)?;
         layers.release_stale();
-        let db = Arc::new(Db::open(&root.join("meta.db"))?);
+        let db = Arc::new(Db::open(&root.join("meta.db"), disk)?);
         let (images, records) = (Images(Arc::clone(&db)), Records(db));
         layers.repair(&images.list()?.into_iter().flat_map(|image| image.layers).collect())?;
         let mount_points = crate::mount_points::ensure(&layers)?;

@@ -409,3 +409,65 @@ fn the_keeper_shares_mounts() {
     assert!(held().is_empty());
     assert!(matches!(store.layers().mount(&diff_id), Err(Error::NoLayer { .. })));
 }
+
+#[test]
+fn tags_remember_what_they_meant() {
+    let place = Place::new("versions");
+    let store = place.store();
+    let images = store.images();
+    let ids: Vec<Digest> = (0..3)
+        .map(|number| {
+            let tar = tar(&[file("version", &[b'0' + number])]);
+            store.import(&tar[..], ImageConfig::default()).unwrap().id
+        })
+        .collect();
+    let app = Reference::parse("app").unwrap();
+    let log = || images.log(&app).unwrap().iter().map(|version| version.image).collect::<Vec<_>>();
+    assert_eq!(log(), []);
+    for id in &ids {
+        images.tag(&app, id).unwrap();
+        images.tag(&app, id).unwrap();
+    }
+    assert_eq!(log(), [ids[2], ids[1], ids[0]]);
+    let means = |text: &str| images.resolve(text).map(|image| image.id);
+    assert_eq!(means("app@{0}").unwrap(), ids[2]);
+    assert_eq!(means("app:latest@{1}").unwrap(), ids[1]);
+    assert_eq!(means("docker.io/library/app:latest@{2}").unwrap(), ids[0]);
+    let error = means("app@{3}").unwrap_err();
+    assert_eq!(error.to_string(), "No such version: app:latest@{3}: 3 versions of app:latest are known");
+    assert!(matches!(means("other@{1}"), Err(Error::NoImage { .. })));
+
+    assert_eq!(images.roll_back(&app, 2).unwrap(), ids[0]);
+    assert_eq!(log(), [ids[0], ids[2], ids[1], ids[0]]);
+    assert_eq!(means("app").unwrap(), ids[0]);
+    assert!(matches!(images.roll_back(&app, 9), Err(Error::NoVersion { back: 9, kept: 4, .. })));
+    // An image that goes takes its versions along; equal neighbours become one.
+    images.delete(&ids[2]).unwrap();
+    images.delete(&ids[1]).unwrap();
+    assert_eq!(log(), [ids[0]]);
+    let earlier = images.earlier().unwrap();
+    assert!(earlier.iter().all(|(_, versions)| versions.is_empty()), "{earlier:?}");
+    images.untag(&app).unwrap();
+    assert_eq!(log(), []);
+    for _ in 0..60 {
+        images.tag(&app, &ids[0]).unwrap();
+        let other = store.import(&tar(&[file("x", b"y")])[..], ImageConfig::default()).unwrap().id;
+        images.tag(&app, &other).unwrap();
+    }
+    assert_eq!(log().len(), store::MAX_VERSIONS);
+}
+
+#[test]
+fn pins_and_uses() {
+    let place = Place::new("pins");
+    let store = place.store();
+    let id = store.import(&tar(&[file("a", b"a")])[..], ImageConfig::default()).unwrap().id;
+    let keep = || store.images().keeps().unwrap()[&id];
+    assert!(!keep().pinned && keep().used > 1_700_000_000);
+    assert!(store.images().pin(&id, true).unwrap());
+    assert!(!store.images().pin(&id, true).unwrap());
+    assert!(keep().pinned);
+    store.images().touch(&id).unwrap();
+    assert!(store.images().pin(&id, false).unwrap());
+    assert!(matches!(store.images().pin(&Digest::of(b""), true), Err(Error::NoImage { .. })));
+}

@@ -160,7 +160,7 @@ impl Space {
 
     /// Begins another block.
     fn begin(&mut self) -> io::Result<(usize, usize)> {
-        if !self.clusters.back().is_some_and(|last| last.used.len() < last.blocks()) {
+        if self.clusters.back().is_none_or(|last| last.used.len() == last.blocks()) {
             self.grow()?;
         }
         self.begun += 1;

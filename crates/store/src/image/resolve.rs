@@ -3,15 +3,16 @@
 use oci::{Digest, Reference, ReferenceError};
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::log::{parse_version, version};
 use super::{ImageRecord, Images, digest_name, find, stored_digest, tag_name};
 use crate::error::{Error, Result};
 
 impl Images {
-    /// The image that `text` means: `name[:tag]`, `name@digest`, an id with or without `sha256:`, or the beginning of
-    /// an id. A name wins over the beginning of an id, as with Docker.
+    /// The image that `text` means: `name[:tag]`, `name@digest`, an id with or without `sha256:`, the beginning of an
+    /// id, or `name[:tag]@{N}`, what the tag meant N changes ago. A name wins over the beginning of an id, as with Docker.
     ///
     /// # Errors
-    /// [`Error::NoImage`], [`Error::AmbiguousImage`], and [`Error::Reference`] for what can be neither.
+    /// [`Error::NoImage`], [`Error::NoVersion`], [`Error::AmbiguousImage`], and [`Error::Reference`] for what can be neither.
     pub fn resolve(&self, text: &str) -> Result<ImageRecord> {
         self.0.read(|connection| resolve(connection, text))
     }
@@ -19,6 +20,14 @@ impl Images {
 
 fn resolve(connection: &Connection, text: &str) -> Result<ImageRecord> {
     let missing = |text: String| Error::NoImage { text };
+    if let Some((name, back)) = parse_version(text) {
+        let reference = Reference::parse(name)?;
+        if reference.digest.is_some() {
+            return Err(missing(text.to_owned()));
+        }
+        let id = version(connection, &reference, back)?;
+        return find(connection, &id)?.ok_or_else(|| missing(text.to_owned()));
+    }
     if let Some(prefix) = text.strip_prefix("sha256:").filter(|prefix| is_prefix(prefix)) {
         return by_prefix(connection, prefix)?.ok_or_else(|| missing(text.to_owned()));
     }

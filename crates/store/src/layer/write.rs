@@ -33,8 +33,8 @@ pub struct WrittenLayer {
 
 impl LayerWriter {
     pub(super) fn create(layers: Layers) -> Result<LayerWriter> {
-        let layer = Temporary::create(&layers.0.directory)?;
-        let split = Temporary::create(&layers.0.directory)?;
+        let layer = layers.0.disk.create(&layers.0.directory)?;
+        let split = layers.0.disk.create(&layers.0.directory)?;
         Ok(LayerWriter { layers, layer, split })
     }
 
@@ -90,7 +90,7 @@ impl WrittenLayer {
         self.tar_size
     }
 
-    /// Makes the layer durable under its diffID. Gives that, and the bytes of all regular files. A layer that is
+    /// Gives the layer its name, the diffID: durable as soon as an image is recorded. Gives that, and the bytes of all regular files. A layer that is
     /// there already stays as it is.
     ///
     /// # Errors
@@ -107,7 +107,7 @@ impl WrittenLayer {
             let ((layer_name, layer), (split_name, split)) = (self.layer, self.split);
             // Whichever of the two names a crash leaves alone, the next start removes.
             split_name.rename(&split, &self.layers.split_path(&diff_id))?;
-            layer_name.commit(&layer, &self.layers.path(&diff_id))?;
+            layer_name.rename(&layer, &self.layers.path(&diff_id))?;
         }
         Ok((diff_id, self.content))
     }
