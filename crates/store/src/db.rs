@@ -17,7 +17,8 @@ use crate::disk::Disk;
 use crate::error::{Error, Result};
 
 /// The schema, step by step; the database's `user_version` says how many have been taken. Steps are only ever added.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE image (
         id       TEXT PRIMARY KEY,
         config   BLOB NOT NULL,
@@ -46,7 +47,8 @@ const MIGRATIONS: &[&str] = &["
         PRIMARY KEY (kind, id)
     ) STRICT;
     CREATE UNIQUE INDEX record_name ON record(kind, name) WHERE name IS NOT NULL;
-", "
+",
+    "
     CREATE TABLE tag_log (
         seq   INTEGER PRIMARY KEY AUTOINCREMENT,
         name  TEXT NOT NULL,
@@ -58,7 +60,8 @@ const MIGRATIONS: &[&str] = &["
     INSERT INTO tag_log (name, image, since) SELECT name, image, 0 FROM tag;
     ALTER TABLE image ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE image ADD COLUMN used INTEGER NOT NULL DEFAULT 0;
-"];
+",
+];
 
 /// Commits between two checkpoints.
 const CHECKPOINT_EVERY: u32 = 256;

@@ -7,7 +7,7 @@
 //!
 //! - A file gets its real name when its data is durable. The name itself becomes durable with the next durable commit
 //!   of the database ([`Disk::settle`]), so that a pull syncs each directory once; before that nothing refers to it.
-//! - What goes away is renamed into `trash/`, and freed by a thread of its own: nobody waits for the blocks of a large
+//! - What goes away is renamed into `layers/trash/`, and freed by a thread of its own: nobody waits for the blocks of a large
 //!   file. A crash leaves it there for the next start.
 
 use std::collections::BTreeSet;
@@ -31,12 +31,21 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 #[derive(Clone, Copy, Debug)]
 pub enum Step<'a> {
     /// A new, empty file.
-    Create { path: &'a Path },
+    Create {
+        path: &'a Path,
+    },
     /// The data of a file is durable.
-    Sync { path: &'a Path },
-    Rename { from: &'a Path, to: &'a Path },
+    Sync {
+        path: &'a Path,
+    },
+    Rename {
+        from: &'a Path,
+        to: &'a Path,
+    },
     /// The names in a directory are durable.
-    SyncDirectory { path: &'a Path },
+    SyncDirectory {
+        path: &'a Path,
+    },
     /// A durable commit of the database.
     Commit,
 }
@@ -64,7 +73,7 @@ struct Inner {
 impl Disk {
     /// Prepares the trash of a data root, and begins to empty it.
     pub fn open(root: &Path, witness: Option<Arc<dyn Witness>>) -> Result<Disk> {
-        let trash = root.join("trash");
+        let trash = root.join("layers").join("trash");
         ensure_directory(&trash)?;
         let (emptier, full) = channel();
         let stop = Arc::new(AtomicBool::new(false));
@@ -108,13 +117,6 @@ impl Disk {
             .map_err(Error::io("create", &path))?;
         self.tell(Step::Create { path: &path });
         Ok((Temporary { disk: self.clone(), path, committed: false }, file))
-    }
-
-    /// A new, empty directory in `directory`.
-    pub fn create_directory(&self, directory: &Path) -> Result<Temporary> {
-        let path = directory.join(temporary_name());
-        fs::DirBuilder::new().mode(0o700).create(&path).map_err(Error::io("create", &path))?;
-        Ok(Temporary { disk: self.clone(), path, committed: false })
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
@@ -219,20 +221,11 @@ pub(crate) struct Temporary {
 }
 
 impl Temporary {
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Makes the data durable, and gives it the name `target`, which may be in another directory of the same file
     /// system. The name is durable after [`Disk::settle`].
     pub fn rename(mut self, file: &File, target: &Path) -> Result<()> {
         file.sync_data().map_err(Error::io("sync", &self.path))?;
         self.disk.tell(Step::Sync { path: &self.path });
-        self.place(target)
-    }
-
-    /// The same for a directory, whose files are durable already.
-    pub fn rename_directory(mut self, target: &Path) -> Result<()> {
         self.place(target)
     }
 

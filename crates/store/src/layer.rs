@@ -59,7 +59,14 @@ impl Layers {
         disk::ensure_directory(&directory)?;
         disk.sweep(&directory)?;
         let (disk, leases) = (disk.clone(), Arc::clone(leases));
-        Ok(Layers(Arc::new(Shared { directory, disk, leases, keeper, mounts: Mutex::default(), detached: OnceLock::new() })))
+        Ok(Layers(Arc::new(Shared {
+            directory,
+            disk,
+            leases,
+            keeper,
+            mounts: Mutex::default(),
+            detached: OnceLock::new(),
+        })))
     }
 
     fn path(&self, diff_id: &Digest) -> PathBuf {

@@ -7,7 +7,7 @@
 //!    layers/<diffID hex>.erofs                 one EROFS image per layer
 //!    layers/<diffID hex>.split                 what the layer's tar had besides the contents of files
 //!    meta.db                                   images, tags and their log, records (SQLite)
-//!    trash/                                    what was removed, until its blocks are freed
+//!    layers/trash/                             what was removed, until its blocks are freed
 //!    lock
 //! ```
 //!

@@ -46,11 +46,7 @@ impl Store {
     }
 
     /// The same, with a witness of each step on the disk.
-    pub fn open_watched(
-        data_root: &Path,
-        keeper: Option<Keeper>,
-        witness: Option<Arc<dyn Witness>>,
-    ) -> Result<Store> {
+    pub fn open_watched(data_root: &Path, keeper: Option<Keeper>, witness: Option<Arc<dyn Witness>>) -> Result<Store> {
         disk::ensure_directory(data_root)?;
         let root = std::fs::canonicalize(data_root).map_err(Error::io("find", data_root))?;
         let lock = lock(&root)?;

@@ -29,7 +29,8 @@ impl Images {
             let rows: Vec<(String, Keep)> = connection
                 .prepare_cached("SELECT id, pinned, used FROM image")
                 .and_then(|mut query| {
-                    let keep = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, Keep { pinned: row.get(1)?, used: row.get(2)? }));
+                    let keep =
+                        |row: &rusqlite::Row<'_>| Ok((row.get(0)?, Keep { pinned: row.get(1)?, used: row.get(2)? }));
                     query.query_map([], keep)?.collect()
                 })
                 .map_err(failed())?;
