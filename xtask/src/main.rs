@@ -1,4 +1,4 @@
-//! Work on hoist: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`.
+//! Work on hoist: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`, `cargo xtask suite`.
 //!
 //! External programs are fine here; the product itself runs none.
 
@@ -6,6 +6,7 @@ mod bench;
 mod demo;
 mod packages;
 mod steps;
+mod suite;
 mod test;
 
 use std::process::ExitCode;
@@ -20,6 +21,7 @@ Usage: cargo xtask COMMAND
   bench [--quick] [--only WORD]... [--rounds N] [--install] [--json FILE]
                            hoist against dockerd and podman, if they are installed
         --install          install Debian's docker.io, podman, crun and runc first
+  suite [NAME ...]         a test suite by others; without a name: which there are
 ";
 
 fn main() -> ExitCode {
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
         ["demo", rest @ ..] => demo::run(rest),
         ["test", rest @ ..] => test::run(rest),
         ["bench", rest @ ..] => bench::run(rest),
+        ["suite", rest @ ..] => suite::run(rest),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;

@@ -399,7 +399,7 @@ fn become_program(
         terminal::take(peer)?;
     } else if let Some(stdio) = streams.stdio {
         for (number, stream) in (0..).zip(stdio) {
-            if identity.uid != 0 {
+            if identity.uid != 0 && is_own(stream) {
                 // So that opening /dev/stdout again works for the user.
                 let _ = rustix::fs::fchown(stream, Some(rustix::fs::Uid::from_raw(identity.uid)), None);
             }
@@ -430,6 +430,13 @@ fn shim_is_gone(report: &OwnedFd) -> bool {
     let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
     rustix::event::poll(&mut polled, Some(&now)).is_ok_and(|ready| ready > 0)
         && polled[0].revents().intersects(rustix::event::PollFlags::HUP)
+}
+
+/// Whether a stream was made for this container, and is no node of the host's such as `/dev/null`.
+fn is_own(stream: &OwnedFd) -> bool {
+    use rustix::fs::FileType;
+    rustix::fs::fstat(stream)
+        .is_ok_and(|stat| matches!(FileType::from_raw_mode(stat.st_mode), FileType::Fifo | FileType::Socket))
 }
 
 fn identify(root: &Root<'_>, process: &Process, lookup: Option<&UserLookup>) -> Result<Identity, Error> {
