@@ -10,87 +10,51 @@
 //! descriptor but the standard streams survives the exec; a failure is told to the shim in one message and leaves
 //! nothing, since everything made here dies with the namespaces.
 
+mod copy_up;
 mod devices;
 mod error;
+mod label;
 mod masks;
 mod mounts;
+mod namespaces;
+mod notify;
 mod privilege;
 mod program;
 mod reaper;
 mod rootfs;
 mod terminal;
+mod user_namespace;
 
 pub use error::Error;
+pub use namespaces::Namespaces;
+pub use notify::Notify;
 pub use privilege::Filter;
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
-use oci::runtime::{Process, Spec};
+use label::Labels;
+use oci::runtime::{Hook, Hooks, Process, State};
 use rustix::fs::{Mode, OFlags};
 use shim_api::{Exec, Launch, Role, UserLookup};
 use sys::process::namespace;
 use sys::root::Root;
 
-use crate::Context;
+use user_namespace::UserNamespace;
+
+use crate::plan::{MountPlan, Plan, ProcessPlan};
 use crate::report::ToParent;
 use crate::user::{self, Identity};
+use crate::{Context, hooks};
+
+/// Whether `linux.intelRdt` is carried out.
+pub const INTEL_RDT: bool = false;
+
+/// Whether `linux.netDevices` are moved.
+pub const NET_DEVICES: bool = false;
 
 /// The standard streams of a process without a terminal.
 pub type Stdio = [OwnedFd; 3];
-
-/// Which namespaces are the container's own and new.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Namespaces {
-    pub pid: bool,
-    pub network: bool,
-    pub ipc: bool,
-    pub uts: bool,
-    pub mount: bool,
-    pub cgroup: bool,
-}
-
-impl Namespaces {
-    /// Those that the configuration lists without a path; a descriptor to join counts against.
-    pub fn of(spec: &Spec, roles: &[Role]) -> Namespaces {
-        let new = |kind: &str, role: Option<Role>| {
-            spec.linux.namespaces.iter().any(|namespace| namespace.kind == kind && namespace.path.is_empty())
-                && !role.is_some_and(|role| roles.contains(&role))
-        };
-        Namespaces {
-            pid: new("pid", Some(Role::PidNs)),
-            network: new("network", None),
-            ipc: new("ipc", Some(Role::IpcNs)),
-            uts: new("uts", Some(Role::UtsNs)),
-            mount: new("mount", None),
-            cgroup: new("cgroup", None),
-        }
-    }
-}
-
-/// Refuses by name what the configuration asks for and this runtime cannot do.
-pub fn check_supported(spec: &Spec) -> Result<(), Error> {
-    let linux = &spec.linux;
-    let process = spec.process.as_ref();
-    let asked = [
-        ("user namespaces", !linux.uid_mappings.is_empty() || linux.namespaces.iter().any(|ns| ns.kind == "user")),
-        ("time namespaces", !linux.time_offsets.is_empty() || linux.namespaces.iter().any(|ns| ns.kind == "time")),
-        ("hooks", spec.hooks != oci::runtime::Hooks::default()),
-        ("linux.netDevices", !linux.net_devices.is_empty()),
-        ("linux.personality", linux.personality.is_some()),
-        ("linux.intelRdt", linux.intel_rdt.is_some()),
-        ("linux.memoryPolicy", linux.memory_policy.is_some()),
-        ("linux.mountLabel", !linux.mount_label.is_empty()),
-        ("process.apparmorProfile", process.is_some_and(|process| !process.apparmor_profile.is_empty())),
-        ("process.selinuxLabel", process.is_some_and(|process| !process.selinux_label.is_empty())),
-        ("process.scheduler", process.is_some_and(|process| process.scheduler.is_some())),
-        ("process.ioPriority", process.is_some_and(|process| process.io_priority.is_some())),
-        ("process.execCPUAffinity", process.is_some_and(|process| process.exec_cpu_affinity.is_some())),
-    ];
-    match asked.iter().find(|(_, asked)| *asked) {
-        Some((name, _)) => Err(Error::Unsupported(format!("{name} is not supported by this runtime yet"))),
-        None => Ok(()),
-    }
-}
 
 /// Where a process on its way to exec listens and speaks.
 #[derive(Debug)]
@@ -98,7 +62,12 @@ pub enum Gate {
     /// The shim's end says go.
     Shim(OwnedFd),
     /// `create` hears that all is ready; whoever connects to the listener later says go and hears the rest (`start`).
-    Listener { creator: OwnedFd, listener: OwnedFd },
+    Listener {
+        creator: OwnedFd,
+        listener: OwnedFd,
+        /// For hooks, without status and number.
+        state: Box<State>,
+    },
 }
 
 impl Gate {
@@ -108,15 +77,40 @@ impl Gate {
         }
     }
 
-    /// Waits for the word to go on.
-    fn pass(&mut self) -> Result<(), Error> {
+    /// Waits for the word to go on; this process's number as its parent sees it.
+    fn pass(&mut self) -> Result<i32, Error> {
         let failed = Error::step("wait for start");
-        if let Gate::Listener { creator, listener } = self {
+        if let Gate::Listener { creator, listener, .. } = self {
             ToParent::Ready.send(creator).map_err(&failed)?;
             let starter = sys::socket::accept(listener).map_err(&failed)?;
             *creator = starter.ok_or_else(|| failed(std::io::ErrorKind::WouldBlock.into()))?;
         }
         ToParent::wait_for_go(self.socket()).map_err(&failed)
+    }
+
+    /// What hooks are told; `None` where no hooks are run.
+    fn state(&self, status: &str, pid: i32) -> Option<State> {
+        match self {
+            Gate::Shim(_) => None,
+            Gate::Listener { state, .. } => Some(State { status: status.to_owned(), pid, ..(**state).clone() }),
+        }
+    }
+
+    /// Hooks between the container's environment and its root: the host's side first, then ours.
+    fn create_hooks(&self, hooks: &Hooks) -> Result<(), Error> {
+        if hooks.prestart.is_empty() && hooks.create_runtime.is_empty() && hooks.create_container.is_empty() {
+            return Ok(());
+        }
+        let failed = Error::step("wait for hooks");
+        ToParent::Hooks.send(self.socket()).map_err(&failed)?;
+        let pid = ToParent::wait_for_go(self.socket()).map_err(&failed)?;
+        match self.state("creating", pid) {
+            Some(state) => {
+                let directory = Path::new(&state.bundle);
+                hooks::run(&hooks.create_container, &state, Some(directory)).map_err(Error::Hook)
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -142,49 +136,102 @@ fn run_inner(
     gate: &mut Gate,
 ) -> Result<std::convert::Infallible, Error> {
     let spec = &launch.spec;
-    check_supported(spec)?;
-    let process = spec.process.as_ref().ok_or_else(|| Error::Invalid("no process".to_owned()))?;
+    let plan = Plan::of(spec, &launch.descriptors)?;
+    if matches!(gate, Gate::Shim(_)) && spec.hooks != Hooks::default() {
+        return Err(Error::Unsupported("hooks are run by the command line only".to_owned()));
+    }
+    if !plan.net_devices.is_empty() {
+        return Err(Error::Unsupported("linux.netDevices is not supported by this runtime yet".to_owned()));
+    }
+    if plan.resctrl.is_some() {
+        return Err(Error::Unsupported("linux.intelRdt is not supported by this runtime yet".to_owned()));
+    }
+    let absent = Process::default();
+    let process = spec.process.as_ref().unwrap_or(&absent);
     detach_from_parent(process)?;
     join_keyring(&launch.keyring)?;
     let with_role = |role: Role| {
         launch.descriptors.iter().zip(descriptors).filter(move |(given, _)| **given == role).map(|(_, fd)| fd.as_fd())
     };
+    let given = |role: Role| with_role(role).next();
     let own = Namespaces::of(spec, &launch.descriptors);
-    if !own.mount {
+    if !own.mount && !own.joins_mount {
         return Err(Error::Unsupported("a container without a mount namespace of its own".to_owned()));
     }
+    let labels = label::prepare(process)?;
+    let user = namespaces::user(context, &plan, &own, &given)?;
     // Where the writable layer's mount is: overlayfs takes no directory of another mount namespace.
-    let stacked = match with_role(Role::Writable).next() {
-        Some(writable) => {
+    let mut mount = match (given(Role::Writable), &user) {
+        (Some(writable), Some(user)) if launch.idmap_layers => {
+            let layers: Vec<_> = with_role(Role::Layer).collect();
+            let mapped = rootfs::map_layers(context.proof, &layers, writable, user)?;
+            let layers: Vec<_> = mapped.layers.iter().map(AsFd::as_fd).collect();
+            Some(rootfs::overlay(&layers, mapped.writable.as_fd(), launch.ephemeral)?)
+        }
+        (Some(writable), _) => {
             Some(rootfs::overlay(&with_role(Role::Layer).collect::<Vec<_>>(), writable, launch.ephemeral)?)
         }
-        None => None,
+        (None, _) => None,
     };
-    enter_namespaces(context, spec, &own, &with_role)?;
+    if launch.idmap_layers && user.is_none() {
+        return Err(Error::Invalid("id-mapped layers without a user namespace".to_owned()));
+    }
+    let root_path = || match &spec.root {
+        Some(root) => Ok(&root.path),
+        None => Err(Error::Invalid("no root".to_owned())),
+    };
+    // What only the host's rights and paths give, while this process has them.
+    let outside = (user.is_some() || own.joins_mount) && user_namespace::may_mount();
+    let mut prepared = None;
+    let mut nodes = None;
+    if outside {
+        prepared = Some(mounts::prepare(context.proof, &plan, &spec.linux.devices, user.as_ref(), true)?);
+        if mount.is_none() {
+            mount = Some(rootfs::directory(root_path()?)?);
+        }
+        if let Some(user) = &user {
+            let with_dev = plan.mounts.iter().any(MountPlan::is_dev);
+            nodes = Some(devices::outside(&spec.linux.devices, user, with_dev)?);
+            give_streams(stdio, user)?;
+        }
+    }
+    let notify = context.notify(launch.seccomp, spec.linux.seccomp.as_ref(), gate.state("created", 0))?;
+    let separate = namespaces::enter(context, &plan, &own, &given, user.as_ref())?;
+    if launch.tell_network && own.network {
+        let network = namespaces::open("/proc/self/ns/net")?;
+        ToParent::Network.send_with(gate.socket(), &[network.as_fd()]).map_err(Error::step("tell the network"))?;
+    }
+    if own.in_steps() {
+        namespaces::step(context, gate.socket())?;
+    }
 
-    let prepared = mounts::prepare(spec)?;
+    let prepared = match prepared {
+        Some(prepared) => prepared,
+        None => mounts::prepare(context.proof, &plan, &spec.linux.devices, user.as_ref(), false)?,
+    };
     sys::mount::make_all_private().map_err(Error::step("make mounts private"))?;
-    let mount = match stacked {
-        Some(stacked) => stacked,
+    let mount = match mount {
+        Some(mount) => mount,
         // After the change to private, or what is mounted in it would show on the host.
-        None => rootfs::directory(&spec.root.as_ref().ok_or_else(|| Error::Invalid("no root".to_owned()))?.path)?,
+        None => rootfs::directory(root_path()?)?,
     };
     sys::mount::attach_over_root(&mount).map_err(Error::step("attach the root"))?;
     let directory = rootfs::directory_of(&mount)?;
     let root = Root::new(directory.as_fd());
-    let known = mounts::attach_all(&root, prepared, Some(&context.hierarchies))?;
+    let known = mounts::attach_all(&root, prepared, Some(&context.hierarchies), user.is_some())?;
     // A /dev that was bound from elsewhere is somebody else's, perhaps the host's: its nodes stay as they are.
     if !spec.mounts.iter().any(mounts::binds_dev) {
-        devices::add(&root, &spec.linux.devices)?;
+        let nodes = if user.is_some() { Some(nodes.as_deref().unwrap_or_default()) } else { None };
+        devices::add(&root, &spec.linux.devices, nodes)?;
     }
 
-    if own.uts && !spec.hostname.is_empty() {
+    if separate.uts && !spec.hostname.is_empty() {
         sys::process::set_hostname(&spec.hostname).map_err(Error::step("sethostname"))?;
     }
-    if own.uts && !spec.domainname.is_empty() {
+    if separate.uts && !spec.domainname.is_empty() {
         sys::process::set_domainname(&spec.domainname).map_err(Error::step("setdomainname"))?;
     }
-    masks::write_sysctls(known.proc.as_ref(), &spec.linux.sysctl, &own)?;
+    masks::write_sysctls(known.proc.as_ref(), &spec.linux.sysctl, separate)?;
 
     // The terminal belongs to the container's devpts, and its console is mounted while /dev can still be written.
     let terminal = if process.terminal {
@@ -206,13 +253,14 @@ fn run_inner(
     };
     masks::make_readonly(&root, &spec.linux.readonly_paths)?;
     masks::mask(&root, &spec.linux.masked_paths, null.as_ref())?;
+    gate.create_hooks(&spec.hooks)?;
 
     if launch.no_pivot {
         sys::mount::enter_by_chroot(&mount).map_err(Error::step("chroot"))?;
     } else {
         sys::mount::pivot(&mount).map_err(Error::step("pivot_root"))?;
     }
-    if let Some(kind) = propagation(&spec.linux.rootfs_propagation)? {
+    if let Some(kind) = plan.propagation {
         sys::mount::set_attributes(&mount, kind.1, 0, 0, kind.0).map_err(Error::step("set rootfsPropagation"))?;
     }
     if spec.root.as_ref().is_some_and(|root| root.readonly) {
@@ -220,18 +268,53 @@ fn run_inner(
             .map_err(Error::step("make the root read-only"))?;
     }
     // Everything that takes long is done; the network may still be on its way.
-    gate.pass()?;
+    let pid = gate.pass()?;
+    if spec.process.is_none() {
+        return Err(Error::Invalid("process is not set".to_owned()));
+    }
 
     if launch.init && own.pid {
         reaper::split(context.proof)?;
     }
-    let filter = context.filter(launch.seccomp, spec.linux.seccomp.as_ref(), &launch.seccomp_profile, process)?;
+    let mut filter = context.filter(launch.seccomp, spec.linux.seccomp.as_ref(), &launch.seccomp_profile, process)?;
+    if let (Some(filter), Some(mut notify)) = (&mut filter, notify) {
+        notify.set_pid(pid);
+        filter.notify = Some(notify);
+    }
+    if let Some(policy) = &plan.memory_policy {
+        sys::schedule::set_memory_policy(policy.mode, &policy.nodes).map_err(Error::step("set linux.memoryPolicy"))?;
+    }
+    if let Some(domain) = plan.personality {
+        sys::schedule::set_personality(domain).map_err(Error::step("set linux.personality"))?;
+    }
+    let start_hooks = gate.state("created", pid).map(|state| (&spec.hooks.start_container, state));
     let shim = match gate {
         Gate::Shim(report) => Some(&*report),
         Gate::Listener { .. } => None,
     };
-    let streams = Streams { terminal: terminal.as_ref(), stdio, preserve: launch.preserve };
-    become_program(process, launch.user.as_ref(), streams, filter.as_ref(), shim)
+    let last = Last {
+        process,
+        plan: &plan.process,
+        lookup: launch.user.as_ref(),
+        streams: Streams { terminal: terminal.as_ref(), stdio, preserve: launch.preserve },
+        labels,
+        filter,
+        start_hooks,
+        shim,
+    };
+    last.become_program()
+}
+
+/// The standard streams become files of the user namespace's root, which could not open them anew otherwise.
+fn give_streams(stdio: Option<&Stdio>, user: &UserNamespace) -> Result<(), Error> {
+    let (uid, gid) = user.root()?;
+    for stream in stdio.into_iter().flatten() {
+        if is_own(stream) {
+            let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
+            let _ = rustix::fs::fchown(stream, Some(uid), Some(gid));
+        }
+    }
+    Ok(())
 }
 
 /// A process that joins a running container. Its pid namespace was joined by whoever cloned it.
@@ -263,12 +346,19 @@ fn run_exec_inner(
     bound: bool,
 ) -> Result<std::convert::Infallible, Error> {
     let process = &exec.process;
+    let plan = ProcessPlan::of(process)?;
     detach_from_parent(process)?;
+    if let Some(cpus) = &plan.initial_cpus {
+        // Perhaps none of them is the cgroup's, which it is in already.
+        let _ = sys::schedule::set_affinity(cpus);
+    }
     join_keyring(&exec.keyring)?;
-    let filter = context.filter(exec.seccomp, seccomp, &exec.seccomp_profile, process)?;
-    let all = namespace::MOUNT | namespace::NETWORK | namespace::IPC | namespace::UTS | namespace::CGROUP;
-    sys::process::join_namespaces(context.proof, container, all)
-        .map_err(Error::step("join the container's namespaces"))?;
+    let labels = label::prepare(process)?;
+    let mut filter = context.filter(exec.seccomp, seccomp, &exec.seccomp_profile, process)?;
+    if let Some(filter) = &mut filter {
+        filter.notify = context.notify(exec.seccomp, seccomp, None)?;
+    }
+    join_container(context, container)?;
     let terminal = if process.terminal {
         let slash = open_slash()?;
         let size = process.console_size.as_ref().map(|size| (size.height as u16, size.width as u16));
@@ -278,8 +368,17 @@ fn run_exec_inner(
     } else {
         None
     };
-    let streams = Streams { terminal: terminal.as_ref(), stdio, preserve: exec.preserve };
-    become_program(process, exec.user.as_ref(), streams, filter.as_ref(), Some(report).filter(|_| bound))
+    let last = Last {
+        process,
+        plan: &plan,
+        lookup: exec.user.as_ref(),
+        streams: Streams { terminal: terminal.as_ref(), stdio, preserve: exec.preserve },
+        labels,
+        filter,
+        start_hooks: None,
+        shim: Some(report).filter(|_| bound),
+    };
+    last.become_program()
 }
 
 /// A session keyring of the container's own; on a kernel without keys there is none to keep apart.
@@ -290,6 +389,27 @@ fn join_keyring(name: &str) -> Result<(), Error> {
             Err(error) if error.kind() == std::io::ErrorKind::Unsupported => Ok(()),
             other => other.map_err(Error::step("join the session keyring")),
         },
+    }
+}
+
+/// Joins every namespace of the container, its user namespace if it has one of its own.
+fn join_container(context: &Context, container: &OwnedFd) -> Result<(), Error> {
+    let failed = Error::step("join the container's namespaces");
+    let all = namespace::MOUNT | namespace::NETWORK | namespace::IPC | namespace::UTS | namespace::CGROUP;
+    // The kernel joins the user namespace first, and refuses one in which the process is already.
+    let with_user = sys::process::join_namespaces(context.proof, container, all | namespace::USER | namespace::TIME);
+    match with_user {
+        Ok(()) => user_namespace::become_root(),
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
+            match sys::process::join_namespaces(context.proof, container, all | namespace::TIME) {
+                // Kernels without time namespaces.
+                Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
+                    sys::process::join_namespaces(context.proof, container, all).map_err(failed)
+                }
+                other => other.map_err(failed),
+            }
+        }
+        Err(error) => Err(failed(error)),
     }
 }
 
@@ -317,55 +437,6 @@ fn detach_from_parent(process: &Process) -> Result<(), Error> {
     Ok(())
 }
 
-fn enter_namespaces<'fd, I: Iterator<Item = BorrowedFd<'fd>>>(
-    context: &Context,
-    spec: &Spec,
-    own: &Namespaces,
-    with_role: &dyn Fn(Role) -> I,
-) -> Result<(), Error> {
-    for role in [Role::NetNs, Role::IpcNs, Role::UtsNs] {
-        for descriptor in with_role(role) {
-            sys::process::join_namespaces(context.proof, descriptor, 0).map_err(Error::step("join namespace"))?;
-        }
-    }
-    let mut new = 0;
-    for listed in &spec.linux.namespaces {
-        let bit = match listed.kind.as_str() {
-            "network" => namespace::NETWORK,
-            "ipc" => namespace::IPC,
-            "uts" => namespace::UTS,
-            "mount" => namespace::MOUNT,
-            "cgroup" => namespace::CGROUP,
-            "pid" => continue,
-            other => return Err(Error::Invalid(format!("unknown namespace type \"{other}\""))),
-        };
-        if !listed.path.is_empty() {
-            let failed = |source| Error::Source { path: listed.path.clone(), source };
-            let file = std::fs::File::open(&listed.path).map_err(failed)?;
-            sys::process::join_namespaces(context.proof, &file, bit).map_err(failed)?;
-        } else if bit != namespace::NETWORK || with_role(Role::NetNs).next().is_none() {
-            let joined = (bit == namespace::IPC && !own.ipc) || (bit == namespace::UTS && !own.uts);
-            new |= if joined { 0 } else { bit };
-        }
-    }
-    sys::process::unshare(context.proof, new).map_err(Error::step("make namespaces"))
-}
-
-fn propagation(word: &str) -> Result<Option<(u64, bool)>, Error> {
-    use sys::mount::propagation::*;
-    Ok(match word {
-        // Private is what every mount of the new namespace is already.
-        "" | "private" | "rprivate" => None,
-        "slave" => Some((SLAVE, false)),
-        "rslave" => Some((SLAVE, true)),
-        "shared" => Some((SHARED, false)),
-        "rshared" => Some((SHARED, true)),
-        "unbindable" => Some((UNBINDABLE, false)),
-        "runbindable" => Some((UNBINDABLE, true)),
-        other => return Err(Error::Invalid(format!("rootfsPropagation \"{other}\""))),
-    })
-}
-
 fn open_slash() -> Result<OwnedFd, Error> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::open("/", flags, Mode::empty())
@@ -380,48 +451,63 @@ struct Streams<'a> {
 }
 
 /// The last steps, the same for every process: streams, user, directory, rights, exec.
-fn become_program(
-    process: &Process,
-    lookup: Option<&UserLookup>,
-    streams: Streams<'_>,
-    filter: Option<&Filter>,
-    shim: Option<&OwnedFd>,
-) -> Result<std::convert::Infallible, Error> {
-    let slash = open_slash()?;
-    let root = Root::new(slash.as_fd());
-    let identity = identify(&root, process, lookup)?;
-    let mut environment = process.env.clone();
-    if !environment.iter().any(|variable| variable.starts_with("HOME=")) {
-        environment.push(format!("HOME={}", identity.home));
-    }
-    if let Some(peer) = streams.terminal {
-        let _ = rustix::fs::fchown(peer, Some(rustix::fs::Uid::from_raw(identity.uid)), None);
-        terminal::take(peer)?;
-    } else if let Some(stdio) = streams.stdio {
-        for (number, stream) in (0..).zip(stdio) {
-            if identity.uid != 0 && is_own(stream) {
-                // So that opening /dev/stdout again works for the user.
-                let _ = rustix::fs::fchown(stream, Some(rustix::fs::Uid::from_raw(identity.uid)), None);
+struct Last<'a> {
+    process: &'a Process,
+    plan: &'a ProcessPlan,
+    lookup: Option<&'a UserLookup>,
+    streams: Streams<'a>,
+    labels: Option<Labels>,
+    filter: Option<Filter>,
+    start_hooks: Option<(&'a Vec<Hook>, State)>,
+    shim: Option<&'a OwnedFd>,
+}
+
+impl Last<'_> {
+    fn become_program(mut self) -> Result<std::convert::Infallible, Error> {
+        let process = self.process;
+        let slash = open_slash()?;
+        let root = Root::new(slash.as_fd());
+        let identity = identify(&root, process, self.lookup)?;
+        let mut environment = process.env.clone();
+        if !environment.iter().any(|variable| variable.starts_with("HOME=")) {
+            environment.push(format!("HOME={}", identity.home));
+        }
+        if let Some(peer) = self.streams.terminal {
+            let _ = rustix::fs::fchown(peer, Some(rustix::fs::Uid::from_raw(identity.uid)), None);
+            terminal::take(peer)?;
+        } else if let Some(stdio) = self.streams.stdio {
+            for (number, stream) in (0..).zip(stdio) {
+                if identity.uid != 0 && is_own(stream) {
+                    // So that opening /dev/stdout again works for the user.
+                    let _ = rustix::fs::fchown(stream, Some(rustix::fs::Uid::from_raw(identity.uid)), None);
+                }
+                sys::process::replace_stdio(stream, number).map_err(Error::step("set standard streams"))?;
             }
-            sys::process::replace_stdio(stream, number).map_err(Error::step("set standard streams"))?;
         }
-    }
-    rustix::process::umask(Mode::from_raw_mode(process.user.umask.unwrap_or(0o022)));
-    privilege::set_rlimits(process)?;
-    program::enter_directory(if process.cwd.is_empty() { "/" } else { &process.cwd })?;
-    drop(slash);
-    // Before the filter: one that knows nothing of close_range(2) may still let the program run.
-    sys::process::close_on_exec_from(3 + streams.preserve).map_err(Error::step("close descriptors"))?;
-    privilege::drop_to(&identity, process, filter)?;
-    let program = program::find(&process.args, &environment)?;
-    if let Some(report) = shim {
-        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
-            .map_err(|errno| Error::Step { what: "set the death signal", source: errno.into() })?;
-        if shim_is_gone(report) {
-            sys::process::exit(1);
+        privilege::set_schedule(self.plan)?;
+        rustix::process::umask(Mode::from_raw_mode(process.user.umask.unwrap_or(0o022)));
+        privilege::set_rlimits(self.plan)?;
+        program::enter_directory(if process.cwd.is_empty() { "/" } else { &process.cwd })?;
+        drop(slash);
+        if let Some((hooks, state)) = &self.start_hooks {
+            hooks::run(hooks, state, None).map_err(Error::Hook)?;
         }
+        if let Some(labels) = self.labels.take() {
+            labels.set()?;
+        }
+        // Before the filter: one that knows nothing of close_range(2) may still let the program run.
+        sys::process::close_on_exec_from(3 + self.streams.preserve).map_err(Error::step("close descriptors"))?;
+        privilege::drop_to(&identity, process, self.filter.as_mut())?;
+        let program = program::find(&process.args, &environment)?;
+        if let Some(report) = self.shim {
+            rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+                .map_err(|errno| Error::Step { what: "set the death signal", source: errno.into() })?;
+            if shim_is_gone(report) {
+                sys::process::exit(1);
+            }
+        }
+        Err(program.run())
     }
-    Err(program.run())
 }
 
 /// Whether the shim ended before this process was bound to it.

@@ -13,9 +13,11 @@
 
 pub mod command;
 mod default_devices;
+pub mod features;
 pub mod hooks;
 pub mod init;
 mod mount_option;
+pub mod plan;
 mod report;
 pub mod seccomp;
 mod seed;
@@ -75,7 +77,7 @@ impl Context {
                 self.default_filter.get_or_init(|| compiled)
             }
         };
-        Ok(init::Filter { program: program.clone(), flags: *flags })
+        Ok(init::Filter { program: program.clone(), flags: *flags, notify: None })
     }
 
     /// The host's cgroups.
@@ -115,6 +117,22 @@ impl Context {
             }
         };
         let program = seccomp::compile(profile).map_err(invalid)?.into();
-        Ok(Some(init::Filter { program, flags: seccomp::flags(profile).map_err(invalid)? }))
+        Ok(Some(init::Filter { program, flags: seccomp::flags(profile).map_err(invalid)?, notify: None }))
+    }
+
+    /// A connection to the agent that the filter's notifications are for, if it makes any.
+    fn notify(
+        &self,
+        choice: shim_api::Seccomp,
+        spec: Option<&oci::runtime::Seccomp>,
+        state: Option<oci::runtime::State>,
+    ) -> Result<Option<init::Notify>, init::Error> {
+        match spec.filter(|_| choice == shim_api::Seccomp::Spec) {
+            Some(profile) if seccomp::notifies(profile).map_err(|error| init::Error::Invalid(error.to_string()))? => {
+                let (path, metadata) = (&profile.listener_path, &profile.listener_metadata);
+                init::Notify::connect(self.proof, path, metadata, state.unwrap_or_default()).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 }

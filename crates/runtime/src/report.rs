@@ -15,6 +15,14 @@ pub enum ToParent {
     Ready,
     /// The pseudo-terminal's master comes along.
     Terminal,
+    /// It goes on as another process, whose number is this for its parent, and ends.
+    Moved {
+        pid: i32,
+    },
+    /// The container's network namespace, new and empty, comes along.
+    Network,
+    /// Everything but the change of root is made; it waits until the hooks of the host's side have run.
+    Hooks,
     Failed {
         message: String,
         exit_code: i32,
@@ -32,6 +40,13 @@ impl ToParent {
         let bytes = match self {
             ToParent::Ready => vec![b'R'],
             ToParent::Terminal => vec![b'T'],
+            ToParent::Network => vec![b'N'],
+            ToParent::Hooks => vec![b'H'],
+            ToParent::Moved { pid } => {
+                let mut bytes = vec![b'M'];
+                bytes.extend(pid.to_le_bytes());
+                bytes
+            }
             ToParent::Failed { message, exit_code } => {
                 let mut bytes = vec![b'F'];
                 bytes.extend(exit_code.to_le_bytes());
@@ -65,6 +80,9 @@ impl ToParent {
             [] => return Ok(None),
             [b'R'] => ToParent::Ready,
             [b'T'] => ToParent::Terminal,
+            [b'N'] => ToParent::Network,
+            [b'H'] => ToParent::Hooks,
+            [b'M', a, b, c, d] => ToParent::Moved { pid: i32::from_le_bytes([*a, *b, *c, *d]) },
             [b'F', a, b, c, d, message @ ..] => ToParent::Failed {
                 message: String::from_utf8_lossy(message).into_owned(),
                 exit_code: i32::from_le_bytes([*a, *b, *c, *d]),
@@ -74,17 +92,20 @@ impl ToParent {
         Ok(Some((message, descriptors)))
     }
 
-    /// Child: waits until the shim says go. The shim's end of the socket means that nobody wants this process any more.
-    pub fn wait_for_go(socket: &OwnedFd) -> io::Result<()> {
-        let mut buffer = [0; 1];
+    /// Child: waits until the shim says go, and hears its own number as the shim sees it. The shim's end of the socket
+    /// means that nobody wants this process any more.
+    pub fn wait_for_go(socket: &OwnedFd) -> io::Result<i32> {
+        let mut buffer = [0; 5];
         match sys::socket::receive(socket, &mut buffer)?.0 {
             0 => sys::process::exit(0),
-            _ => Ok(()),
+            _ => Ok(i32::from_le_bytes([buffer[1], buffer[2], buffer[3], buffer[4]])),
         }
     }
 
-    /// Shim: lets the child go on.
-    pub fn go(socket: &OwnedFd) -> io::Result<()> {
-        sys::socket::send(socket, b"G", &[])
+    /// Shim: lets the child go on. `pid`: its number.
+    pub fn go(socket: &OwnedFd, pid: i32) -> io::Result<()> {
+        let mut bytes = vec![b'G'];
+        bytes.extend(pid.to_le_bytes());
+        sys::socket::send(socket, &bytes, &[])
     }
 }

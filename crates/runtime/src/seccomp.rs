@@ -25,15 +25,13 @@ mod docker;
 mod table;
 mod verdict;
 
-pub use arch::Arch;
+pub use action::{ACTIONS, OPERATORS};
+pub use arch::{ARCHITECTURES, Arch};
 pub use compile::{compile, compile_for};
 pub use docker::{Host, docker_default, resolve_docker_profile};
 
 use oci::runtime::Seccomp;
 use sys::seccomp::Flags;
-
-/// The architectures that filters can be compiled for.
-pub const ARCHITECTURES: [&str; 4] = ["SCMP_ARCH_AARCH64", "SCMP_ARCH_X32", "SCMP_ARCH_X86", "SCMP_ARCH_X86_64"];
 
 /// Why a profile cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +52,8 @@ pub enum Error {
     /// A system call has six arguments.
     #[error("seccomp argument index {0} is out of range")]
     ArgumentOutOfRange(u32),
+    #[error("SCMP_ACT_NOTIFY cannot be {0}")]
+    Notify(&'static str),
     #[error("a seccomp rule has an empty system call name")]
     EmptyName,
     #[error("a seccomp rule has both \"name\" and \"names\"")]
@@ -68,6 +68,14 @@ pub enum Error {
     #[error("cannot read the kernel's version or this process's capabilities")]
     Host(#[source] std::io::Error),
 }
+
+/// Flags that are understood.
+pub const FLAGS: [&str; 4] = [
+    "SECCOMP_FILTER_FLAG_LOG",
+    "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+    "SECCOMP_FILTER_FLAG_TSYNC",
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
+];
 
 /// The flags to install a profile's filter with. Without any, `SECCOMP_FILTER_FLAG_SPEC_ALLOW`, as runc does.
 pub fn flags(profile: &Seccomp) -> Result<Flags, Error> {
@@ -84,6 +92,30 @@ pub fn flags(profile: &Seccomp) -> Result<Flags, Error> {
         };
         Ok(flags.union(flag))
     })
+}
+
+/// Whether a filter of this profile makes notifications, for the agent at `listenerPath`.
+///
+/// The call that hands the listener over must not wait for the agent that is to get it.
+pub fn notifies(profile: &Seccomp) -> Result<bool, Error> {
+    const NOTIFY: &str = "SCMP_ACT_NOTIFY";
+    if profile.listener_path.is_empty() && !profile.listener_metadata.is_empty() {
+        return Err(Error::Notify("without listenerPath, which listenerMetadata is for"));
+    }
+    if profile.default_action == NOTIFY {
+        return Err(Error::Notify("the default action"));
+    }
+    let mut notifying = profile.syscalls.iter().filter(|rule| rule.action == NOTIFY).peekable();
+    if notifying.peek().is_none() {
+        return Ok(false);
+    }
+    if profile.listener_path.is_empty() {
+        return Err(Error::Notify("used without listenerPath"));
+    }
+    match notifying.flat_map(|rule| &rule.names).any(|name| name == "write") {
+        true => Err(Error::Notify("used for the write syscall")),
+        false => Ok(true),
+    }
 }
 
 #[cfg(test)]

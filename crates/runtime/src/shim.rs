@@ -171,7 +171,7 @@ impl Shim<'_> {
                 Source::Control => self.serve_control()?,
                 Source::Listener => self.accept()?,
                 Source::Newcomer => self.serve_newcomer()?,
-                Source::Report(index) => self.serve_report(index)?,
+                Source::Report(index) => self.hear(index)?,
                 Source::Stream(index, part) => {
                     let Shim { children, buffer, log, control, .. } = self;
                     let child = &mut children[index];
@@ -238,10 +238,27 @@ impl Shim<'_> {
     fn reap(&mut self) -> io::Result<()> {
         while self.signals.next()?.is_some() {}
         while let Some((pid, ended)) = sys::process::reap(None, false)? {
+            // One may have taken another's place, and either may have ended before we read of it.
+            for index in 0..self.children.len() {
+                self.hear(index)?;
+            }
             if let Some(child) = self.children.iter_mut().find(|child| child.pid == pid && child.ended.is_none()) {
                 child.ended = Some(ended);
             } else if self.place.seed_pid() == Some(pid) {
                 self.place.drop_seed();
+            }
+        }
+        Ok(())
+    }
+
+    /// Serves what a process on its way to exec has said already, and waits for nothing.
+    fn hear(&mut self, index: usize) -> io::Result<()> {
+        while let Phase::Starting(report) = &self.children[index].phase {
+            let mut ready = [PollFd::new(report, PollFlags::IN)];
+            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+            match rustix::event::poll(&mut ready, Some(&now)) {
+                Ok(1..) => self.serve_report(index)?,
+                _ => break,
             }
         }
         Ok(())
@@ -257,7 +274,13 @@ impl Shim<'_> {
                     child.streams.set_terminal(master)?;
                 }
             }
-            Ok(Some((ToParent::Ready, _))) => {}
+            Ok(Some((ToParent::Moved { pid }, _))) => child.moved(pid),
+            Ok(Some((ToParent::Network, descriptors))) => {
+                if let (Some(network), Some(control)) = (descriptors.first(), &mut self.control) {
+                    control.tell_with(&FromShim::Network, network);
+                }
+            }
+            Ok(Some((ToParent::Ready | ToParent::Hooks, _))) => {}
             Ok(Some((ToParent::Failed { message, exit_code }, _))) => self.failed(index, message, exit_code),
             Ok(None) if child.is_init() && matches!(self.stage, Stage::Created { start: false }) => {
                 self.failed(index, "the container's first process ended before it was started".to_owned(), 128);
@@ -470,12 +493,12 @@ impl Shim<'_> {
     }
 
     fn start(&mut self) -> io::Result<()> {
-        if let (Stage::Created { start: start @ false }, Some(Child { phase: Phase::Starting(report), .. })) =
+        if let (Stage::Created { start: start @ false }, Some(Child { phase: Phase::Starting(report), pid, .. })) =
             (&mut self.stage, self.children.first())
         {
             *start = true;
             // An init that is gone has said why.
-            let _ = ToParent::go(report);
+            let _ = ToParent::go(report, *pid);
         }
         Ok(())
     }

@@ -103,6 +103,12 @@ pub struct Launch {
     pub no_pivot: bool,
     /// Session keyring to join; empty: the caller's stays.
     pub keyring: String,
+    /// Say [`FromShim::Network`] as soon as the container's new network namespace is there.
+    pub tell_network: bool,
+    /// Show the layers' files as belonging to the container's user namespace (`linux.uidMappings`): each layer's mount is
+    /// copied and id-mapped before the overlay is made of them. The directory `upper` is not: what is written there is
+    /// stored with the ids of the host, and its root has to belong to the container's root beforehand.
+    pub idmap_layers: bool,
 }
 
 /// A user to be looked up inside the container.
@@ -131,6 +137,8 @@ pub enum Role {
     IpcNs,
     PidNs,
     UtsNs,
+    /// An existing user namespace; whatever is new is made in it and owned by it.
+    UserNs,
     /// Something that only has to stay open as long as the container lives (a reserved port).
     Hold,
 }
@@ -244,6 +252,9 @@ pub enum FromShim {
     Started {
         state: State,
     },
+    /// The container's network namespace, which its user namespace owns if it has one; no interface of it is up. Comes
+    /// before anything else when [`Launch::tell_network`] is set. Descriptor: the namespace.
+    Network,
     /// It could not be started; nothing is left behind. `exit_code` is Docker's: 126, 127 or 128.
     Failed {
         message: String,

@@ -20,6 +20,7 @@ pub mod netlink;
 pub mod netns;
 pub mod process;
 pub mod root;
+pub mod schedule;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;

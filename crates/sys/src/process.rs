@@ -43,6 +43,8 @@ pub struct Clone<'fd> {
     pub namespaces: i32,
     /// The child's parent is the caller's parent.
     pub sibling: bool,
+    /// The descriptors are the same table for both: what one opens, the other has.
+    pub share_descriptors: bool,
     /// Directory of a cgroup v2 in which the child is born.
     pub cgroup: Option<BorrowedFd<'fd>>,
 }
@@ -85,6 +87,9 @@ pub fn clone(_proof: SingleThreaded, options: &Clone<'_>) -> io::Result<Side> {
         arguments.flags |= libc::CLONE_PARENT as u64;
     } else {
         arguments.exit_signal = libc::SIGCHLD as u64;
+    }
+    if options.share_descriptors {
+        arguments.flags |= libc::CLONE_FILES as u64;
     }
     if let Some(cgroup) = options.cgroup {
         arguments.flags |= CLONE_INTO_CGROUP;

@@ -88,6 +88,17 @@ pub fn send_to_stream(path: &std::path::Path, bytes: &[u8], descriptor: impl AsF
     send(&stream, bytes, &[descriptor.as_fd()])
 }
 
+/// Sends one message with the descriptor of this number, which this process has in its table without owning it: one
+/// that shares its table with another has those of the other as well.
+pub fn send_number(socket: impl AsFd, bytes: &[u8], descriptor: i32) -> io::Result<()> {
+    if descriptor < 0 {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    // SAFETY: the number is not -1; it is only passed to sendmsg(2), which checks whether it is open.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
+    send(socket, bytes, &[borrowed])
+}
+
 /// Receives one message into `buffer`; its length, and its descriptors (close-on-exec). Length 0 is the end.
 ///
 /// A message or a list of descriptors that does not fit is `InvalidData`.

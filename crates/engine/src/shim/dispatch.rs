@@ -112,7 +112,7 @@ fn handle(engine: &Engine, run: &Arc<Run>, message: FromShim) {
             );
         }
         // Answers that the one who asked takes itself; here they are late or twice.
-        FromShim::Hello { .. } | FromShim::Started { .. } | FromShim::Failed { .. } => {
+        FromShim::Hello { .. } | FromShim::Started { .. } | FromShim::Failed { .. } | FromShim::Network => {
             tracing::debug!(container = run.container.short(), "a message out of turn");
         }
     }

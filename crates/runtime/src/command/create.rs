@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
-use oci::runtime::Spec;
+use oci::runtime::{Spec, State};
 use shim_api::{Launch, Seccomp};
 use sys::process::{Clone, Side, namespace};
 use sys::signal;
@@ -12,10 +12,10 @@ use super::console::Console;
 use super::options::Given;
 use super::place::{self, Place};
 use super::record::{CONFIG, Record, SOCKET, check_id};
-use super::{Entry, Error, io, log, root};
+use super::{Entry, Error, Status, io, log, root};
 use crate::init::{self, Gate};
 use crate::report::ToParent;
-use crate::{Context, seed};
+use crate::{Context, hooks, seed};
 
 /// A container that waits for `start`.
 #[derive(Debug)]
@@ -127,27 +127,6 @@ impl Creation<'_> {
         let listener = sys::socket::seqpacket_listen(&directory, SOCKET).map_err(io(SOCKET))?;
         let place = Place::make(&context, self.given, self.id, &spec)?;
         let mut first = None;
-        let made = self.make(&context, spec, directory, listener, &place, &mut first);
-        if made.is_err() {
-            if let Some(pid) = first {
-                let _ = signal::kill(pid, signal::SIGKILL);
-                let _ = sys::process::reap(Some(pid), true);
-            }
-            place.abandon();
-        }
-        made
-    }
-
-    fn make(
-        &self,
-        context: &Context,
-        spec: Spec,
-        directory: OwnedFd,
-        listener: OwnedFd,
-        place: &Place,
-        first: &mut Option<i32>,
-    ) -> Result<Made, Error> {
-        let resources = spec.linux.resources.clone().unwrap_or_default();
         let record = Record {
             id: self.id.to_owned(),
             bundle: self.bundle.to_owned(),
@@ -157,8 +136,33 @@ impl Creation<'_> {
             cgroup: place.path.clone(),
             unit: place.unit.clone(),
             annotations: spec.annotations.clone(),
+            hooks: spec.hooks.clone(),
             ..Record::default()
         };
+        let made = self.make(&context, spec, (directory, listener), &place, &record, &mut first);
+        if made.is_err() {
+            if let Some(pid) = first {
+                let _ = signal::kill(pid, signal::SIGKILL);
+                let _ = sys::process::reap(Some(pid), true);
+            }
+            place.abandon();
+            if first.is_some() {
+                record.after_stop();
+            }
+        }
+        made
+    }
+
+    fn make(
+        &self,
+        context: &Context,
+        spec: Spec,
+        (directory, listener): (OwnedFd, OwnedFd),
+        place: &Place,
+        record: &Record,
+        first: &mut Option<i32>,
+    ) -> Result<Made, Error> {
+        let resources = spec.linux.resources.clone().unwrap_or_default();
         if let Some(group) = &place.group {
             let mut limits = resources.clone();
             if !limits.devices.is_empty() {
@@ -168,7 +172,8 @@ impl Creation<'_> {
         }
         let own = init::Namespaces::of(&spec, &[]);
         let joined = spec.linux.namespaces.iter().find(|listed| listed.kind == "pid" && !listed.path.is_empty());
-        let joined = joined.map(|listed| listed.path.clone());
+        // With a user namespace, the container's first process sees to its pid namespace itself.
+        let joined = joined.filter(|_| !own.in_steps()).map(|listed| listed.path.clone());
         let launch = Launch {
             id: self.id.to_owned(),
             spec,
@@ -184,9 +189,9 @@ impl Creation<'_> {
                 let file = std::fs::File::open(path).map_err(io(path.clone()))?;
                 sys::process::join_namespaces(context.proof, &file, namespace::PID).map_err(io(path.clone()))?;
             }
-            let namespaces = if own.pid { namespace::PID } else { 0 };
+            let namespaces = if own.cloned_into_pid() { namespace::PID } else { 0 };
             let cgroup = place.group.as_ref().and_then(cgroup::Cgroup::v2_dir);
-            let options = Clone { namespaces, sibling, cgroup };
+            let options = Clone { namespaces, sibling, cgroup, ..Clone::default() };
             sys::process::clone(context.proof, &options).map_err(io("clone"))
         };
         let pid = match place::clone_in(context, place.group.as_ref(), clone_init)? {
@@ -194,18 +199,20 @@ impl Creation<'_> {
             Side::Child => {
                 sys::process::close_from_except(3 + self.preserved, &[theirs.as_fd(), listener.as_fd()]);
                 let _ = rustix::thread::set_name(c"hoist-init");
-                init::run(context, &launch, &[], None, Gate::Listener { creator: theirs, listener })
+                let state = Box::new(record.state(Status::Created));
+                init::run(context, &launch, &[], None, Gate::Listener { creator: theirs, listener, state })
             }
         };
         *first = Some(pid);
         log::debug(|| format!("{}: process {pid} in cgroup {:?}", self.id, place.path));
         drop((theirs, listener));
-        let master = wait_ready(&ours, &self.console)?;
+        let master = wait_ready(&ours, &self.console, record, first)?;
+        let pid = first.unwrap_or(pid);
         if let Some(pid_file) = self.given.value("pid-file") {
             write_pid(pid_file, pid)?;
         }
         let pid_start_time = sys::process::start_time(pid).map_err(io("read the start time"))?;
-        let record = Record { pid, pid_start_time, resources, ..record };
+        let record = Record { pid, pid_start_time, resources, ..record.clone() };
         std::fs::write(self.path.join(CONFIG), self.config).map_err(io(CONFIG))?;
         Entry::store(self.path, &record)?;
         Ok(Made { entry: Entry { path: self.path.to_owned(), directory, record }, master })
@@ -225,8 +232,15 @@ pub fn write_pid(path: &str, pid: i32) -> Result<(), Error> {
         .map_err(io(path.to_owned()))
 }
 
-/// Waits until init stands at its gate; its terminal goes where it is wanted.
-fn wait_ready(report: &OwnedFd, console: &Console) -> Result<Option<OwnedFd>, Error> {
+/// Waits until init stands at its gate; its terminal goes where it is wanted, and the hooks of this side are run.
+///
+/// `first`: its number, which changes when it goes on as another process.
+fn wait_ready(
+    report: &OwnedFd,
+    console: &Console,
+    record: &Record,
+    first: &mut Option<i32>,
+) -> Result<Option<OwnedFd>, Error> {
     let mut kept = None;
     loop {
         match ToParent::receive(report).map_err(io("hear from the container's first process"))? {
@@ -236,6 +250,21 @@ fn wait_ready(report: &OwnedFd, console: &Console) -> Result<Option<OwnedFd>, Er
                     kept = console.hand_over(master)?;
                 }
             }
+            Some((ToParent::Moved { pid }, _)) => {
+                if let Some(before) = first.replace(pid) {
+                    let _ = sys::process::reap(Some(before), true);
+                }
+            }
+            Some((ToParent::Hooks, _)) => {
+                let pid = first.unwrap_or_default();
+                let state = State { status: "creating".to_owned(), pid, ..record.state(Status::Created) };
+                let (hooks, bundle) = (&record.hooks, Some(record.bundle.as_path()));
+                hooks::run(&hooks.prestart, &state, bundle)
+                    .and_then(|()| hooks::run(&hooks.create_runtime, &state, bundle))
+                    .map_err(|error| Error::Start(crate::shim::chain(&error)))?;
+                ToParent::go(report, pid).map_err(io("go on after hooks"))?;
+            }
+            Some((ToParent::Network, _)) => {}
             Some((ToParent::Failed { message, .. }, _)) => return Err(Error::Start(message)),
             None => return Err(Error::Start("the container's first process ended early".to_owned())),
         }

@@ -42,5 +42,7 @@ fn end(entry: &Entry) -> Result<(), Error> {
 /// Removes the cgroup and the record.
 pub fn forget(entry: &Entry) -> Result<(), Error> {
     place::remove(&entry.record)?;
-    std::fs::remove_dir_all(&entry.path).map_err(io(entry.path.display().to_string()))
+    std::fs::remove_dir_all(&entry.path).map_err(io(entry.path.display().to_string()))?;
+    entry.record.after_stop();
+    Ok(())
 }

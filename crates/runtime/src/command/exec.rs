@@ -65,7 +65,7 @@ fn start(
             .map_err(io("join the pid namespace"))?;
         let clone = |group: Option<&cgroup::Cgroup>| {
             let cgroup = group.and_then(cgroup::Cgroup::v2_dir);
-            sys::process::clone(context.proof, &Clone { namespaces: 0, sibling, cgroup })
+            sys::process::clone(context.proof, &Clone { sibling, cgroup, ..Clone::default() })
         };
         match clone(group.as_ref()) {
             // The container has divided its cgroup and lives below; version 2 has no processes above.
@@ -118,7 +118,7 @@ fn wait_started(report: &OwnedFd, console: &Console) -> Result<Option<OwnedFd>, 
     let mut kept = None;
     loop {
         match ToParent::receive(report).map_err(io("hear from the process"))? {
-            Some((ToParent::Ready, _)) => {}
+            Some((ToParent::Ready | ToParent::Hooks | ToParent::Network | ToParent::Moved { .. }, _)) => {}
             Some((ToParent::Terminal, descriptors)) => {
                 if let Some(master) = descriptors.into_iter().next() {
                     kept = console.hand_over(master)?;

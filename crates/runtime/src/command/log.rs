@@ -43,6 +43,11 @@ pub fn error(message: &str) {
     note("error", message);
 }
 
+/// Notes something that went wrong and changes nothing.
+pub fn warning(message: &str) {
+    note("warning", message);
+}
+
 /// Notes a step, with `--debug`.
 pub fn debug(message: impl FnOnce() -> String) {
     if LOG.with_borrow(|log| log.as_ref().is_some_and(|log| log.debug)) {

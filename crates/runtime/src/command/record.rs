@@ -11,10 +11,11 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use oci::runtime::{Resources, Spec};
+use oci::runtime::{Hooks, Resources, Spec, State};
 use serde::{Deserialize, Serialize};
 
 use super::{Error, io};
+use crate::hooks;
 
 /// Names below a container's directory.
 pub const STATE: &str = "state.json";
@@ -43,6 +44,29 @@ pub struct Record {
     /// The limits in force.
     pub resources: Resources,
     pub annotations: BTreeMap<String, String>,
+    /// As they were when the container was made.
+    pub hooks: Hooks,
+}
+
+impl Record {
+    /// What hooks are told.
+    pub fn state(&self, status: Status) -> State {
+        State {
+            oci_version: oci::runtime::VERSION.to_owned(),
+            id: self.id.clone(),
+            status: status.word().to_owned(),
+            pid: if status == Status::Stopped { 0 } else { self.pid },
+            bundle: self.bundle.to_string_lossy().into_owned(),
+            annotations: self.annotations.clone(),
+        }
+    }
+
+    /// `poststop`, of which nothing hangs any more: what goes wrong is a warning.
+    pub fn after_stop(&self) {
+        for error in hooks::run_every(&self.hooks.poststop, &self.state(Status::Stopped), Some(&self.bundle)) {
+            super::log::warning(&format!("poststop: {}", crate::shim::chain(&error)));
+        }
+    }
 }
 
 /// The states of the runtime specification, and `paused`.

@@ -3,6 +3,7 @@
 use super::options::Given;
 use super::record::SOCKET;
 use super::{Entry, Error, Status, entry, io};
+use crate::hooks;
 use crate::report::ToParent;
 
 pub fn command(given: &Given) -> Result<i32, Error> {
@@ -16,12 +17,18 @@ pub fn start(entry: &Entry) -> Result<(), Error> {
     }
     let socket = sys::socket::seqpacket_connect(&entry.directory, SOCKET).map_err(io(SOCKET))?;
     std::fs::remove_file(entry.path.join(SOCKET)).map_err(io(SOCKET))?;
-    ToParent::go(&socket).map_err(io("start"))?;
+    ToParent::go(&socket, entry.record.pid).map_err(io("start"))?;
     match ToParent::receive(&socket) {
-        Ok(Some((ToParent::Failed { message, .. }, _))) => Err(Error::Start(message)),
-        Ok(_) => Ok(()),
+        Ok(Some((ToParent::Failed { message, .. }, _))) => return Err(Error::Start(message)),
+        Ok(_) => {}
         // The socket closed with the exec.
-        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => Ok(()),
-        Err(error) => Err(io("start")(error)),
+        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {}
+        Err(error) => return Err(io("start")(error)),
     }
+    let record = &entry.record;
+    hooks::run(&record.hooks.poststart, &record.state(Status::Running), Some(&record.bundle)).map_err(|error| {
+        // runtime-spec, "Lifecycle": the container is stopped then.
+        let _ = sys::signal::kill(record.pid, sys::signal::SIGKILL);
+        Error::Start(crate::shim::chain(&error))
+    })
 }

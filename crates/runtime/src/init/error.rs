@@ -17,6 +17,8 @@ pub enum Error {
     Sysctl { name: String, source: io::Error },
     #[error(transparent)]
     User(#[from] crate::user::Error),
+    #[error(transparent)]
+    Hook(crate::hooks::Error),
     #[error("{0}")]
     Unsupported(String),
     #[error("invalid configuration: {0}")]

@@ -9,6 +9,7 @@ use sys::mount::{Filesystem, attribute};
 use sys::root::Root;
 
 use super::error::Error;
+use super::namespaces::Separate;
 
 fn missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
@@ -67,7 +68,7 @@ pub fn make_readonly(root: &Root<'_>, paths: &[String]) -> Result<(), Error> {
 }
 
 /// Sysctls that belong to a namespace of the container's own; anything else would change the host.
-fn namespaced(name: &str, own: &super::Namespaces) -> bool {
+fn namespaced(name: &str, own: Separate) -> bool {
     const IPC: [&str; 7] = [
         "kernel.msgmax",
         "kernel.msgmnb",
@@ -87,11 +88,7 @@ fn namespaced(name: &str, own: &super::Namespaces) -> bool {
 }
 
 /// Writes sysctls below the container's own procfs.
-pub fn write_sysctls(
-    proc: Option<&OwnedFd>,
-    sysctls: &BTreeMap<String, String>,
-    own: &super::Namespaces,
-) -> Result<(), Error> {
+pub fn write_sysctls(proc: Option<&OwnedFd>, sysctls: &BTreeMap<String, String>, own: Separate) -> Result<(), Error> {
     for (name, value) in sysctls {
         if !namespaced(name, own) {
             return Err(Error::Invalid(format!("sysctl \"{name}\" is not in a separate kernel namespace")));

@@ -2,13 +2,17 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use oci::runtime::{Mount, Spec};
+use oci::runtime::{Device, Mount};
 use rustix::fs::OFlags;
-use sys::mount::{Filesystem, propagation};
+use sys::mount::{Filesystem, attribute, propagation};
+use sys::process::SingleThreaded;
 use sys::root::Root;
 
 use super::error::Error;
-use crate::mount_option::{self, Options};
+use super::user_namespace::UserNamespace;
+use super::{copy_up, devices};
+use crate::mount_option::{Idmap, Options};
+use crate::plan::{MountPlan, Plan};
 
 /// `PROC_SUPER_MAGIC` of `<linux/magic.h>`.
 const PROC_MAGIC: u64 = 0x9fa0;
@@ -25,34 +29,68 @@ const PROC_TARGETS: [&str; 8] = [
     "/proc/slabinfo",
 ];
 
-/// A mount of the specification whose options were understood and whose source, if it is the host's, is open.
+/// Filesystems that a user namespace may mount only together with a namespace of its own, and the host's instead.
+const HOST_INSTEAD: [(&str, &str); 3] = [("sysfs", "/sys"), ("mqueue", "/dev/mqueue"), ("proc", "/proc")];
+
+/// A mount, and what of it was made before the container's namespaces were.
 #[derive(Debug)]
 pub struct Prepared<'a> {
-    mount: &'a Mount,
-    options: Options,
-    source: Option<OwnedFd>,
+    plan: &'a MountPlan<'a>,
+    made: Option<OwnedFd>,
 }
 
 /// Opens the sources of bind mounts, while the host's mounts can still be seen with their propagation.
-pub fn prepare(spec: &Spec) -> Result<Vec<Prepared<'_>>, Error> {
-    spec.mounts.iter().map(prepare_one).collect()
+///
+/// `user`: the container's user namespace. `outside`: this process has not entered it yet, and makes what only the host may.
+pub fn prepare<'a>(
+    proof: SingleThreaded,
+    plan: &'a Plan<'a>,
+    devices: &[Device],
+    user: Option<&UserNamespace>,
+    outside: bool,
+) -> Result<Vec<Prepared<'a>>, Error> {
+    let one = |plan: &'a MountPlan<'a>| {
+        let mount = plan.mount;
+        let made = if plan.options.remount {
+            None
+        } else if let Some(recursive) = plan.options.bind {
+            let failed = |source| Error::Source { path: mount.source.clone(), source };
+            let clone = sys::mount::clone_path(&mount.source, recursive).map_err(failed)?;
+            if let Some(extent) = plan.options.idmap {
+                idmap(proof, &clone, mount, extent, user)?;
+            }
+            change(&clone, &plan.options).map_err(failed)?;
+            Some(clone)
+        } else if outside && plan.is_dev() {
+            let made = new_filesystem(mount, &plan.options)?;
+            devices::populate(&made, user)?;
+            if let Some(user) = user {
+                devices::add_below_dev(&made, devices, user)?;
+            }
+            Some(made)
+        } else {
+            None
+        };
+        Ok(Prepared { plan, made })
+    };
+    plan.mounts.iter().map(one).collect()
 }
 
-fn prepare_one(mount: &Mount) -> Result<Prepared<'_>, Error> {
-    if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
-        return Err(Error::Unsupported(format!("id-mapped mount on {} is not supported yet", mount.destination)));
+fn idmap(
+    proof: SingleThreaded,
+    clone: &OwnedFd,
+    mount: &Mount,
+    extent: Idmap,
+    user: Option<&UserNamespace>,
+) -> Result<(), Error> {
+    let recursive = extent == Idmap::Recursive;
+    let failed = |source| Error::Path { path: format!("id-map the mount on {}", mount.destination), source };
+    if mount.uid_mappings.is_empty() {
+        let user = user.ok_or_else(|| Error::Invalid("an id-mapped mount without mappings".to_owned()))?;
+        return sys::mount::set_idmap(clone, recursive, &user.descriptor).map_err(failed);
     }
-    let mut options = mount_option::parse(&mount.options)
-        .map_err(|unsupported| Error::Unsupported(format!("{unsupported} (mount on {})", mount.destination)))?;
-    if mount.kind == "bind" && options.bind.is_none() {
-        options.bind = Some(false);
-    }
-    let source = options
-        .bind
-        .map(|recursive| sys::mount::clone_path(&mount.source, recursive))
-        .transpose()
-        .map_err(|source| Error::Source { path: mount.source.clone(), source })?;
-    Ok(Prepared { mount, options, source })
+    let own = UserNamespace::make(proof, &mount.uid_mappings, &mount.gid_mappings)?;
+    sys::mount::set_idmap(clone, recursive, &own.descriptor).map_err(failed)
 }
 
 /// Whether a mount puts something that exists already on `/dev`.
@@ -70,51 +108,76 @@ pub struct Known {
     pub dev: Option<OwnedFd>,
 }
 
-/// Makes and attaches every mount.
+/// Makes and attaches every mount. `user`: this process is in a user namespace of the container's.
 pub fn attach_all(
     root: &Root<'_>,
     prepared: Vec<Prepared<'_>>,
     cgroup: Option<&cgroup::Hierarchies>,
+    user: bool,
 ) -> Result<Known, Error> {
     let mut known = Known::default();
-    for Prepared { mount, options, source } in prepared {
-        let failed = |complaint| {
-            move |source| Error::Mount {
-                kind: if mount.kind.is_empty() { "bind".to_owned() } else { mount.kind.clone() },
-                target: mount.destination.clone(),
-                complaint,
-                source,
-            }
-        };
-        let made = match (source, mount.kind.as_str()) {
-            (Some(clone), _) => {
-                change(&clone, &options).map_err(failed(None))?;
-                clone
-            }
-            (None, "cgroup" | "cgroup2") => {
-                let Some(hierarchies) = cgroup else { continue };
-                cgroup_mount(root, mount, &options, hierarchies)?;
+    for Prepared { plan, made } in prepared {
+        let MountPlan { mount, options } = plan;
+        if options.remount {
+            remount(root, mount, options)?;
+            continue;
+        }
+        let is_cgroup = matches!(mount.kind.as_str(), "cgroup" | "cgroup2");
+        let mut instead = false;
+        let mut unfinished = false;
+        let made = match made {
+            Some(made) => made,
+            None if is_cgroup => {
+                if let Some(hierarchies) = cgroup {
+                    cgroup_mount(root, mount, options, hierarchies)?;
+                }
                 continue;
             }
-            (None, kind) => {
-                let filesystem = Filesystem::open(kind).map_err(failed(None))?;
-                filesystem_mount(&filesystem, mount, &options).map_err(|error| failed(filesystem.complaint())(error))?
+            None => {
+                let made = match new_filesystem(mount, options) {
+                    Err(Error::Mount { source, .. })
+                        if user
+                            && source.kind() == std::io::ErrorKind::PermissionDenied
+                            && host_path(mount).is_some() =>
+                    {
+                        instead = true;
+                        host_instead(mount, options)?
+                    }
+                    other => other?,
+                };
+                if plan.is_dev() {
+                    unfinished = devices::populate(&made, None)?;
+                }
+                made
             }
         };
-        if mount.kind == "tmpfs" && mount.destination == "/dev" {
-            super::devices::populate(&made)?;
-        }
+        let failed = |source| failure(mount, None, source);
         let target = target(root, mount, &made)?;
-        sys::mount::attach(&made, &target).map_err(failed(None))?;
-        if options.bind.is_none() {
-            match mount.kind.as_str() {
-                "proc" => known.proc = Some(made),
-                "tmpfs" if mount.destination == "/dev" => known.dev = Some(made),
-                _ => {}
-            }
+        if options.copy_up {
+            copy_up::copy(&target, &made).map_err(failed)?;
+        }
+        sys::mount::attach(&made, &target).map_err(failed)?;
+        if options.bind.is_some() {
+            continue;
+        }
+        if let Some((kind, recursive)) = options.propagation {
+            sys::mount::set_attributes(&made, recursive, 0, 0, kind).map_err(failed)?;
+        }
+        if unfinished {
+            devices::bind_default(&made)?;
+        }
+        if mount.kind == "proc" && !instead {
+            known.proc = Some(made);
+        } else if plan.is_dev() {
+            known.dev = Some(made);
         }
     }
     Ok(known)
+}
+
+fn failure(mount: &Mount, complaint: Option<String>, source: std::io::Error) -> Error {
+    let kind = if mount.kind.is_empty() { "bind".to_owned() } else { mount.kind.clone() };
+    Error::Mount { kind, target: mount.destination.clone(), complaint, source }
 }
 
 /// Attributes and propagation of a detached clone. Private unless something else is asked for.
@@ -129,23 +192,67 @@ fn change(clone: &OwnedFd, options: &Options) -> std::io::Result<()> {
     sys::mount::set_attributes(clone, recursive, 0, 0, kind)
 }
 
-fn filesystem_mount(filesystem: &Filesystem, mount: &Mount, options: &Options) -> std::io::Result<OwnedFd> {
-    filesystem.string("source", if mount.source.is_empty() { mount.kind.as_str() } else { mount.source.as_str() })?;
-    for (key, value) in &options.data {
-        match value {
-            Some(value) => filesystem.string(key, value.as_str())?,
-            // devpts makes a new instance for every mount; the option is of older kernels.
-            None if key == "newinstance" => {}
-            None => filesystem.flag(key)?,
-        }
+/// Changes what is mounted: attributes of the mount, and options of the filesystem if any are given.
+///
+/// `ro` is the mount's alone: the filesystem of `/sys`, for one, is everybody's.
+fn remount(root: &Root<'_>, mount: &Mount, options: &Options) -> Result<(), Error> {
+    let failed = |source| failure(mount, None, source);
+    let target = root.open(&mount.destination, OFlags::PATH).map_err(failed)?;
+    if options.set | options.clear != 0 {
+        sys::mount::set_attributes(&target, false, options.set, options.clear, 0).map_err(failed)?;
     }
-    filesystem.mount(options.set | options.recursive_set)
+    if options.recursive_set | options.recursive_clear != 0 {
+        sys::mount::set_attributes(&target, true, options.recursive_set, options.recursive_clear, 0).map_err(failed)?;
+    }
+    if let Some((kind, recursive)) = options.propagation {
+        sys::mount::set_attributes(&target, recursive, 0, 0, kind).map_err(failed)?;
+    }
+    match options.data.is_empty() {
+        true => Ok(()),
+        false => sys::mount::reconfigure(&target, &options.data).map_err(failed),
+    }
+}
+
+fn new_filesystem(mount: &Mount, options: &Options) -> Result<OwnedFd, Error> {
+    let filesystem = Filesystem::open(&mount.kind).map_err(|source| failure(mount, None, source))?;
+    let made = || -> std::io::Result<OwnedFd> {
+        let source = if mount.source.is_empty() { mount.kind.as_str() } else { mount.source.as_str() };
+        filesystem.string("source", source)?;
+        for (key, value) in &options.data {
+            match value {
+                Some(value) => filesystem.string(key, value.as_str())?,
+                // devpts makes a new instance for every mount; the option is of older kernels.
+                None if key == "newinstance" => {}
+                None => filesystem.flag(key)?,
+            }
+        }
+        for hint in &options.hints {
+            match filesystem.flag(hint) {
+                Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {}
+                other => other?,
+            }
+        }
+        filesystem.mount(options.set | options.recursive_set)
+    };
+    made().map_err(|error| failure(mount, filesystem.complaint(), error))
+}
+
+fn host_path(mount: &Mount) -> Option<&'static str> {
+    HOST_INSTEAD.iter().find(|(kind, _)| *kind == mount.kind).map(|(_, path)| *path)
+}
+
+/// The host's mount of a filesystem that this user namespace may not mount itself.
+fn host_instead(mount: &Mount, options: &Options) -> Result<OwnedFd, Error> {
+    let failed = |source| failure(mount, None, source);
+    let clone = sys::mount::clone_path(host_path(mount).unwrap_or_default(), true).map_err(failed)?;
+    sys::mount::set_attributes(&clone, true, options.set | options.recursive_set, 0, propagation::PRIVATE)
+        .map_err(failed)?;
+    Ok(clone)
 }
 
 /// The directory or file to mount on, made when missing.
 fn target(root: &Root<'_>, mount: &Mount, made: &OwnedFd) -> Result<OwnedFd, Error> {
-    let failed =
-        |source| Error::Mount { kind: mount.kind.clone(), target: mount.destination.clone(), complaint: None, source };
+    let failed = |source| failure(mount, None, source);
     if matches!(mount.kind.as_str(), "proc" | "sysfs")
         && mount.destination.split('/').filter(|p| !p.is_empty()).count() == 1
     {
@@ -178,8 +285,7 @@ fn cgroup_mount(
     options: &Options,
     hierarchies: &cgroup::Hierarchies,
 ) -> Result<(), Error> {
-    let failed =
-        |source| Error::Mount { kind: "cgroup".to_owned(), target: mount.destination.clone(), complaint: None, source };
+    let failed = |source| failure(mount, None, source);
     let parts = hierarchies.mounts_for_container();
     let make = |part: &cgroup::ContainerMount| -> std::io::Result<OwnedFd> {
         let filesystem = Filesystem::open(part.fs_type)?;
@@ -190,7 +296,7 @@ fn cgroup_mount(
                 None => filesystem.flag(option)?,
             }
         }
-        filesystem.mount(options.set)
+        filesystem.mount(options.set | options.recursive_set)
     };
     if let [only] = parts.as_slice()
         && only.name.is_empty()
@@ -200,7 +306,8 @@ fn cgroup_mount(
     }
     let tmpfs = Filesystem::open("tmpfs").map_err(failed)?;
     tmpfs.string("mode", "755").map_err(failed)?;
-    let base = tmpfs.mount(options.set & !sys::mount::attribute::RDONLY).map_err(failed)?;
+    let read_only = (options.set | options.recursive_set) & attribute::RDONLY != 0;
+    let base = tmpfs.mount((options.set | options.recursive_set) & !attribute::RDONLY).map_err(failed)?;
     for part in &parts {
         rustix::fs::mkdirat(&base, part.name.as_str(), 0o755.into()).map_err(|errno| failed(errno.into()))?;
         for link in &part.links {
@@ -215,8 +322,8 @@ fn cgroup_mount(
             base_root.open(&part.name, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW).map_err(failed)?;
         sys::mount::attach(make(part).map_err(failed)?, &directory).map_err(failed)?;
     }
-    if options.set & sys::mount::attribute::RDONLY != 0 {
-        sys::mount::set_attributes(&base, false, sys::mount::attribute::RDONLY, 0, 0).map_err(failed)?;
+    if read_only {
+        sys::mount::set_attributes(&base, false, attribute::RDONLY, 0, 0).map_err(failed)?;
     }
     Ok(())
 }

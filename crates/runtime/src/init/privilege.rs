@@ -5,41 +5,21 @@ use std::io;
 use oci::runtime::Process;
 use rustix::fs::{Gid, Uid};
 use rustix::thread::CapabilitySet;
-use sys::seccomp::Instruction;
+use sys::seccomp::{Flags, Instruction};
 
 use super::error::Error;
+use super::notify::Notify;
+use crate::plan::ProcessPlan;
 use crate::user::Identity;
 
-/// setrlimit(2)'s names; the index is the number.
-const RLIMITS: [&str; 16] = [
-    "RLIMIT_CPU",
-    "RLIMIT_FSIZE",
-    "RLIMIT_DATA",
-    "RLIMIT_STACK",
-    "RLIMIT_CORE",
-    "RLIMIT_RSS",
-    "RLIMIT_NPROC",
-    "RLIMIT_NOFILE",
-    "RLIMIT_MEMLOCK",
-    "RLIMIT_AS",
-    "RLIMIT_LOCKS",
-    "RLIMIT_SIGPENDING",
-    "RLIMIT_MSGQUEUE",
-    "RLIMIT_NICE",
-    "RLIMIT_RTPRIO",
-    "RLIMIT_RTTIME",
-];
-
 /// Sets the limits. Where the host refuses to raise one (no `CAP_SYS_RESOURCE`), what is possible is used.
-pub fn set_rlimits(process: &Process) -> Result<(), Error> {
-    for limit in &process.rlimits {
-        let number = RLIMITS.iter().position(|name| *name == limit.kind);
-        let number = number.ok_or_else(|| Error::Invalid(format!("unknown rlimit {}", limit.kind)))? as u32;
-        match sys::process::set_rlimit(number, limit.soft, limit.hard) {
+pub fn set_rlimits(plan: &ProcessPlan) -> Result<(), Error> {
+    for (number, soft, hard) in plan.rlimits.iter().copied() {
+        match sys::process::set_rlimit(number, soft, hard) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                let (_, hard) = sys::process::rlimit(number).map_err(Error::step("read rlimit"))?;
-                let hard = hard.min(limit.hard);
-                sys::process::set_rlimit(number, limit.soft.min(hard), hard).map_err(Error::step("set rlimit"))?;
+                let (_, allowed) = sys::process::rlimit(number).map_err(Error::step("read rlimit"))?;
+                let hard = allowed.min(hard);
+                sys::process::set_rlimit(number, soft.min(hard), hard).map_err(Error::step("set rlimit"))?;
             }
             other => other.map_err(Error::step("set rlimit"))?,
         }
@@ -47,11 +27,35 @@ pub fn set_rlimits(process: &Process) -> Result<(), Error> {
     Ok(())
 }
 
+/// What the kernel's schedulers are to know of the process.
+pub fn set_schedule(plan: &ProcessPlan) -> Result<(), Error> {
+    if let Some(cpus) = &plan.final_cpus {
+        sys::schedule::set_affinity(cpus).map_err(Error::step("set process.execCPUAffinity"))?;
+    }
+    if let Some(attributes) = &plan.scheduler {
+        sys::schedule::set_attributes(attributes).map_err(Error::step("set process.scheduler"))?;
+    }
+    if let Some(priority) = plan.io_priority {
+        sys::schedule::set_io_priority(priority).map_err(Error::step("set process.ioPriority"))?;
+    }
+    Ok(())
+}
+
+/// setgroups(2), which a user namespace of somebody without rights has given up: then only as far as nothing is lost.
+fn set_groups(identity: &Identity) -> Result<(), Error> {
+    let groups: Vec<Gid> = identity.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
+    match rustix::thread::set_thread_groups(&groups) {
+        Err(rustix::io::Errno::PERM) if identity.groups.iter().all(|gid| *gid == identity.gid) => Ok(()),
+        other => other.map_err(|errno| Error::Step { what: "setgroups", source: errno.into() }),
+    }
+}
+
 /// Becomes the user, with the capabilities of `process` as far as this process holds them, under the filter.
-pub fn drop_to(identity: &Identity, process: &Process, filter: Option<&Filter>) -> Result<(), Error> {
+pub fn drop_to(identity: &Identity, process: &Process, filter: Option<&mut Filter>) -> Result<(), Error> {
     let os = |what| move |errno: rustix::io::Errno| Error::Step { what, source: errno.into() };
     // Without no_new_privs a filter takes CAP_SYS_ADMIN, so it comes first; with it, last.
-    if let Some(filter) = filter.filter(|_| !process.no_new_privileges) {
+    let (early, late) = if process.no_new_privileges { (None, filter) } else { (filter, None) };
+    if let Some(filter) = early {
         filter.install()?;
     }
     let sets = process.capabilities.as_ref().map(|wanted| -> Result<_, Error> {
@@ -85,8 +89,7 @@ pub fn drop_to(identity: &Identity, process: &Process, filter: Option<&Filter>) 
         }
     }
     rustix::thread::set_keep_capabilities(true).map_err(os("keep capabilities"))?;
-    let groups: Vec<Gid> = identity.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
-    rustix::thread::set_thread_groups(&groups).map_err(os("setgroups"))?;
+    set_groups(identity)?;
     let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
     rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(os("setgid"))?;
     rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(os("setuid"))?;
@@ -101,7 +104,7 @@ pub fn drop_to(identity: &Identity, process: &Process, filter: Option<&Filter>) 
     }
     if process.no_new_privileges {
         rustix::thread::set_no_new_privs(true).map_err(os("set no_new_privs"))?;
-        if let Some(filter) = filter {
+        if let Some(filter) = late {
             filter.install()?;
         }
     }
@@ -113,10 +116,21 @@ pub fn drop_to(identity: &Identity, process: &Process, filter: Option<&Filter>) 
 pub struct Filter {
     pub program: std::rc::Rc<[Instruction]>,
     pub flags: sys::seccomp::Flags,
+    /// Who gets the notifications, when the filter makes any.
+    pub notify: Option<Notify>,
 }
 
 impl Filter {
-    fn install(&self) -> Result<(), Error> {
-        sys::seccomp::install(&self.program, self.flags).map(|_| ()).map_err(Error::step("install the seccomp filter"))
+    fn install(&mut self) -> Result<(), Error> {
+        let failed = Error::step("install the seccomp filter");
+        match self.notify.take() {
+            None => sys::seccomp::install(&self.program, self.flags).map(drop).map_err(failed),
+            Some(notify) => {
+                let sender = notify.prepare()?;
+                let flags = self.flags.without(Flags::TSYNC).union(Flags::NEW_LISTENER);
+                let listener = sys::seccomp::install(&self.program, flags).map_err(&failed)?;
+                sender.send(&listener.ok_or_else(|| failed(io::ErrorKind::Unsupported.into()))?)
+            }
+        }
     }
 }

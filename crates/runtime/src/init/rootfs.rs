@@ -5,12 +5,63 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 use sys::mount::Filesystem;
+use sys::process::{SingleThreaded, namespace};
 
 use super::error::Error;
+use super::user_namespace::UserNamespace;
 
-/// A directory of the host as a detached mount; what is mounted below it comes along.
+/// A directory of the host as a detached mount; what is mounted below it comes along. What is mounted in it later does
+/// not show on the host.
 pub fn directory(path: &str) -> Result<OwnedFd, Error> {
-    sys::mount::clone_path(path, true).map_err(|source| Error::Source { path: path.to_owned(), source })
+    let failed = |source| Error::Source { path: path.to_owned(), source };
+    let mount = sys::mount::clone_path(path, true).map_err(failed)?;
+    sys::mount::set_attributes(&mount, true, 0, 0, sys::mount::propagation::PRIVATE).map_err(failed)?;
+    Ok(mount)
+}
+
+/// Layers whose files belong to a user namespace, with the writable directory, as [`overlay`] takes them.
+#[derive(Debug)]
+pub struct Mapped {
+    pub layers: Vec<OwnedFd>,
+    pub writable: OwnedFd,
+}
+
+/// Copies the layers' mounts and maps the owners of their files.
+///
+/// Before Linux 6.15 overlayfs wants them attached in the mount namespace of whoever mounts it: this process then goes to
+/// one of its own, on the way to the container's.
+pub fn map_layers(
+    proof: SingleThreaded,
+    layers: &[BorrowedFd<'_>],
+    writable: BorrowedFd<'_>,
+    user: &UserNamespace,
+) -> Result<Mapped, Error> {
+    let failed = Error::step("id-map the layers");
+    let layers: Vec<OwnedFd> = layers
+        .iter()
+        .map(|layer| {
+            let clone = sys::mount::clone_descriptor(layer, false)?;
+            sys::mount::set_idmap(&clone, false, &user.descriptor)?;
+            Ok(clone)
+        })
+        .collect::<io::Result<_>>()
+        .map_err(&failed)?;
+    if sys::mount::overlay_takes_detached() {
+        return Ok(Mapped { layers, writable: writable.try_clone_to_owned().map_err(failed)? });
+    }
+    let writable = sys::mount::clone_descriptor(writable, false).map_err(&failed)?;
+    sys::process::unshare(proof, namespace::MOUNT).map_err(&failed)?;
+    sys::mount::make_all_private().map_err(&failed)?;
+    let base = Filesystem::open("tmpfs").and_then(|tmpfs| tmpfs.mount(0)).map_err(&failed)?;
+    sys::mount::attach_over_root(&base).map_err(&failed)?;
+    for (index, mount) in layers.iter().chain([&writable]).enumerate() {
+        let name = index.to_string();
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::mkdirat(&base, name.as_str(), Mode::RWXU).map_err(|errno| failed(errno.into()))?;
+        let target = rustix::fs::openat(&base, name.as_str(), flags, Mode::empty());
+        sys::mount::attach(mount, target.map_err(|errno| failed(errno.into()))?).map_err(&failed)?;
+    }
+    Ok(Mapped { layers, writable })
 }
 
 /// A detached overlay of layers' mounts, the topmost first, and of a directory with `upper` and `work`.

@@ -7,6 +7,23 @@ use super::Error;
 pub(super) const EPERM: u32 = 1;
 pub(super) const ENOSYS: u32 = 38;
 
+/// Actions that are understood.
+pub const ACTIONS: [&str; 9] = [
+    "SCMP_ACT_ALLOW",
+    "SCMP_ACT_ERRNO",
+    "SCMP_ACT_KILL",
+    "SCMP_ACT_KILL_PROCESS",
+    "SCMP_ACT_KILL_THREAD",
+    "SCMP_ACT_LOG",
+    "SCMP_ACT_NOTIFY",
+    "SCMP_ACT_TRACE",
+    "SCMP_ACT_TRAP",
+];
+
+/// Comparisons that are understood.
+pub const OPERATORS: [&str; 7] =
+    ["SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_LE", "SCMP_CMP_LT", "SCMP_CMP_MASKED_EQ", "SCMP_CMP_NE"];
+
 /// `SECCOMP_RET_*` with its data, as the program returns it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Action(pub u32);

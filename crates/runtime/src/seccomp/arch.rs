@@ -16,6 +16,9 @@ pub enum Arch {
 /// `__X32_SYSCALL_BIT`.
 pub(super) const X32_BIT: u32 = 0x4000_0000;
 
+/// Architectures for which there is a table.
+pub const ARCHITECTURES: [&str; 4] = ["SCMP_ARCH_AARCH64", "SCMP_ARCH_X32", "SCMP_ARCH_X86", "SCMP_ARCH_X86_64"];
+
 /// Architectures that OCI names and for which there is no table here.
 const OTHERS: [&str; 15] = [
     "ARM",

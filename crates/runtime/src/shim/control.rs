@@ -14,7 +14,7 @@ const MAX_WAITING: usize = 4096;
 #[derive(Debug)]
 pub struct Control {
     socket: OwnedFd,
-    waiting: VecDeque<Vec<u8>>,
+    waiting: VecDeque<(Vec<u8>, Option<OwnedFd>)>,
     broken: bool,
 }
 
@@ -26,8 +26,19 @@ impl Control {
 
     /// Sends a message now or as soon as the socket takes it.
     pub fn tell(&mut self, message: &FromShim) {
+        self.queue(message, None);
+    }
+
+    /// The same with a descriptor.
+    pub fn tell_with(&mut self, message: &FromShim, descriptor: &OwnedFd) {
+        if let Ok(descriptor) = descriptor.try_clone() {
+            self.queue(message, Some(descriptor));
+        }
+    }
+
+    fn queue(&mut self, message: &FromShim, descriptor: Option<OwnedFd>) {
         if let Ok(bytes) = serde_json::to_vec(message) {
-            self.waiting.push_back(bytes);
+            self.waiting.push_back((bytes, descriptor));
             self.flush();
             self.broken |= self.waiting.len() > MAX_WAITING;
         }
@@ -35,8 +46,9 @@ impl Control {
 
     /// Sends what waits, as far as the socket takes it.
     pub fn flush(&mut self) {
-        while let Some(bytes) = self.waiting.front() {
-            match sys::socket::send(&self.socket, bytes, &[]) {
+        while let Some((bytes, descriptor)) = self.waiting.front() {
+            let descriptors: Vec<_> = descriptor.iter().map(AsFd::as_fd).collect();
+            match sys::socket::send(&self.socket, bytes, &descriptors) {
                 Ok(()) => drop(self.waiting.pop_front()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(_) => {

@@ -64,7 +64,8 @@ pub fn launch<'c>(
     if launch.descriptors.len() != descriptors.len() {
         return Err(format!("{} descriptors came with {} roles", descriptors.len(), launch.descriptors.len()));
     }
-    let pid_namespace = pid_namespace(&launch, &descriptors)?;
+    let own = init::Namespaces::of(&launch.spec, &launch.descriptors);
+    let pid_namespace = if own.in_steps() { None } else { pid_namespace(&launch, &descriptors)? };
     let devices =
         launch.spec.linux.resources.as_ref().map(|resources| resources.devices.as_slice()).unwrap_or_default();
     let place = match prepared.0.take() {
@@ -77,13 +78,12 @@ pub fn launch<'c>(
         },
         None => Place::make(context, &path, devices).map_err(|error| chain(&error))?,
     };
-    let own = init::Namespaces::of(&launch.spec, &launch.descriptors);
     let terminal = launch.spec.process.as_ref().is_some_and(|process| process.terminal);
     let begun = (|| {
         let (streams, stdio) = Streams::new(terminal, launch.stdin, launch.stdin_once)?;
         let (report, theirs) = sys::socket::seqpacket_pair()?;
         let request = Request {
-            kind: Kind::Init { pid_namespace: own.pid },
+            kind: Kind::Init { pid_namespace: own.cloned_into_pid() },
             report: theirs.as_fd(),
             document: document.as_fd(),
             stdio: stdio.as_ref(),

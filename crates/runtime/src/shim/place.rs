@@ -113,6 +113,10 @@ impl Place {
     /// Takes back what was made, with the process `first` if it was cloned already.
     pub fn abandon(mut self, first: Option<i32>) {
         let seed = self.seed.take();
+        if first.is_some() {
+            // It may have gone on as another process.
+            let _ = self.group.kill_all();
+        }
         for pid in first.into_iter().chain(seed.as_ref().map(|seed| seed.pid)) {
             let _ = sys::signal::kill(pid, Signal::KILL.as_raw());
             let _ = sys::process::reap(Some(pid), true);

@@ -37,6 +37,12 @@ impl Child {
         Child { process, pid, start_time, phase: Phase::Starting(report), streams, ended: None, told: false }
     }
 
+    /// It goes on as another process, whose parent we are as well.
+    pub fn moved(&mut self, pid: i32) {
+        self.pid = pid;
+        self.start_time = sys::process::start_time(pid).unwrap_or(0);
+    }
+
     pub fn is_init(&self) -> bool {
         self.process == ProcessRef::Init
     }

@@ -1,0 +1,336 @@
+//! Namespaces of every kind, new and joined, with the built program. Needs root and busybox.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod bundle;
+mod host;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::process::{Command, Stdio};
+
+use bundle::{Bundle, bind, mount};
+use host::Host;
+use oci::runtime::{Device, IdMapping, Namespace, TimeOffset};
+use shim_api::{FromShim, Launch, ProcessRef, Role, ToShim};
+
+const BASE: u32 = 700_000;
+
+fn mapping(host_id: u32) -> Vec<IdMapping> {
+    vec![IdMapping { container_id: 0, host_id, size: 65536 }]
+}
+
+fn namespace(kind: &str, path: &str) -> Namespace {
+    Namespace { kind: kind.to_owned(), path: path.to_owned() }
+}
+
+/// A bundle in a user namespace whose root file system belongs to it.
+fn in_user_namespace(name: &str) -> Option<Bundle> {
+    let mut bundle = Bundle::new(name)?;
+    bundle.spec.linux.namespaces.push(namespace("user", ""));
+    bundle.spec.linux.uid_mappings = mapping(BASE);
+    bundle.spec.linux.gid_mappings = mapping(BASE);
+    give(&bundle.rootfs(), BASE);
+    Some(bundle)
+}
+
+fn give(path: &std::path::Path, id: u32) {
+    std::os::unix::fs::lchown(path, Some(id), Some(id)).unwrap();
+    if path.symlink_metadata().unwrap().is_dir() {
+        for entry in std::fs::read_dir(path).unwrap().flatten() {
+            give(&entry.path(), id);
+        }
+    }
+}
+
+/// A process in new namespaces, to be joined.
+struct Holder(std::process::Child);
+
+impl Holder {
+    fn new(flags: &[&str]) -> Option<Holder> {
+        let child = Command::new("unshare").args(flags).args(["sleep", "600"]).stdin(Stdio::null()).spawn().ok()?;
+        let holder = Holder(child);
+        // Its namespaces are there once it has become the program.
+        for _ in 0..2000 {
+            let text = std::fs::read_to_string(format!("/proc/{}/comm", holder.0.id())).unwrap_or_default();
+            if text.trim() == "sleep" {
+                return Some(holder);
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        panic!("unshare {flags:?}");
+    }
+
+    fn path(&self, file: &str) -> String {
+        format!("/proc/{}/ns/{file}", self.0.id())
+    }
+
+    fn link(&self, file: &str) -> String {
+        std::fs::read_link(self.path(file)).unwrap().to_string_lossy().into_owned()
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_user_namespace_owns_everything() {
+    let Some(mut bundle) = in_user_namespace("userns") else { return };
+    bundle.spec.linux.devices = vec![
+        Device { kind: "c".into(), path: "/dev/added".into(), major: 1, minor: 5, uid: Some(33), ..Device::default() },
+        Device { kind: "c".into(), path: "/dev/deep/er".into(), major: 1, minor: 3, ..Device::default() },
+    ];
+    bundle.spec.linux.sysctl = [("net.ipv4.ip_forward".to_owned(), "1".to_owned())].into();
+    bundle.args(&[
+        "sh",
+        "-c",
+        "cat /proc/self/uid_map; id -u; echo $$; cat /proc/sys/kernel/hostname /proc/sys/net/ipv4/ip_forward; \
+         ls -ln /dev/null /dev/added /dev/deep/er | while read a b c d e f; do echo $a $c $d $e; done; \
+         head -c 2 /dev/added | wc -c; echo x > /made; ls -d /proc/1/root/bin; ls /sys/class/net",
+    ]);
+    std::os::unix::fs::symlink("busybox", bundle.rootfs().join("bin/wc")).unwrap();
+    let (code, out, error) = bundle.run_container("c1");
+    let lines: Vec<&str> = out.lines().map(str::trim).collect();
+    assert_eq!((code, error.as_str()), (0, ""), "{out}");
+    assert_eq!(lines[0].split_ascii_whitespace().collect::<Vec<_>>(), ["0", "700000", "65536"]);
+    assert_eq!(&lines[1..5], ["0", "1", "bundle", "1"]);
+    assert_eq!(&lines[5..8], ["crw-rw-rw- 33 0 1,", "crw-rw-rw- 0 0 1,", "crw-rw-rw- 0 0 1,"]);
+    assert_eq!(&lines[8..], ["2", "/proc/1/root/bin", "lo"]);
+    assert_eq!(bundle.rootfs().join("made").metadata().unwrap().uid(), BASE);
+    // Nothing in it has a right on the host.
+    bundle.spec.process.as_mut().unwrap().capabilities = None;
+    bundle.args(&[
+        "sh",
+        "-c",
+        "cat /host/secret; echo 1 > /proc/sys/kernel/panic; mount -t tmpfs none /host && ls /host",
+    ]);
+    let secret = bundle.base.join("secret");
+    std::fs::create_dir(&secret).unwrap();
+    std::fs::write(secret.join("secret"), "the host's").unwrap();
+    std::fs::set_permissions(secret.join("secret"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    bundle.spec.mounts.push(bind(&secret, "/host", &[]));
+    let (code, out, error) = bundle.run_container("c1");
+    assert_eq!((code, out.as_str()), (0, ""), "{error}");
+    assert_eq!(error.matches("ermission denied").count() + error.matches("ead-only").count(), 2, "{error}");
+}
+
+#[test]
+fn a_user_namespace_is_joined_with_its_mappings() {
+    let Some(mut bundle) = in_user_namespace("userns-join") else { return };
+    bundle.args(&["sleep", "600"]);
+    bundle.write();
+    bundle.ok(&["create", "c1"]);
+    bundle.ok(&["start", "c1"]);
+    let pid = bundle.state("c1").pid;
+    for kind in ["user", "pid", "network", "ipc"] {
+        let file = if kind == "network" { "net" } else { kind };
+        bundle.spec.linux.namespaces.retain(|listed| listed.kind != kind);
+        bundle.spec.linux.namespaces.push(namespace(kind, &format!("/proc/{pid}/ns/{file}")));
+    }
+    bundle.spec.linux.cgroups_path.push_str("-two");
+    bundle.spec.linux.uid_mappings.clear();
+    bundle.spec.linux.gid_mappings.clear();
+    bundle.args(&["sh", "-c", "readlink /proc/self/ns/user; readlink /proc/self/ns/pid; readlink /proc/self/ns/net; id -u; ls /proc | grep -c '^1$'"]);
+    std::os::unix::fs::symlink("busybox", bundle.rootfs().join("bin/readlink")).unwrap();
+    let link =
+        |file: &str| std::fs::read_link(format!("/proc/{pid}/ns/{file}")).unwrap().to_string_lossy().into_owned();
+    let (code, out, error) = bundle.run_container("c2");
+    assert_eq!((code, error.as_str()), (0, ""));
+    assert_eq!(out, format!("{}\n{}\n{}\n0\n1\n", link("user"), link("pid"), link("net")));
+    bundle.spec.linux.uid_mappings = mapping(BASE + 1);
+    bundle.spec.linux.gid_mappings = mapping(BASE);
+    let (code, _, error) = bundle.run_container("c2");
+    assert_eq!(code, 1);
+    assert!(error.contains("differ from those of the user namespace"), "{error}");
+    bundle.ok(&["delete", "--force", "c1"]);
+}
+
+#[test]
+fn namespaces_are_joined_by_path() {
+    let Some(mut bundle) = Bundle::new("join") else { return };
+    let Some(holder) =
+        Holder::new(&["--net", "--ipc", "--uts", "--cgroup", "--mount", "--time", "--boottime", "77777777"])
+    else {
+        eprintln!("skipped: needs unshare");
+        return;
+    };
+    let kinds =
+        [("network", "net"), ("ipc", "ipc"), ("uts", "uts"), ("cgroup", "cgroup"), ("mount", "mnt"), ("time", "time")];
+    std::os::unix::fs::symlink("busybox", bundle.rootfs().join("bin/readlink")).unwrap();
+    let script = "for f in net ipc uts cgroup mnt time; do readlink /proc/self/ns/$f; done; cat /proc/uptime";
+    bundle.args(&["sh", "-c", script]);
+    for (kind, file) in kinds {
+        bundle.spec.linux.namespaces.retain(|listed| listed.kind != kind);
+        bundle.spec.linux.namespaces.push(namespace(kind, &holder.path(file)));
+    }
+    let (code, out, error) = bundle.run_container("c1");
+    assert_eq!((code, error.as_str()), (0, ""));
+    let expect: Vec<String> = kinds.iter().map(|(_, file)| holder.link(file)).collect();
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines[..6], expect, "{out}");
+    assert!(lines[6].starts_with("777") || lines[6].starts_with("778"), "{out}");
+    // A file of another kind, and what is no namespace at all.
+    for (path, kind) in
+        [(holder.path("ipc"), "network"), ("/etc/passwd".to_owned(), "ipc"), ("/nowhere".to_owned(), "uts")]
+    {
+        bundle.spec.linux.namespaces.retain(|listed| listed.kind != kind);
+        bundle.spec.linux.namespaces.push(namespace(kind, &path));
+        let (code, out, error) = bundle.run_container("c1");
+        assert_eq!((code, out.as_str()), (1, ""), "{path}");
+        assert!(error.contains(&path), "{error}");
+        bundle.spec.linux.namespaces.last_mut().unwrap().path =
+            holder.path(if kind == "network" { "net" } else { kind });
+    }
+    bundle.spec.linux.namespaces.retain(|listed| listed.kind != "mount");
+    bundle.spec.linux.namespaces.push(namespace("mount", "/proc/self/ns/mnt"));
+    let error = bundle.run_container("c1").2;
+    assert!(error.contains("the runtime's own mount namespace"), "{error}");
+}
+
+#[test]
+fn clocks_have_offsets_in_a_time_namespace() {
+    let Some(mut bundle) = Bundle::new("time") else { return };
+    if !std::path::Path::new("/proc/self/ns/time").exists() {
+        eprintln!("skipped: needs time namespaces (Linux 5.6)");
+        return;
+    }
+    bundle.spec.linux.namespaces.push(namespace("time", ""));
+    bundle.spec.linux.time_offsets = [
+        ("boottime".to_owned(), TimeOffset { secs: 50_000_000, nanosecs: 5 }),
+        ("monotonic".to_owned(), TimeOffset { secs: 60_000_000, nanosecs: 0 }),
+    ]
+    .into();
+    bundle.args(&["sh", "-c", "cat /proc/uptime; echo $$; cat /proc/self/timens_offsets"]);
+    let check = |bundle: &Bundle, id: &str| {
+        let (code, out, error) = bundle.run_container(id);
+        assert_eq!((code, error.as_str()), (0, ""));
+        let lines: Vec<&str> = out.lines().collect();
+        let uptime: f64 = lines[0].split(' ').next().unwrap().parse().unwrap();
+        assert!((50_000_000.0..60_000_000.0).contains(&uptime), "{out}");
+        assert_eq!(lines[1], "1");
+        assert!(out.contains("60000000"), "{out}");
+    };
+    check(&bundle, "c1");
+    // The same inside a user namespace.
+    bundle.spec.linux.namespaces.push(namespace("user", ""));
+    bundle.spec.linux.uid_mappings = mapping(BASE);
+    bundle.spec.linux.gid_mappings = mapping(BASE);
+    give(&bundle.rootfs(), BASE);
+    check(&bundle, "c1");
+}
+
+#[test]
+fn what_is_wrong_with_namespaces_is_said() {
+    let Some(bundle) = Bundle::new("ns-wrong") else { return };
+    let check = |change: &dyn Fn(&mut oci::runtime::Spec), words: &str| {
+        let mut spec = bundle.spec.clone();
+        change(&mut spec);
+        std::fs::write(bundle.base.join("bundle/config.json"), serde_json::to_vec(&spec).unwrap()).unwrap();
+        let error = bundle.fails(&["create", "c"]);
+        assert!(error.contains(words), "{error}");
+    };
+    check(&|spec| spec.linux.namespaces.push(namespace("flux", "")), "unknown namespace type \"flux\"");
+    check(&|spec| spec.linux.namespaces.push(namespace("ipc", "")), "\"ipc\" is listed twice");
+    check(&|spec| spec.linux.namespaces.push(namespace("user", "")), "needs linux.uidMappings");
+    check(&|spec| spec.linux.uid_mappings = mapping(1), "need a user namespace");
+    check(&|spec| spec.linux.namespaces[2].path = "relative".to_owned(), "is not absolute");
+    check(
+        &|spec| {
+            spec.linux.time_offsets.insert("monotonic".to_owned(), TimeOffset::default());
+        },
+        "needs a new time namespace",
+    );
+}
+
+#[test]
+fn idmapped_mounts_show_other_owners() {
+    let Some(mut bundle) = Bundle::new("idmap") else { return };
+    let source = bundle.base.join("source");
+    std::fs::create_dir(&source).unwrap();
+    std::fs::write(source.join("file"), "x").unwrap();
+    std::os::unix::fs::chown(source.join("file"), Some(5), Some(6)).unwrap();
+    let mut own = bind(&source, "/own", &["idmap"]);
+    own.uid_mappings = vec![IdMapping { container_id: 0, host_id: 1000, size: 100 }];
+    own.gid_mappings = vec![IdMapping { container_id: 0, host_id: 2000, size: 100 }];
+    bundle.spec.mounts.push(own);
+    bundle.args(&["sh", "-c", "ls -ln /own/file"]);
+    let (code, out, error) = bundle.run_container("c1");
+    if error.contains("invalid argument") {
+        eprintln!("skipped: the file system of {} takes no id mapping", source.display());
+        return;
+    }
+    assert_eq!((code, error.as_str()), (0, ""));
+    assert_eq!(out.split_ascii_whitespace().collect::<Vec<_>>()[2..4], ["1005", "2006"], "{out}");
+    // Without mappings of its own, the container's count; without those, it is an error.
+    bundle.spec.mounts.last_mut().unwrap().uid_mappings.clear();
+    bundle.spec.mounts.last_mut().unwrap().gid_mappings.clear();
+    assert!(bundle.run_container("c1").2.contains("no mappings"));
+    bundle.spec.linux.namespaces.push(namespace("user", ""));
+    bundle.spec.linux.uid_mappings = mapping(BASE);
+    bundle.spec.linux.gid_mappings = mapping(BASE);
+    give(&bundle.rootfs(), BASE);
+    bundle.args(&["sh", "-c", "ls -ln /own/file; echo new > /own/made"]);
+    std::fs::set_permissions(&source, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let (code, out, error) = bundle.run_container("c1");
+    assert_eq!((code, error.as_str()), (0, ""));
+    assert_eq!(out.split_ascii_whitespace().collect::<Vec<_>>()[2..4], ["5", "6"], "{out}");
+    // Written as root of the container, stored as root of the host.
+    assert_eq!(source.join("made").metadata().unwrap().uid(), 0);
+    bundle.spec.mounts.push(mount("/x", "tmpfs", &["idmap"]));
+    assert!(bundle.run_container("c1").2.contains("for bind mounts only"));
+}
+
+#[test]
+fn the_shim_makes_user_namespaces_and_hands_out_the_network() {
+    let Some(host) = Host::new("userns") else { return };
+    give(&host.base.join("root"), BASE);
+    let mut spec = host.spec(&["sh", "-c", "id -u; echo $$; cat /proc/self/uid_map; sleep 600"]);
+    spec.linux.namespaces.push(namespace("user", ""));
+    spec.linux.uid_mappings = mapping(BASE);
+    spec.linux.gid_mappings = mapping(BASE);
+    let launch = Launch { spec, tell_network: true, ..Launch::default() };
+    let container = host.create("c1", launch);
+    let mut buffer = vec![0; shim_api::MAX_MESSAGE];
+    let (length, descriptors) = sys::socket::receive(&container.control, &mut buffer).unwrap();
+    assert!(matches!(serde_json::from_slice(&buffer[..length]).unwrap(), FromShim::Network));
+    let network = rustix::fs::fstat(&descriptors[0]).unwrap().st_ino;
+    container.tell(&ToShim::Start, &[]);
+    let state = container.started();
+    let inode = |file: &str| std::fs::metadata(format!("/proc/{}/ns/{file}", state.pid)).unwrap().ino();
+    assert_eq!(inode("net"), network);
+    // Others can be put beside it, in its user namespace.
+    let user = OwnedFd::from(std::fs::File::open(format!("/proc/{}/ns/user", state.pid)).unwrap());
+    let mut spec = host.spec(&["sh", "-c", "exit 7"]);
+    spec.linux.namespaces.push(namespace("user", ""));
+    let second = host.create_with("c2", Launch { spec, ..Launch::default() }, &[(Role::UserNs, user.as_fd())]);
+    second.tell(&ToShim::Start, &[]);
+    second.started();
+    assert_eq!(second.exited().code, 7);
+    // exec joins the user namespace as its root.
+    let mut exec = shim_api::Exec { id: "e".to_owned(), ..shim_api::Exec::default() };
+    exec.process = host
+        .spec(&[
+            "sh",
+            "-c",
+            "[ $(id -u) = 0 ] && [ -r /proc/1/environ ] && cat /proc/self/uid_map | grep -q 700000 && exit 42",
+        ])
+        .process
+        .unwrap();
+    exec.process.capabilities = None;
+    let document = sys::memfd::with_bytes("exec", &serde_json::to_vec(&exec).unwrap()).unwrap();
+    container.tell(&ToShim::Exec, &[document.as_fd()]);
+    assert!(matches!(container.hear(), Some(FromShim::ExecStarted { .. })));
+    match container.hear() {
+        Some(FromShim::ExecExited { exit_code, .. }) => assert_eq!(exit_code, 42),
+        other => panic!("{other:?}"),
+    }
+    container.tell(&ToShim::Signal { request: 1, process: ProcessRef::Init, signal: 9, all: false }, &[]);
+    assert!(matches!(container.hear(), Some(FromShim::Done { errno: 0, .. })));
+    assert_eq!(container.exited().code, 137);
+    let log = container.log();
+    assert!(log.contains("\"0\\n") && log.contains("\"1\\n") && log.contains("700000"), "{log}");
+}
