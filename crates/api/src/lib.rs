@@ -25,6 +25,7 @@ pub mod duration;
 pub mod error;
 pub mod event;
 pub mod exec;
+pub mod explain;
 pub mod filters;
 pub mod image;
 pub mod network;

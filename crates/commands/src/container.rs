@@ -3,6 +3,7 @@
 pub(crate) mod attach;
 pub(crate) mod create;
 pub(crate) mod exec;
+pub(crate) mod explain;
 pub(crate) mod inspect;
 pub(crate) mod kill;
 pub(crate) mod list;

@@ -2,6 +2,7 @@
 
 mod containers;
 mod execs;
+mod hoist;
 mod images;
 mod later;
 mod networks;
@@ -12,7 +13,7 @@ mod volumes;
 use crate::route::Route;
 
 /// All routes; within a path the more particular ones come first.
-pub(crate) static TABLE: [&[Route]; 8] = [
+pub(crate) static TABLE: [&[Route]; 9] = [
     &system::ROUTES,
     &containers::ROUTES,
     &execs::ROUTES,
@@ -22,6 +23,7 @@ pub(crate) static TABLE: [&[Route]; 8] = [
     &networks::ROUTES,
     &volumes::ROUTES,
     &swarm::ROUTES,
+    &hoist::ROUTES,
 ];
 
 #[cfg(test)]
@@ -64,6 +66,7 @@ mod tests {
             ("GET /services/x/logs", "/services/{id}/logs"),
             ("POST /build", "/build"),
             ("POST /session", "/session"),
+            ("GET /hoist/containers/x/explain", "/hoist/containers/{id}/explain"),
         ] {
             let (method, path) = request.split_once(' ').unwrap();
             let found = find(&method.parse::<Method>().unwrap(), path).map(|(route, _)| route.pattern);

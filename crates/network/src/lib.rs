@@ -36,6 +36,7 @@ pub mod resolv;
 pub mod sandbox;
 mod subnet;
 mod sysctl;
+pub mod trace;
 
 pub use address::{Ipv4Net, MacAddress, Protocol, random_id};
 pub use config::{BridgeRecord, Config, Driver, NetworkRecord, Pool, default_pools};

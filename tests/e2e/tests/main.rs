@@ -10,6 +10,7 @@ mod check;
 mod confinement;
 mod daemons;
 mod exec;
+mod explain;
 mod first_steps;
 mod hostile_archives;
 mod layers;
@@ -35,6 +36,7 @@ fn main() {
         listing::TESTS,
         ports::TESTS,
         exec::TESTS,
+        explain::TESTS,
         terminal::TESTS,
         apt::TESTS,
         tomcat::TESTS,

@@ -22,6 +22,7 @@ pub(crate) const GROUPS: &[Group] = &[
 const COMMANDS: &[&Command] = &[
     &container::run::COMMAND,
     &container::exec::COMMAND,
+    &container::explain::COMMAND,
     &container::list::COMMAND,
     &container::attach::COMMAND,
     &container::create::COMMAND,
