@@ -28,6 +28,7 @@ const RINGS: &[(&str, u8)] = &[
     ("distribution", 2),
     // 3
     ("engine", 3),
+    ("build", 3),
     // 4: edges
     ("http-api", 4),
     ("client", 4),
@@ -55,6 +56,7 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("distribution", "store"),
     ("runtime", "logs"),
     ("commands", "client"),
+    ("build", "engine"),
 ];
 
 /// Allowed by the rings, forbidden all the same: the daemon asks the spawner and never links the runtime; the client and

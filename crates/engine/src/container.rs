@@ -38,6 +38,7 @@ mod security;
 mod spec;
 mod start;
 mod state;
+pub mod step;
 mod stop;
 mod top;
 mod update;

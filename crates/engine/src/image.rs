@@ -1,5 +1,6 @@
 //! Images: a file for each thing that can be done with one.
 
+pub mod built;
 mod change;
 mod delete;
 mod hello;

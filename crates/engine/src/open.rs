@@ -128,6 +128,11 @@ impl Engine {
         &self.config
     }
 
+    /// Blobs, layers, images.
+    pub fn store(&self) -> &store::Store {
+        &self.store
+    }
+
     pub(crate) fn containers_dir(&self) -> PathBuf {
         self.config.data_root.join("containers")
     }

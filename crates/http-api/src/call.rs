@@ -16,6 +16,7 @@ pub(crate) const MAX_DOCUMENT: usize = 4 * 1024 * 1024;
 /// A request on its way to a handler.
 pub(crate) struct Call {
     pub engine: Arc<Engine>,
+    pub builder: Arc<build::Builder>,
     pub version: Version,
     /// What the pattern's `{…}` stand for, in order.
     pub arguments: Vec<String>,

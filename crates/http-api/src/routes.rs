@@ -1,5 +1,6 @@
 //! The route table: one file per noun.
 
+mod build;
 mod containers;
 mod execs;
 mod hoist;
@@ -13,12 +14,13 @@ mod volumes;
 use crate::route::Route;
 
 /// All routes; within a path the more particular ones come first.
-pub(crate) static TABLE: [&[Route]; 9] = [
+pub(crate) static TABLE: &[&[Route]] = &[
     &system::ROUTES,
     &containers::ROUTES,
     &execs::ROUTES,
     // Before the images, whose names may look like "x/push".
     &later::ROUTES,
+    &build::ROUTES,
     &images::ROUTES,
     &networks::ROUTES,
     &volumes::ROUTES,

@@ -3,6 +3,7 @@
 use crate::connection;
 use crate::dispatch::dispatch;
 use crate::listen::{Acceptor, Listener};
+use build::Builder;
 use engine::Engine;
 use std::future::Future;
 use std::io;
@@ -18,9 +19,11 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// streams stop. Sockets that were made are removed.
 pub async fn serve(engine: Arc<Engine>, listeners: Vec<Listener>, end: impl Future<Output = ()>) -> io::Result<()> {
     let (ending, watch) = watch::channel(false);
+    let builder = Arc::new(Builder::new(Arc::clone(&engine)));
     let mut accepting = JoinSet::new();
     for listener in listeners {
-        accepting.spawn(accept(listener.into_acceptor()?, Arc::clone(&engine), watch.clone()));
+        let services = (Arc::clone(&engine), Arc::clone(&builder));
+        accepting.spawn(accept(listener.into_acceptor()?, services, watch.clone()));
     }
     drop(watch);
     end.await;
@@ -31,7 +34,7 @@ pub async fn serve(engine: Arc<Engine>, listeners: Vec<Listener>, end: impl Futu
     Ok(())
 }
 
-async fn accept(acceptor: Acceptor, engine: Arc<Engine>, mut ending: watch::Receiver<bool>) {
+async fn accept(acceptor: Acceptor, (engine, builder): (Arc<Engine>, Arc<Builder>), mut ending: watch::Receiver<bool>) {
     loop {
         let socket = tokio::select! {
             socket = acceptor.accept() => socket,
@@ -39,8 +42,8 @@ async fn accept(acceptor: Acceptor, engine: Arc<Engine>, mut ending: watch::Rece
         };
         match socket {
             Ok(socket) => {
-                let engine = Arc::clone(&engine);
-                let handle = move |request| dispatch(Arc::clone(&engine), request);
+                let (engine, builder) = (Arc::clone(&engine), Arc::clone(&builder));
+                let handle = move |request| dispatch(Arc::clone(&engine), Arc::clone(&builder), request);
                 tokio::spawn(connection::serve(socket, handle, ending.clone()));
             }
             Err(error) => {

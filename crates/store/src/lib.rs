@@ -46,7 +46,7 @@ pub use image::{ImageRecord, Images, Keep, MAX_VERSIONS, Version, parse_version}
 pub use layer::{LayerInfo, LayerWriter, Layers, WrittenLayer};
 pub use lease::Lease;
 pub use load::Loaded;
-pub use prune::Pruned;
+pub use prune::{BUILD_CACHE, Pruned};
 pub use records::{Record, Records};
 pub use save::Saving;
 pub use split::LayerTar;

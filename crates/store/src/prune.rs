@@ -7,6 +7,9 @@ use oci::Digest;
 use crate::Store;
 use crate::error::Result;
 
+/// Kind of the records of build steps. Each keeps the layer that its field `layer` names.
+pub const BUILD_CACHE: &str = "build-cache";
+
 /// What was removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pruned {
@@ -32,6 +35,18 @@ impl Store {
         self.prune(|digest| written.contains(digest), &HashSet::new())
     }
 
+    /// Layers that the build cache keeps.
+    fn build_cache(&self) -> Result<Vec<Digest>> {
+        /// What counts of such a record here.
+        #[derive(serde::Deserialize)]
+        struct Step {
+            layer: Digest,
+        }
+        let records = self.records().list(BUILD_CACHE)?;
+        // One that cannot be read keeps nothing: its step is done anew.
+        Ok(records.iter().filter_map(|record| Some(serde_json::from_str::<Step>(&record.json).ok()?.layer)).collect())
+    }
+
     fn prune(&self, candidate: impl Fn(&Digest) -> bool, in_use: &HashSet<Digest>) -> Result<Pruned> {
         // Candidates first, references second: what becomes an image in between is seen as one.
         let layers = self.layers().list()?;
@@ -46,6 +61,7 @@ impl Store {
             referenced.extend(image.blobs.iter().map(|blob| blob.digest));
             referenced.insert(image.id);
         }
+        referenced.extend(self.build_cache()?);
         let mut pruned = Pruned::default();
         for layer in layers.into_iter().filter(|layer| removable(layer, &referenced)) {
             if let Some(size) = self.layers().retire(&layer)? {

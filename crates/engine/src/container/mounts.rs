@@ -63,7 +63,7 @@ pub(crate) struct Mount {
 }
 
 impl Mount {
-    fn new(kind: Kind, destination: &str) -> Mount {
+    pub(super) fn new(kind: Kind, destination: &str) -> Mount {
         Mount {
             kind,
             source: String::new(),

@@ -250,7 +250,7 @@ fn started(run: &Run) -> Result<Option<ShimState>, Failure> {
 }
 
 /// The detached mounts, the topmost first.
-fn layers(engine: &Engine, record: &Record) -> Result<Vec<OwnedFd>> {
+pub(super) fn layers(engine: &Engine, record: &Record) -> Result<Vec<OwnedFd>> {
     let layers = engine.store.layers();
     let mount = |layer| layers.mount(layer).map_err(|error| Error::system("mount the image's layers", error));
     record.layers.iter().rev().chain([engine.store.mount_points()]).map(mount).collect()
@@ -277,7 +277,7 @@ fn prepare_sources(record: &Record) -> Result<()> {
 }
 
 /// `--device`, or the host's devices for a privileged container.
-fn devices(record: &Record) -> Result<Vec<Device>> {
+pub(super) fn devices(record: &Record) -> Result<Vec<Device>> {
     let mut found = if record.host_config.privileged { host::devices() } else { Vec::new() };
     for wanted in &record.host_config.devices {
         let inside = if wanted.path_in_container.is_empty() { &wanted.path_on_host } else { &wanted.path_in_container };

@@ -31,6 +31,11 @@ impl Cancel {
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Release);
     }
+
+    /// Whether somebody has asked for the end.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// The registry client of a daemon.

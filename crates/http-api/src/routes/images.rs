@@ -193,6 +193,11 @@ fn registry_auth(call: &Call) -> engine::Result<Option<RegistryAuth>> {
     Ok(parse_auth(header.as_bytes()))
 }
 
+/// The document of a header that is base64 of JSON.
+pub(super) fn decode_auth(header: &[u8]) -> engine::Result<Vec<u8>> {
+    BASE64.decode(header).map_err(|error| Error::invalid(format!("invalid header: {error}")))
+}
+
 fn parse_auth(header: &[u8]) -> Option<RegistryAuth> {
     let json = BASE64.decode(header).ok()?;
     let auth: RegistryAuth = serde_json::from_slice(&json).ok()?;

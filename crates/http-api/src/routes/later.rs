@@ -7,7 +7,7 @@ use crate::route::{Route, route};
 use engine::Error;
 use hyper::Method;
 
-pub(crate) static ROUTES: [Route; 34] = [
+pub(crate) static ROUTES: [Route; 33] = [
     route(Method::GET, "/containers/{id}/checkpoints", Quick(checkpoints)),
     route(Method::POST, "/containers/{id}/checkpoints", Quick(checkpoints)),
     route(Method::DELETE, "/containers/{id}/checkpoints/{checkpoint}", Quick(checkpoints)),
@@ -18,7 +18,6 @@ pub(crate) static ROUTES: [Route; 34] = [
     route(Method::GET, "/containers/{id}/changes", Quick(changes)),
     route(Method::GET, "/containers/{id}/export", Quick(export)),
     route(Method::GET, "/containers/{id}/stats", Quick(statistics)),
-    route(Method::POST, "/build", Quick(build)),
     route(Method::POST, "/build/prune", Quick(prune_builds)),
     route(Method::POST, "/build/cancel", Quick(build)),
     route(Method::POST, "/session", Quick(buildkit)),

@@ -1,0 +1,153 @@
+//! What is to be built, and what the client lends for it.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use api::container::Ulimit;
+use api::image::RegistryAuth;
+use dockerfile::ignore::Patterns;
+use oci::{Platform, Reference};
+
+use crate::error::{Error, Result};
+use crate::tree::Tree;
+
+/// One build.
+pub struct Request {
+    /// The Dockerfile's text.
+    pub dockerfile: String,
+    /// Its name, for messages.
+    pub dockerfile_name: String,
+    /// The stage to build; `None` is the last.
+    pub target: Option<String>,
+    /// `--build-arg`; `None` for a name without a value.
+    pub arguments: BTreeMap<String, Option<String>>,
+    /// `--label`.
+    pub labels: BTreeMap<String, String>,
+    /// Names for the result.
+    pub tags: Vec<Reference>,
+    /// What to build for; empty is this machine.
+    pub platforms: Vec<Platform>,
+    /// `--no-cache`, `--no-cache-filter`.
+    pub no_cache: NoCache,
+    /// `--pull`: look for newer base images.
+    pub pull: bool,
+    /// `--network`.
+    pub network: NetworkMode,
+    /// `--add-host`: `name:address`.
+    pub extra_hosts: Vec<String>,
+    /// `--ulimit`.
+    pub ulimits: Vec<Ulimit>,
+    /// `--shm-size`, in bytes; 0 is the default.
+    pub shm_size: i64,
+    /// `--cgroup-parent`.
+    pub cgroup_parent: String,
+    /// `--memory`, `--cpu-…` of the classic builder.
+    pub limits: Limits,
+    /// Hostname of steps; empty is `buildkitsandbox`.
+    pub hostname: String,
+    /// `RUN --security=insecure` and `--network=host` are allowed (`--allow`).
+    pub entitlements: Entitlements,
+    /// `--build-context`, by name.
+    pub contexts: BTreeMap<String, NamedContext>,
+    /// Credentials by registry.
+    pub auth: BTreeMap<String, RegistryAuth>,
+    /// Only check, do not build.
+    pub check_only: bool,
+    /// What the client lends.
+    pub client: Arc<dyn Client>,
+}
+
+/// Which steps are run although they are known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum NoCache {
+    /// None.
+    #[default]
+    Never,
+    /// All.
+    Always,
+    /// Those of these stages.
+    Stages(Vec<String>),
+}
+
+/// The network of steps that do not say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum NetworkMode {
+    /// The default bridge.
+    #[default]
+    Default,
+    /// Loopback only.
+    None,
+    /// The host's.
+    Host,
+}
+
+/// Limits of steps; 0 is none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names of HostConfig")]
+pub struct Limits {
+    pub memory: i64,
+    pub memory_swap: i64,
+    pub cpu_shares: i64,
+    pub cpu_period: i64,
+    pub cpu_quota: i64,
+    pub cpuset_cpus: String,
+    pub cpuset_mems: String,
+}
+
+/// What steps may do beyond the usual.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Entitlements {
+    /// `network.host`
+    pub host_network: bool,
+    /// `security.insecure`
+    pub insecure: bool,
+}
+
+/// A context with a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NamedContext {
+    /// `docker-image://…`
+    Image(String),
+    /// A directory of the client, by the name under which [`Client::local`] gives it.
+    Local(String),
+    /// `https://…`
+    Remote(String),
+}
+
+/// Files of the client.
+pub struct Local {
+    /// The files.
+    pub tree: Arc<Tree>,
+    /// What its ignore file hides from `COPY` and `ADD`.
+    pub ignored: Patterns,
+}
+
+/// What the client of a build lends while it waits. Implemented by each door: a tar that came with the request, a session.
+pub trait Client: Send + Sync {
+    /// The main build context.
+    fn context(&self) -> Result<Arc<Local>>;
+
+    /// Another directory of the client's.
+    fn local(&self, name: &str) -> Result<Arc<Local>> {
+        Err(Error::Unsupported(format!("the local context {name:?} through this door")))
+    }
+
+    /// A secret; `None` if the client has none of this id.
+    fn secret(&self, id: &str) -> Result<Option<Vec<u8>>> {
+        let _ = id;
+        Ok(None)
+    }
+
+    /// A connection to the client's agent; `None` if it lends none of this id.
+    fn agent(&self, id: &str) -> Result<Option<OwnedFd>> {
+        let _ = id;
+        Ok(None)
+    }
+
+    /// Credentials for a registry.
+    fn credentials(&self, registry: &str) -> Option<RegistryAuth> {
+        let _ = registry;
+        None
+    }
+}

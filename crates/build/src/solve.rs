@@ -1,0 +1,382 @@
+//! A build: stages side by side, each waiting only where it needs another.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use dockerfile::instruction::Kind;
+use dockerfile::lint::{self, Surroundings};
+use dockerfile::word::Lex;
+use dockerfile::{Dockerfile, Warning};
+use engine::Engine;
+use engine::image::Cancel;
+use oci::{Digest, ImageConfig, Platform};
+
+use crate::cache::Cache;
+use crate::caches::Caches;
+use crate::error::{Error, Result};
+use crate::plan::{self, Plan};
+use crate::progress::{Event, Listener, Place, Vertex};
+use crate::request::{NamedContext, NoCache, Request};
+use crate::stage::{self, Outcome};
+
+/// The builder of one daemon.
+#[derive(Debug)]
+pub struct Builder {
+    engine: Arc<Engine>,
+    cache: Cache,
+    caches: Caches,
+}
+
+/// What a build has made, for one platform.
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// What it was built for.
+    pub platform: Platform,
+    /// The image; its layers are in the store, it is not recorded yet.
+    pub config: ImageConfig,
+}
+
+/// The result of a build.
+#[derive(Debug, Clone, Default)]
+pub struct Results {
+    /// One for each platform; none if the build was only checked.
+    pub images: Vec<Built>,
+    /// What the lint rules found.
+    pub warnings: Vec<Warning>,
+}
+
+/// One build for one platform.
+pub(crate) struct Build<'a> {
+    pub engine: &'a Engine,
+    pub cache: &'a Cache,
+    pub caches: &'a Caches,
+    pub request: &'a Request,
+    pub file: &'a Dockerfile,
+    pub bases: Vec<String>,
+    pub plan: Plan,
+    pub contexts: BTreeSet<String>,
+    /// Global `ARG`s with their values.
+    pub globals: BTreeMap<String, String>,
+    pub platform: Platform,
+    /// When it began, in nanoseconds since the epoch.
+    pub now: u64,
+    /// `SOURCE_DATE_EPOCH`, in nanoseconds.
+    pub epoch: Option<u64>,
+    pub cancel: &'a Cancel,
+    pub listener: &'a dyn Listener,
+    slots: Vec<Slot>,
+}
+
+/// Where a stage leaves its result.
+#[derive(Default)]
+struct Slot {
+    outcome: Mutex<Option<std::result::Result<Arc<Outcome>, ()>>>,
+    done: Condvar,
+}
+
+impl Builder {
+    /// A builder on an engine. What an earlier daemon has left of its steps is removed.
+    #[must_use]
+    pub fn new(engine: Arc<Engine>) -> Builder {
+        sweep(&engine.config().exec_root.join("build"));
+        Builder { engine, cache: Cache::default(), caches: Caches::default() }
+    }
+
+    /// The engine it builds with.
+    #[must_use]
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// Builds. The layers of the results are protected as long as the caller holds a lease of the store.
+    pub fn build(&self, request: &Request, cancel: &Cancel, listener: &dyn Listener) -> Result<Results> {
+        let file = dockerfile::parse(&request.dockerfile)?;
+        if let Some((image, line)) = &file.directives.syntax
+            && !is_own_syntax(image)
+        {
+            let text = format!("the frontend image {image:?} (only docker/dockerfile, which is built in)");
+            return Err(Error::Unsupported(text).at(dockerfile::Lines::one(*line)));
+        }
+        let mut results = Results { warnings: self.warnings(&file, request), images: Vec::new() };
+        for warning in &results.warnings {
+            listener.event(Event::Warning(warning.clone()));
+        }
+        if let Some(first) = results.warnings.first().filter(|_| file.directives.check.error) {
+            return Err(
+                Error::Invalid("lint violation found for rules: ".to_string() + first.rule.name).at(first.lines)
+            );
+        }
+        if request.check_only {
+            return Ok(results);
+        }
+        let platforms = if request.platforms.is_empty() { vec![Platform::host()] } else { request.platforms.clone() };
+        let now = logs::time::now_ns();
+        for platform in platforms {
+            let build = self.prepare(&file, request, platform.clone(), now, cancel, listener)?;
+            let config = build.run()?;
+            results.images.push(Built { platform, config });
+        }
+        self.cache.note_uses(&self.engine, now);
+        Ok(results)
+    }
+
+    fn warnings(&self, file: &Dockerfile, request: &Request) -> Vec<Warning> {
+        let mut arguments = platform_arguments(
+            &Platform::host(),
+            &request.platforms.first().cloned().unwrap_or_else(Platform::host),
+            request.target.as_deref(),
+        );
+        arguments.extend(request.arguments.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?))));
+        let ignored = request.client.context().map(|context| context.ignored.clone()).unwrap_or_default();
+        let base_environment = |image: &str| {
+            let found = engine::image::built::local(&self.engine, image, &Platform::host()).ok().flatten()?;
+            Some(found.config.config.env.clone().unwrap_or_default())
+        };
+        lint::check(
+            file,
+            Surroundings { arguments: &arguments, base_environment: &base_environment, ignored: &ignored },
+        )
+    }
+
+    fn prepare<'a>(
+        &'a self,
+        file: &'a Dockerfile,
+        request: &'a Request,
+        platform: Platform,
+        now: u64,
+        cancel: &'a Cancel,
+        listener: &'a dyn Listener,
+    ) -> Result<Build<'a>> {
+        let mut globals = platform_arguments(&Platform::host(), &platform, request.target.as_deref());
+        for instruction in &file.globals {
+            let mut instruction = instruction.clone();
+            instruction.expand(file.directives.escape, &globals)?;
+            let Kind::Arg(arguments) = instruction.kind else { continue };
+            for argument in arguments {
+                let given = request.arguments.get(&argument.name).cloned().flatten();
+                if let Some(value) = given.or(argument.value) {
+                    globals.insert(argument.name, value);
+                }
+            }
+        }
+        let lex = Lex::new(file.directives.escape);
+        let mut bases = Vec::new();
+        for stage in &file.stages {
+            let Kind::From { image, .. } = &stage.from.kind else { continue };
+            let expanded = lex
+                .expand(image, &globals)
+                .map_err(|error| dockerfile::Error::new(stage.from.lines, error.to_string()))?
+                .text;
+            if expanded.trim().is_empty() {
+                return Err(dockerfile::Error::new(
+                    stage.from.lines,
+                    format!("base name ({image}) should not be blank"),
+                )
+                .into());
+            }
+            bases.push(expanded);
+        }
+        let contexts: BTreeSet<String> = request.contexts.keys().map(|name| name.to_lowercase()).collect();
+        let plan = plan::plan(file, request.target.as_deref(), &bases, &contexts)?;
+        let epoch = match request.arguments.get("SOURCE_DATE_EPOCH").cloned().flatten() {
+            None => None,
+            Some(text) if text.is_empty() => None,
+            Some(text) => {
+                let seconds: u64 =
+                    text.parse().map_err(|_| Error::Invalid(format!("invalid SOURCE_DATE_EPOCH: {text}")))?;
+                Some(seconds.saturating_mul(1_000_000_000))
+            }
+        };
+        let slots = file.stages.iter().map(|_| Slot::default()).collect();
+        Ok(Build {
+            engine: &self.engine,
+            cache: &self.cache,
+            caches: &self.caches,
+            request,
+            file,
+            bases,
+            plan,
+            contexts,
+            globals,
+            platform,
+            now,
+            epoch,
+            cancel,
+            listener,
+            slots,
+        })
+    }
+}
+
+impl<'a> Build<'a> {
+    /// Builds the stages that are needed, each on a thread of its own.
+    fn run(&'a self) -> Result<ImageConfig> {
+        let steps = self.plan.stages.iter().flat_map(|&stage| {
+            let file = &self.file.stages[stage];
+            std::iter::once(&file.from)
+                .chain(&file.instructions)
+                .enumerate()
+                .map(move |(instruction, written)| (Place { stage, instruction }, written.original.clone()))
+        });
+        self.tell(Event::Plan(steps.collect()));
+        let failures: Mutex<Vec<(usize, Error)>> = Mutex::default();
+        std::thread::scope(|scope| -> Result<()> {
+            let mut threads = Vec::new();
+            for &index in &self.plan.stages {
+                let failures = &failures;
+                let body = move || {
+                    // A panic must not leave the others waiting.
+                    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| stage::build(self, index)));
+                    let outcome =
+                        outcome.unwrap_or_else(|_| Err(Error::Invalid("the builder itself has failed".into())));
+                    self.slots[index].bring(outcome.map(Arc::new).map_err(|error| {
+                        failures.lock().unwrap_or_else(PoisonError::into_inner).push((index, error));
+                    }));
+                };
+                // One stage needs no other thread than this.
+                if self.plan.stages.len() == 1 {
+                    body();
+                } else {
+                    let thread = std::thread::Builder::new().name(format!("stage-{index}")).stack_size(512 * 1024);
+                    threads.push(
+                        thread.spawn_scoped(scope, body).map_err(|error| Error::system("start a thread", error))?,
+                    );
+                }
+            }
+            drop(threads);
+            Ok(())
+        })?;
+        // Those that waited in vain say only that: the first of the others is the reason.
+        let mut failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
+        failures.sort_by_key(|(index, error)| (matches!(error, Error::Cancelled), *index));
+        if let Some((_, error)) = failures.into_iter().next() {
+            return Err(error);
+        }
+        let outcome = self.outcome(self.plan.target)?;
+        let mut config = outcome.config.clone();
+        let last = config.history.last().and_then(|step| step.created.clone());
+        config.created = Some(last.unwrap_or_else(|| logs::time::format_rfc3339_nano(self.epoch.unwrap_or(self.now))));
+        if !self.request.labels.is_empty() {
+            config.config.labels.get_or_insert_default().extend(self.request.labels.clone());
+        }
+        Ok(config)
+    }
+
+    /// The result of another stage, as soon as it is there.
+    pub fn outcome(&self, stage: usize) -> Result<Arc<Outcome>> {
+        if !self.plan.stages.contains(&stage) {
+            return Err(Error::Invalid(format!(
+                "stage {stage} is needed by an ONBUILD instruction of a base image, and is not part of this build"
+            )));
+        }
+        self.slots[stage].wait().map_err(|()| Error::Cancelled)
+    }
+
+    /// Whether known steps of a stage may be used.
+    pub fn uses_cache(&self, stage: usize) -> bool {
+        match &self.request.no_cache {
+            NoCache::Never => true,
+            NoCache::Always => false,
+            NoCache::Stages(names) => !names.iter().any(|name| self.file.stage(name) == Some(stage)),
+        }
+    }
+
+    /// A context with this name.
+    pub fn named_context(&self, name: &str) -> Option<&NamedContext> {
+        self.request.contexts.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, context)| context)
+    }
+
+    pub fn tell(&self, event: Event) {
+        self.listener.event(event);
+    }
+
+    /// Does a step and tells of its beginning and end.
+    pub fn step<T>(
+        &self,
+        mut vertex: Vertex,
+        work: impl FnOnce(&Digest) -> Result<(T, bool, Option<Digest>)>,
+    ) -> Result<T> {
+        vertex.started = logs::time::now_ns();
+        self.tell(Event::Vertex(vertex.clone()));
+        let outcome = work(&vertex.digest);
+        vertex.completed = logs::time::now_ns();
+        match &outcome {
+            Ok((_, cached, result)) => (vertex.cached, vertex.result) = (*cached, *result),
+            Err(error) => vertex.error = Some(error.to_string()),
+        }
+        self.tell(Event::Vertex(vertex));
+        outcome.map(|(value, ..)| value)
+    }
+}
+
+impl Slot {
+    fn bring(&self, outcome: std::result::Result<Arc<Outcome>, ()>) {
+        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+        self.done.notify_all();
+    }
+
+    fn wait(&self) -> std::result::Result<Arc<Outcome>, ()> {
+        let waiting = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        let brought =
+            self.done.wait_while(waiting, |outcome| outcome.is_none()).unwrap_or_else(PoisonError::into_inner);
+        brought.clone().unwrap_or(Err(()))
+    }
+}
+
+/// Removes mounts and directories of steps that a daemon did not live to see the end of.
+fn sweep(directory: &std::path::Path) {
+    let Ok(steps) = std::fs::read_dir(directory) else { return };
+    for step in steps.flatten() {
+        for inner in std::fs::read_dir(step.path()).into_iter().flatten().flatten() {
+            // Most are no mounts, and say so.
+            let _ = rustix::mount::unmount(
+                inner.path(),
+                rustix::mount::UnmountFlags::DETACH | rustix::mount::UnmountFlags::NOFOLLOW,
+            );
+        }
+        if let Err(error) = std::fs::remove_dir_all(step.path()) {
+            tracing::warn!(path = %step.path().display(), %error, "a build step's directory is still there");
+        }
+    }
+}
+
+/// `docker/dockerfile:1` and its like: this language, which is built in.
+fn is_own_syntax(image: &str) -> bool {
+    let name = image.split(['@', ' ']).next().unwrap_or_default().trim_start_matches("docker.io/");
+    let name = name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(name, |(name, _)| name);
+    matches!(name, "docker/dockerfile" | "docker/dockerfile-upstream" | "dockerfile.v0")
+}
+
+/// `BUILDPLATFORM`, `TARGETARCH`, …
+fn platform_arguments(build: &Platform, target: &Platform, stage: Option<&str>) -> BTreeMap<String, String> {
+    let mut arguments = BTreeMap::new();
+    for (side, platform) in [("BUILD", build), ("TARGET", target)] {
+        arguments.insert(format!("{side}PLATFORM"), platform.to_string());
+        arguments.insert(format!("{side}OS"), platform.os.clone());
+        arguments.insert(format!("{side}OSVERSION"), platform.os_version.clone());
+        arguments.insert(format!("{side}ARCH"), platform.architecture.clone());
+        arguments.insert(format!("{side}VARIANT"), platform.variant.clone());
+    }
+    arguments.insert("TARGETSTAGE".into(), stage.unwrap_or("default").to_string());
+    arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_frontend() {
+        for (image, own) in [
+            ("docker/dockerfile:1", true),
+            ("docker/dockerfile:1.7-labs", true),
+            ("docker.io/docker/dockerfile:1@sha256:00", true),
+            ("docker/dockerfile", true),
+            ("docker/dockerfile-upstream:master", true),
+            ("example.com:5000/frontend", false),
+            ("tonistiigi/dockerfile:x", false),
+        ] {
+            assert_eq!(is_own_syntax(image), own, "{image}");
+        }
+    }
+}

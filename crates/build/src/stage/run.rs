@@ -1,0 +1,165 @@
+//! `RUN` in a stage.
+
+mod mounts;
+mod written;
+
+use api::container::{Config, HostConfig};
+use dockerfile::Instruction;
+use dockerfile::heredoc::Heredoc;
+use dockerfile::instruction::{Network, Run};
+use dockerfile::mount::Mount;
+use engine::container::step::{self, Output, Step};
+use oci::Digest;
+
+use super::{Stage, history};
+use crate::cache::Key;
+use crate::copy::layer;
+use crate::error::{Error, Result};
+use crate::progress::Event;
+use crate::request::NetworkMode;
+use mounts::Prepared;
+
+/// Hostname of steps, BuildKit's.
+const HOSTNAME: &str = "buildkitsandbox";
+
+impl Stage<'_> {
+    pub(super) fn run(&mut self, run: &Run, written: &Instruction) -> Result<()> {
+        let build = self.build;
+        if let Some(device) = run.devices.first() {
+            return Err(Error::Unsupported(format!("RUN --device={device}")));
+        }
+        if run.insecure && !build.request.entitlements.insecure {
+            return Err(Error::Invalid("security.insecure is not allowed".into()));
+        }
+        if run.network == Network::Host
+            && !build.request.entitlements.host_network
+            && build.request.network != NetworkMode::Host
+        {
+            return Err(Error::Invalid("network.host is not allowed".into()));
+        }
+        let (command, script) = self.command(run)?;
+        let (declared, proxies) = self.step_arguments();
+        let mut environment = self.outcome.config.config.env.clone().unwrap_or_default();
+        environment.extend(declared.iter().map(|(name, value)| format!("{name}={value}")));
+        let network = match run.network {
+            Network::None => "none",
+            Network::Host => "host",
+            Network::Default => match build.request.network {
+                NetworkMode::Default => "bridge",
+                NetworkMode::None => "none",
+                NetworkMode::Host => "host",
+            },
+        };
+        let parsed =
+            run.mounts.iter().map(|mount| Mount::parse(mount, written.lines)).collect::<Result<Vec<_>, _>>()?;
+        let vertex = self.vertex(&written.original, written.lines);
+        let working_dir = self.outcome.config.config.working_dir.clone();
+        let sources = mounts::sources(self, &parsed, &vertex.digest)?;
+
+        let mut key = Key::new("run")
+            .with("chain", self.chain_bytes())
+            .with_all("command", &command)
+            .with_all("environment", &environment)
+            .with("user", &self.outcome.config.config.user)
+            .with("directory", &working_dir)
+            .with("network", network)
+            .with("insecure", if run.insecure { "1" } else { "" })
+            .with_all("host", &build.request.extra_hosts)
+            .with("platform", self.platform.to_string())
+            .with("epoch", format!("{:?}", build.epoch));
+        if let Some(script) = &script {
+            key = key.with("script", script.body());
+        }
+        let key = mounts::key(key, &parsed, &sources)?.finish();
+        let created_by = created_by(&declared, &command, script.as_ref());
+
+        let host = HostConfig {
+            network_mode: network.to_string(),
+            extra_hosts: build.request.extra_hosts.clone().into(),
+            privileged: run.insecure,
+            ulimits: build.request.ulimits.clone().into(),
+            shm_size: build.request.shm_size,
+            cgroup_parent: build.request.cgroup_parent.clone(),
+            memory: build.request.limits.memory,
+            memory_swap: build.request.limits.memory_swap,
+            cpu_shares: build.request.limits.cpu_shares,
+            cpu_period: build.request.limits.cpu_period,
+            cpu_quota: build.request.limits.cpu_quota,
+            cpuset_cpus: build.request.limits.cpuset_cpus.clone(),
+            cpuset_mems: build.request.limits.cpuset_mems.clone(),
+            ..HostConfig::default()
+        };
+        let hostname = if build.request.hostname.is_empty() { HOSTNAME } else { &build.request.hostname };
+        environment.extend(proxies.iter().map(|(name, value)| format!("{name}={value}")));
+        let user = self.outcome.config.config.user.clone();
+        let (tree, layers) = (self.tree()?, self.outcome.layers().to_vec());
+        let shown = command.join(" ");
+        self.layer_step(vertex, &key, created_by, move |vertex| {
+            let prepared = Prepared::make(build, &parsed, sources, script.as_ref(), &working_dir, &tree)?;
+            let mut environment = environment;
+            environment.extend(prepared.environment());
+            let config = Config {
+                hostname: hostname.to_string(),
+                cmd: command.into(),
+                env: environment.into(),
+                user,
+                working_dir,
+                ..Config::default()
+            };
+            let step = Step { layers, config, host, mounts: prepared.mounts() };
+            let mut output = |stream: Output, data: &[u8]| tell_output(build, vertex, stream, data);
+            let ran = step::run(build.engine, step, build.cancel, &mut output)?;
+            if build.cancel.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            if ran.code != 0 {
+                return Err(Error::Step { command: shown, code: ran.code, oom: ran.oom_killed });
+            }
+            let entries = written::entries(ran.written()?, &prepared.stubs(), build.epoch_seconds())?;
+            layer::write(build.engine.store().layers(), &entries)
+        })
+    }
+
+    /// The words to run, and a script that has to be mounted for them.
+    fn command(&self, run: &Run) -> Result<(Vec<String>, Option<Heredoc>)> {
+        let shell = self.shell();
+        let Some(first) = run.files.first() else { return Ok((history::command(&run.command, &shell), None)) };
+        let [text] = run.command.words.as_slice() else {
+            return Err(Error::Invalid(format!("parsing produced an invalid run command: {:?}", run.command.words)));
+        };
+        if Heredoc::parse(text).is_some() {
+            let body = first.body();
+            if body.starts_with("#!") {
+                return Ok((vec![format!("{}/{}", mounts::SCRIPTS, first.name)], Some(first.clone())));
+            }
+            return Ok((shell.into_iter().chain([body]).collect(), None));
+        }
+        // Something more: the shell reads the here-documents itself.
+        let mut text = text.clone();
+        for file in &run.files {
+            text = format!("{text}\n{}{}", file.content, file.name);
+        }
+        Ok((shell.into_iter().chain([text]).collect(), None))
+    }
+}
+
+fn tell_output(build: &crate::solve::Build<'_>, vertex: &Digest, stream: Output, data: &[u8]) {
+    let stream = if stream == Output::Stderr { 2 } else { 1 };
+    build.tell(Event::Log { vertex: *vertex, stream, data: data.to_vec(), at: logs::time::now_ns() });
+}
+
+/// `RUN |1 VERSION=3 /bin/sh -c make`
+fn created_by(arguments: &[(String, String)], command: &[String], script: Option<&Heredoc>) -> String {
+    let mut text = String::from("RUN ");
+    if !arguments.is_empty() {
+        text.push_str(&format!("|{} ", arguments.len()));
+        for (name, value) in arguments {
+            text.push_str(&format!("{name}={value} "));
+        }
+    }
+    text.push_str(&command.join(" "));
+    if let Some(script) = script {
+        text.push_str(&format!(" <<{}", script.name));
+    }
+    text
+}

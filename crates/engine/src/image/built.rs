@@ -1,0 +1,42 @@
+//! What a builder needs of images: the one to build on, and a place for the one that was built.
+
+use oci::{Digest, ImageConfig, Reference};
+use store::ImageRecord;
+
+use super::{find, names_changed, publish};
+use crate::{Engine, Error, Kind, Result};
+
+/// The image that a text means, if it is here and made for `platform`.
+pub fn local(engine: &Engine, text: &str, platform: &oci::Platform) -> Result<Option<ImageRecord>> {
+    match find(engine, text) {
+        Ok(image) if platform.accepts(&image.config.platform()) => Ok(Some(image)),
+        Ok(_) => Ok(None),
+        Err(error) if error.kind == Kind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Records an image whose layers are in the store, and gives it names. Its id.
+pub fn add(engine: &Engine, config: ImageConfig, tags: &[Reference]) -> Result<Digest> {
+    let raw_config = config.to_bytes();
+    let layers = config.rootfs.diff_ids.clone();
+    let size = layers.iter().map(|layer| engine.store.layers().size(layer)).sum::<store::Result<u64>>();
+    let record = ImageRecord {
+        id: Digest::of(&raw_config),
+        raw_config,
+        layers,
+        manifest: None,
+        blobs: Vec::new(),
+        created: config.created.clone().unwrap_or_default(),
+        size: size.map_err(|error| Error::system("look at the image's layers", error))?,
+        repo_digests: Vec::new(),
+        config,
+    };
+    let tags: Vec<Reference> = tags.iter().map(Reference::with_default_tag).collect();
+    engine.store.images().create_tagged(&record, &tags).map_err(|error| Error::system("record the image", error))?;
+    names_changed(engine);
+    for tag in &tags {
+        publish(engine, "tag", &record.id.to_string(), &tag.familiar(), Some(&record));
+    }
+    Ok(record.id)
+}
