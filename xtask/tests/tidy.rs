@@ -17,6 +17,7 @@ const RINGS: &[(&str, u8)] = &[
     // 1: the machine
     ("sys", 1),
     ("cgroup", 1),
+    ("systemd", 1),
     ("archive", 1),
     ("keeper", 1),
     // 2: subsystems

@@ -79,6 +79,8 @@ pub enum Error {
     Runtime(#[from] crate::Error),
     #[error(transparent)]
     Cgroup(#[from] cgroup::Error),
+    #[error(transparent)]
+    Systemd(#[from] systemd::Error),
 }
 
 fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Error {

@@ -267,6 +267,12 @@ fn run_inner(
         sys::mount::set_attributes(&mount, false, sys::mount::attribute::RDONLY, 0, 0)
             .map_err(Error::step("make the root read-only"))?;
     }
+    if let (Gate::Listener { .. }, Some(name)) = (&*gate, process.args.first())
+        && (name.starts_with('/') || !name.contains('/'))
+    {
+        // Callers of `create` tell a program that is not there (127) from one that fails at `start`.
+        program::find(&process.args, &process.env)?;
+    }
     // Everything that takes long is done; the network may still be on its way.
     let pid = gate.pass()?;
     if spec.process.is_none() {

@@ -125,7 +125,7 @@ impl Creation<'_> {
         let context = Context::new()?;
         let directory = OwnedFd::from(std::fs::File::open(self.path).map_err(io(self.path.display().to_string()))?);
         let listener = sys::socket::seqpacket_listen(&directory, SOCKET).map_err(io(SOCKET))?;
-        let place = Place::make(&context, self.given, self.id, &spec)?;
+        let mut place = Place::make(&context, self.given, self.id, &spec)?;
         let mut first = None;
         let record = Record {
             id: self.id.to_owned(),
@@ -140,6 +140,7 @@ impl Creation<'_> {
             ..Record::default()
         };
         let made = self.make(&context, spec, (directory, listener), &place, &record, &mut first);
+        place.settled();
         if made.is_err() {
             if let Some(pid) = first {
                 let _ = signal::kill(pid, signal::SIGKILL);

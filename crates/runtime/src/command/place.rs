@@ -1,13 +1,14 @@
 //! The cgroup of a container, and how processes get into it.
 
 use cgroup::Cgroup;
-use oci::runtime::Spec;
+use oci::runtime::{Resources, Spec};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 use sys::process::{Clone, Side};
 
 use super::options::Given;
 use super::record::Record;
-use super::{Error, io, log};
+use super::{Entry, Error, io, log};
 use crate::Context;
 
 /// How long processes that are ending may take to leave the cgroup.
@@ -20,14 +21,47 @@ pub struct Place {
     pub group: Option<Cgroup>,
     /// Below the root of each hierarchy; empty without a group.
     pub path: String,
+    /// The systemd unit that the cgroup belongs to; empty: none.
     pub unit: String,
+    /// Keeps the unit alive until the container's first process is in it.
+    seat: Option<Seat>,
+}
+
+/// A process that only sits there: systemd makes a scope for processes that exist.
+#[derive(Debug)]
+struct Seat {
+    pid: i32,
+    /// Its end ends the process.
+    socket: Option<OwnedFd>,
+}
+
+impl Seat {
+    fn take(context: &Context) -> Result<Seat, Error> {
+        let (ours, theirs) = sys::socket::seqpacket_pair().map_err(io("socket"))?;
+        match sys::process::clone(context.proof, &Clone::default()).map_err(io("clone"))? {
+            Side::Parent { pid } => Ok(Seat { pid, socket: Some(ours) }),
+            Side::Child => {
+                sys::process::close_except(&[theirs.as_fd()]);
+                let _ = rustix::thread::set_name(c"hoist-seat");
+                let _ = sys::socket::receive(&theirs, &mut [0; 1]);
+                sys::process::exit(0)
+            }
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.socket = None;
+        let _ = sys::process::reap(Some(self.pid), true);
+    }
 }
 
 impl Place {
     /// Makes the cgroup that the configuration names. What is there already must be empty.
     pub fn make(context: &Context, given: &Given, id: &str, spec: &Spec) -> Result<Place, Error> {
         if given.is_on("systemd-cgroup") {
-            return Err(Error::Unsupported("--systemd-cgroup".to_owned()));
+            return Place::make_unit(context, id, spec);
         }
         let path = match spec.linux.cgroups_path.as_str() {
             "" => format!("/hoist-runtime/{id}"),
@@ -37,7 +71,7 @@ impl Place {
         let group = match context.hierarchies.create(&path) {
             Err(error) if may_do_without(given, spec)? && is_denied(&error) => {
                 log::debug(|| format!("no rights to make cgroup {path}: the container stays in the caller's"));
-                return Ok(Place { group: None, path: String::new(), unit: String::new() });
+                return Ok(Place { group: None, path: String::new(), unit: String::new(), seat: None });
             }
             other => other?,
         };
@@ -46,11 +80,43 @@ impl Place {
         if processes > 0 {
             return Err(Error::CgroupInUse { path, processes });
         }
-        Ok(Place { group: Some(group), path, unit: String::new() })
+        Ok(Place { group: Some(group), path, unit: String::new(), seat: None })
+    }
+
+    /// Has systemd make the cgroup: the unit is started around a process that leaves once the container is in it.
+    fn make_unit(context: &Context, id: &str, spec: &Spec) -> Result<Place, Error> {
+        let user = !rustix::process::geteuid().is_root();
+        let location = systemd::Location::parse(&spec.linux.cgroups_path, id, user)?;
+        let seat = Seat::take(context)?;
+        let limits = limits(context, &spec.linux.resources.clone().unwrap_or_default());
+        let mut manager = systemd::Manager::connect(user)?;
+        let v2 = !context.hierarchies.needs_join();
+        manager.start(&location, &format!("hoist-runtime container {id}"), seat.pid, &limits, v2)?;
+        let unit = location.unit;
+        let made = manager.control_group(&unit).map_err(Error::from).and_then(|path| {
+            log::debug(|| format!("unit {unit} is cgroup {path}"));
+            Ok((context.hierarchies.create(&path)?, path))
+        });
+        match made {
+            Ok((group, path)) => Ok(Place { group: Some(group), path, unit, seat: Some(seat) }),
+            Err(error) => {
+                let _ = manager.stop(&unit);
+                Err(error)
+            }
+        }
+    }
+
+    /// The container's first process is in there now.
+    pub fn settled(&mut self) {
+        self.seat = None;
     }
 
     /// Takes back what was made.
-    pub fn abandon(&self) {
+    pub fn abandon(&mut self) {
+        self.seat = None;
+        if !self.unit.is_empty() {
+            let _ = stop_unit(&self.unit);
+        }
         if let Some(group) = &self.group {
             let _ = group.remove_within(LONGEST_END);
         }
@@ -86,11 +152,37 @@ pub fn remove(record: &Record) -> Result<(), Error> {
     if record.cgroup.is_empty() {
         return Ok(());
     }
-    if let Ok(group) = cgroup::Hierarchies::detect()?.open(&record.cgroup) {
+    let group = cgroup::Hierarchies::detect()?.open(&record.cgroup);
+    if let Ok(group) = &group {
         let _ = group.kill_all();
+    }
+    if !record.unit.is_empty() {
+        stop_unit(&record.unit)?;
+    }
+    if let Ok(group) = &group {
         group.remove_within(LONGEST_END)?;
     }
     Ok(())
+}
+
+fn stop_unit(unit: &str) -> Result<(), Error> {
+    Ok(systemd::Manager::connect(!rustix::process::geteuid().is_root())?.stop(unit)?)
+}
+
+/// Limits as systemd knows them.
+fn limits(context: &Context, resources: &Resources) -> Vec<systemd::Property> {
+    let weight: Option<fn(u64) -> u64> =
+        if context.hierarchies.needs_join() { None } else { Some(cgroup::weight_of_shares) };
+    systemd::properties(resources, weight)
+}
+
+/// Changes limits: systemd's own record of them first, then the cgroup.
+pub fn update(entry: &Entry, changed: &Resources) -> Result<(), Error> {
+    if !entry.record.unit.is_empty() {
+        let limits = limits(&Context::new()?, changed);
+        systemd::Manager::connect(!rustix::process::geteuid().is_root())?.set(&entry.record.unit, &limits)?;
+    }
+    Ok(entry.cgroup()?.apply(changed)?)
 }
 
 /// Clones with `clone_init` in a cgroup. On version 2 `clone_init` is born there by itself.

@@ -3,7 +3,7 @@
 use oci::runtime::{Cpu, Memory, Resources};
 
 use super::options::Given;
-use super::{Entry, Error, entry, io};
+use super::{Entry, Error, entry, io, place};
 
 pub fn command(given: &Given) -> Result<i32, Error> {
     let mut entry = entry(given)?;
@@ -12,7 +12,7 @@ pub fn command(given: &Given) -> Result<i32, Error> {
     }
     let asked = asked(given)?;
     let (merged, changed) = merge(&entry.record.resources, asked);
-    entry.cgroup()?.apply(&changed)?;
+    place::update(&entry, &changed)?;
     entry.record.resources = merged;
     Entry::store(&entry.path, &entry.record)?;
     Ok(0)
