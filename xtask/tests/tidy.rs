@@ -27,11 +27,13 @@ const RINGS: &[(&str, u8)] = &[
     ("volume", 2),
     ("logs", 2),
     ("distribution", 2),
+    ("registry", 2),
     // 3
     ("engine", 3),
     ("build", 3),
     // 4: edges
     ("http-api", 4),
+    ("registry-api", 4),
     ("client", 4),
     ("commands", 4),
     // what is run
@@ -55,6 +57,8 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("archive", "sys"),
     ("keeper", "sys"),
     ("distribution", "store"),
+    ("registry", "store"),
+    ("registry", "distribution"),
     ("runtime", "logs"),
     ("commands", "client"),
     ("build", "engine"),
@@ -69,6 +73,8 @@ const APART: &[(&str, &str)] = &[
     ("hoist", "runtime"),
     ("hoist", "engine"),
     ("hoist", "store"),
+    ("hoist", "registry"),
+    ("registry-api", "engine"),
     ("commands", "engine"),
     ("client", "engine"),
     ("hoist-runtime", "engine"),

@@ -8,6 +8,7 @@ mod notify;
 mod options;
 mod pidfile;
 mod preflight;
+mod registry;
 mod runtime;
 mod settings;
 mod unsupported;
@@ -23,6 +24,11 @@ fn main() -> ExitCode {
             return ExitCode::from(125);
         }
     };
+    if let [first, rest @ ..] = arguments.as_slice()
+        && first == "registry"
+    {
+        return registry::run(rest);
+    }
     let given = match flags::parse(&arguments) {
         Ok(flags::Parsed::Run(given)) => given,
         Ok(flags::Parsed::Help) => {

@@ -28,6 +28,7 @@ mod options;
 mod out;
 mod program;
 mod registry;
+mod server;
 mod system;
 mod template;
 mod terminal;

@@ -25,6 +25,7 @@ pub(crate) enum Method {
     Post,
     Patch,
     Put,
+    Delete,
 }
 
 impl Method {
@@ -35,6 +36,7 @@ impl Method {
             Method::Post => "POST",
             Method::Patch => "PATCH",
             Method::Put => "PUT",
+            Method::Delete => "DELETE",
         }
     }
 
@@ -46,6 +48,7 @@ impl Method {
             Method::Post => "Post",
             Method::Patch => "Patch",
             Method::Put => "Put",
+            Method::Delete => "Delete",
         }
     }
 }

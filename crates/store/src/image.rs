@@ -204,6 +204,18 @@ fn find(connection: &Connection, id: &Digest) -> Result<Option<ImageRecord>> {
     found.into_record(digests).map(Some)
 }
 
+/// All tags with their images, of a database that somebody else may write to.
+pub(crate) fn tagged(connection: &Connection) -> Result<Vec<(Reference, ImageRecord)>> {
+    let transaction = connection.unchecked_transaction().map_err(Error::database("read"))?;
+    let mut tagged = Vec::new();
+    for (name, id) in pairs(&transaction, "SELECT name, image FROM tag ORDER BY name")? {
+        if let Some(record) = find(&transaction, &stored_digest(&id)?)? {
+            tagged.push((stored_reference(&name)?, record));
+        }
+    }
+    Ok(tagged)
+}
+
 fn insert(transaction: &Transaction<'_>, record: &ImageRecord) -> Result<()> {
     let actual = Digest::of(&record.raw_config);
     if actual != record.id {

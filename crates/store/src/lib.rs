@@ -37,6 +37,7 @@ mod records;
 mod save;
 mod split;
 mod store;
+mod view;
 mod writeback;
 
 pub use content::{BlobWriter, Content};
@@ -51,3 +52,5 @@ pub use records::{Record, Records};
 pub use save::Saving;
 pub use split::LayerTar;
 pub use store::Store;
+pub use view::View;
+pub use writeback::Writeback;

@@ -8,7 +8,7 @@ const STEP: u64 = 8 << 20;
 
 /// How far the kernel has been asked to write a file.
 #[derive(Debug, Default)]
-pub(crate) struct Writeback {
+pub struct Writeback {
     begun: u64,
 }
 

@@ -32,6 +32,11 @@ fn canonical(name: &'static str) -> &'static str {
 }
 
 impl Parsed {
+    /// The flags that were given, in their order, with their values.
+    pub(crate) fn given(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.values.iter().map(|(name, value)| (*name, value.as_str()))
+    }
+
     /// Parses everything behind the command's words; the error is pflag's sentence.
     pub(crate) fn parse(command: &'static Command, path: String, args: &[String]) -> Result<Parsed, String> {
         let mut parsed = Parsed {

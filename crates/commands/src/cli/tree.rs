@@ -1,7 +1,7 @@
 //! All commands: what exists here, and what exists in Docker alone.
 
 use super::{Command, Flag, Kind, flag};
-use crate::{container, image, inspect, network, registry, system, volume};
+use crate::{container, image, inspect, network, registry, server, system, volume};
 
 /// A management command.
 pub(crate) struct Group {
@@ -14,6 +14,7 @@ pub(crate) const GROUPS: &[Group] = &[
     Group { name: "container", about: "Manage containers" },
     Group { name: "image", about: "Manage images" },
     Group { name: "network", about: "Manage networks" },
+    Group { name: "registry", about: "Run and look after a private registry" },
     Group { name: "system", about: "Manage Docker" },
     Group { name: "volume", about: "Manage volumes" },
 ];
@@ -57,6 +58,12 @@ const COMMANDS: &[&Command] = &[
     &registry::login::COMMAND,
     &registry::logout::COMMAND,
     &registry::search::COMMAND,
+    &server::serve::COMMAND,
+    &server::looks::LIST,
+    &server::looks::TAGS,
+    &server::looks::REMOVE,
+    &server::looks::COLLECT,
+    &server::looks::USAGE,
     &system::df::COMMAND,
     &system::events::COMMAND,
     &system::info::COMMAND,
