@@ -54,7 +54,7 @@ use Kind::{Bool, List, Map, Number, Text, Ulimits};
 
 /// In the order of `--help`.
 #[rustfmt::skip]
-pub static OPTIONS: [Option; 38] = [
+pub static OPTIONS: [Option; 45] = [
     option("bip", "bip", Text, "Address and subnet of the default bridge, in CIDR notation", |s, v| text(&mut s.engine.bip, v)),
     option("bridge", "bridge", Text, "Name of the default bridge's link (default \"hoist0\")", |s, v| text(&mut s.engine.bridge, v)).short('b'),
     option("config-file", "", Text, "Configuration file (default \"/etc/hoist/daemon.json\")", |s, v| { s.config_file = Some(v.into()); Ok(()) }),
@@ -82,7 +82,14 @@ pub static OPTIONS: [Option; 38] = [
     option("log-driver", "log-driver", Text, "Where logs go: json-file, local, journald, syslog or none (default \"json-file\")", log_driver),
     option("log-level", "log-level", Text, "debug, info, warn, error or fatal (default \"info\")", log_level).short('l'),
     option("log-opt", "log-opts", Map, "Option of the log driver, such as max-size=10m", |s, v| { let (key, value) = pair(v)?; s.engine.log_options.insert(key, value); Ok(()) }),
+    option("http-proxy", "", Text, "Proxy for registries that are spoken to over http", |s, v| { s.engine.proxies.http = v.into(); Ok(()) }),
+    option("https-proxy", "", Text, "Proxy for registries that are spoken to over https", |s, v| { s.engine.proxies.https = v.into(); Ok(()) }),
+    option("no-proxy", "", Text, "Hosts, domains and networks that are reached without the proxy, separated by commas", |s, v| { s.engine.proxies.none = v.into(); Ok(()) }),
+    option("", "proxies", Map, "Proxies: http-proxy, https-proxy, no-proxy", proxy),
     option("max-concurrent-downloads", "max-concurrent-downloads", Number, "Layers that a pull fetches at the same time (default 3)", downloads),
+    option("max-concurrent-uploads", "max-concurrent-uploads", Number, "Layers that a push sends at the same time (default 5)", |s, v| between(&mut s.engine.max_concurrent_uploads, "max concurrent uploads", v)),
+    option("max-download-attempts", "max-download-attempts", Number, "Attempts for a request to a registry or a transfer that does not get on (default 5)", |s, v| between(&mut s.engine.max_download_attempts, "max download attempts", v)),
+    option("push-compression", "push-compression", Text, "Compression of layers that are pushed for the first time: gzip or zstd (default \"gzip\")", compression),
     option("mtu", "mtu", Number, "MTU of the default bridge (default: the uplink's)", mtu),
     option("pidfile", "pidfile", Text, "File of the daemon's process id (default \"/run/hoist.pid\")", |s, v| path(&mut s.pidfile, v)).short('p'),
     option("registry-mirror", "registry-mirrors", List, "Mirror of docker.io", |s, v| list(&mut s.engine.registry_mirrors, v)),
@@ -202,9 +209,34 @@ fn log_level(settings: &mut Settings, value: &str) -> Result<(), String> {
 }
 
 fn downloads(settings: &mut Settings, value: &str) -> Result<(), String> {
-    settings.engine.max_concurrent_downloads = match value.parse() {
+    between(&mut settings.engine.max_concurrent_downloads, "max concurrent downloads", value)
+}
+
+/// A number from 1 to 64.
+fn between(place: &mut usize, what: &str, value: &str) -> Result<(), String> {
+    *place = match value.parse() {
         Ok(number @ 1..=64) => number,
-        _ => return Err(format!("invalid max concurrent downloads: {value} (1 to 64)")),
+        _ => return Err(format!("invalid {what}: {value} (1 to 64)")),
+    };
+    Ok(())
+}
+
+fn proxy(settings: &mut Settings, value: &str) -> Result<(), String> {
+    let (key, value) = pair(value)?;
+    match key.as_str() {
+        "http-proxy" => settings.engine.proxies.http = value,
+        "https-proxy" => settings.engine.proxies.https = value,
+        "no-proxy" => settings.engine.proxies.none = value,
+        other => return Err(format!("unknown key of proxies: {other}")),
+    }
+    Ok(())
+}
+
+fn compression(settings: &mut Settings, value: &str) -> Result<(), String> {
+    settings.engine.push_zstd = match value {
+        "gzip" => false,
+        "zstd" => true,
+        other => return Err(format!("invalid push compression: {other} (gzip or zstd)")),
     };
     Ok(())
 }

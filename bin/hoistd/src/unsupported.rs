@@ -2,30 +2,30 @@
 
 /// Flags of dockerd.
 #[rustfmt::skip]
-const FLAGS: [&str; 51] = [
+const FLAGS: [&str; 46] = [
     "add-runtime", "allow-direct-routing", "authorization-plugin", "bip6", "bridge-accept-fwmark", "cdi-spec-dir",
     "cgroup-parent", "containerd", "containerd-namespace", "containerd-plugins-namespace", "cpu-rt-period",
     "cpu-rt-runtime", "cri-containerd", "default-address-pool", "default-cgroupns-mode", "default-gateway",
     "default-gateway-v6", "default-ipc-mode", "default-network-opt", "default-runtime", "exec-opt", "feature",
-    "firewall-backend", "fixed-cidr", "fixed-cidr-v6", "host-gateway-ip", "http-proxy", "https-proxy", "init-path",
-    "ip-forward-no-drop", "ipv6", "log-format", "max-concurrent-uploads", "max-download-attempts", "metrics-addr",
-    "network-control-plane-mtu", "no-new-privileges", "no-proxy", "node-generic-resource", "raw-logs",
+    "firewall-backend", "fixed-cidr", "fixed-cidr-v6", "host-gateway-ip", "init-path",
+    "ip-forward-no-drop", "ipv6", "log-format", "metrics-addr",
+    "network-control-plane-mtu", "no-new-privileges", "node-generic-resource", "raw-logs",
     "seccomp-profile", "shutdown-timeout", "storage-opt", "swarm-default-advertise-addr", "tls", "tlscacert",
     "tlscert", "tlskey", "tlsverify", "userland-proxy-path", "userns-remap",
 ];
 
 /// Keys of dockerd's `daemon.json`.
 #[rustfmt::skip]
-const KEYS: [&str; 62] = [
+const KEYS: [&str; 59] = [
     "allow-direct-routing", "authorization-plugins", "bip6", "bridge-accept-fwmark", "builder", "cdi-spec-dirs",
     "cgroup-parent", "containerd", "containerd-namespace", "containerd-plugin-namespace", "cpu-rt-period",
     "cpu-rt-runtime", "cri-containerd", "default-address-pools", "default-cgroupns-mode", "default-gateway",
     "default-gateway-v6", "default-init", "default-ipc-mode", "default-network-opts", "default-runtime",
     "default-stop-timeout", "exec-opts", "features", "firewall-backend", "fixed-cidr", "fixed-cidr-v6",
     "host-gateway-ip", "host-gateway-ips", "http-proxy", "https-proxy", "init-path", "ip-forward-no-drop", "ipv6",
-    "log-format", "max-concurrent-uploads", "max-download-attempts", "metrics-addr", "min-api-version",
+    "log-format", "metrics-addr", "min-api-version",
     "network-control-plane-mtu", "network-diagnostic-port", "no-new-privileges", "no-proxy", "node-generic-resources",
-    "nri-opts", "proxies", "raw-logs", "resolv-conf", "runtimes", "seccomp-profile", "shutdown-timeout",
+    "nri-opts", "raw-logs", "resolv-conf", "runtimes", "seccomp-profile", "shutdown-timeout",
     "storage-opts", "swarm-default-advertise-addr", "swarm-raft-election-tick", "swarm-raft-heartbeat-tick", "tls",
     "tlscacert", "tlscert", "tlskey", "tlsverify", "userland-proxy-path", "userns-remap",
 ];

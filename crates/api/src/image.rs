@@ -18,6 +18,56 @@ wire! {
         /// Bytes shared with other images; -1 when not counted.
         pub shared_size: i64,
         pub size: i64,
+        /// What the image's index lists; only when asked for.
+        #[serde(skip_serializing_if = "List::is_empty")]
+        pub manifests: List<ManifestSummary>,
+        /// What the tag points to in the registry; absent for images that were never in one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub descriptor: Option<Descriptor>,
+    }
+
+    /// One manifest of an index.
+    pub struct ManifestSummary {
+        #[serde(rename = "ID")]
+        pub id: String,
+        pub descriptor: Descriptor,
+        /// Everything of it is here.
+        pub available: bool,
+        pub size: ManifestSize,
+        /// `image`, `attestation` or `unknown`.
+        pub kind: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub image_data: Option<ManifestImage>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub attestation_data: Option<ManifestAttestation>,
+    }
+
+    /// Bytes.
+    pub struct ManifestSize {
+        /// Blobs and unpacked layers.
+        pub total: i64,
+        /// Blobs alone.
+        pub content: i64,
+    }
+
+    /// A manifest that is an image.
+    pub struct ManifestImage {
+        pub platform: Platform,
+        /// Ids of the containers that use it.
+        pub containers: List<String>,
+        pub size: Unpacked,
+    }
+
+    /// Bytes of the layers' files.
+    pub struct Unpacked {
+        pub unpacked: i64,
+    }
+
+    /// A manifest that says something about another.
+    pub struct ManifestAttestation {
+        /// Digest of that one.
+        #[serde(rename = "For")]
+        pub subject: String,
     }
 
     /// `GET /images/{name}/json`.
@@ -44,6 +94,12 @@ wire! {
         #[serde(rename = "RootFS")]
         pub root_fs: RootFs,
         pub metadata: Metadata,
+        /// What the name points to in the registry; absent for images that were never in one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub descriptor: Option<Descriptor>,
+        /// What the image's index lists; only when asked for.
+        #[serde(skip_serializing_if = "List::is_empty")]
+        pub manifests: List<ManifestSummary>,
     }
 
     /// What a container of the image gets. Empty members are absent since API 1.50.

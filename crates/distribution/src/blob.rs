@@ -76,6 +76,12 @@ impl<'a> BlobReader<'a> {
         self
     }
 
+    /// The first bytes are here already; the transfer begins behind them.
+    pub(crate) fn starting_at(mut self, offset: u64) -> BlobReader<'a> {
+        (self.offset, self.mark) = (offset, offset);
+        self
+    }
+
     /// Reads what nobody asked for, then checks the digest (unless the bytes were copied).
     pub(crate) fn finish(&mut self) -> Result<()> {
         let mut scratch = vec![0; 64 << 10];

@@ -1,9 +1,12 @@
 //! Where an image may be fetched from: mirrors first, then the registry itself.
 
+use std::sync::Arc;
+
 use oci::Reference;
 use oci::reference::DEFAULT_DOMAIN;
 
 use crate::config::{Insecure, is_insecure};
+use crate::hosts::{Host, Options};
 use crate::url::{Scheme, Url};
 use crate::{Error, Result};
 
@@ -31,6 +34,12 @@ pub(crate) struct Endpoint {
     pub(crate) insecure: bool,
     /// A mirror gets no credentials.
     pub(crate) mirror: bool,
+    /// The prefix takes the place of `/v2`.
+    pub(crate) override_path: bool,
+    /// May be asked what a tag means.
+    pub(crate) resolve: bool,
+    /// From a hosts file: certificates and headers.
+    pub(crate) options: Option<Arc<Options>>,
 }
 
 impl Endpoint {
@@ -49,7 +58,24 @@ impl Endpoint {
             prefix: url.path.trim_end_matches('/').to_owned(),
             authority: url.authority,
             mirror: true,
+            override_path: false,
+            resolve: true,
+            options: None,
         })
+    }
+
+    /// A server of a hosts file. `own`: it is the registry itself, which gets its credentials.
+    pub(crate) fn of_host(host: &Host, own: bool, insecure: &[Insecure]) -> Endpoint {
+        Endpoint {
+            insecure: host.is_http() || host.options.skip_verify || is_insecure(insecure, &host.url.authority),
+            rule: SchemeRule::Fixed(host.url.scheme),
+            prefix: host.url.path.trim_end_matches('/').to_owned(),
+            authority: host.url.authority.clone(),
+            mirror: !own,
+            override_path: host.override_path,
+            resolve: host.resolve,
+            options: Some(Arc::new(host.options.clone())),
+        }
     }
 
     /// The registry that a reference names.
@@ -65,11 +91,18 @@ impl Endpoint {
             prefix: String::new(),
             insecure,
             mirror: false,
+            override_path: false,
+            resolve: true,
+            options: None,
         }
     }
 
     /// An address under this endpoint; `path` begins with `/v2/`.
     pub(crate) fn url(&self, scheme: Scheme, path: &str) -> Url {
+        let path = match (self.override_path, path.strip_prefix("/v2")) {
+            (true, Some(rest)) => rest,
+            _ => path,
+        };
         Url { scheme, authority: self.authority.clone(), path: format!("{}{path}", self.prefix) }
     }
 }

@@ -246,6 +246,21 @@ pub enum Error {
     Cancelled,
 }
 
+impl Error {
+    /// Could the same go well later? Then what has come so far is worth keeping.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Error::Cancelled
+            | Error::Unreachable { .. }
+            | Error::Truncated { .. }
+            | Error::TooManyRequests { .. }
+            | Error::Thread(_) => true,
+            Error::Status { status, .. } => status.starts_with('5'),
+            _ => false,
+        }
+    }
+}
+
 fn detail_suffix(detail: &str) -> String {
     if detail.is_empty() { String::new() } else { format!(": {detail}") }
 }

@@ -117,37 +117,74 @@ fn stream(context: Context<'_>, job: Job<'_>, lead: &Lead<'_>) -> Result<()> {
             tell("Downloading", Some(current), total);
         }
     };
-    let mut blob = content.writer()?;
-    let mut source =
-        BlobReader::new(context.session, context.endpoints, descriptor, "filesystem layer", &report).copy_to(&mut blob);
-    let layer = unpack(context, descriptor, &mut source);
-    let layer = match (layer, source.take_fault()) {
-        (_, Some(fault)) => return Err(fault),
-        (Err(error), None) => {
-            // Was it made so, or did it arrive so? A wrong digest is the better explanation.
-            source.finish()?;
-            drop(source);
-            commit_blob(blob, digest)?;
-            return Err(error);
+    let mut blob = content.resume(&digest)?;
+    if blob.kept() > descriptor.size {
+        blob.discard();
+        blob = content.resume(&digest)?;
+    }
+    let kept = blob.kept();
+    if kept > 0 {
+        tracing::debug!(%digest, kept, "going on with what an earlier pull left");
+        tell("Downloading", Some(kept), total);
+    }
+    let result = stream_into(context, job, &mut blob, &report);
+    let layer = match result {
+        Ok(layer) => layer,
+        Err(error) => {
+            // A cut or a cancelled transfer goes on next time; wrong bytes would be wrong again.
+            if !error.is_passing() {
+                blob.discard();
+            }
+            return match error {
+                // The wrong bytes may be those that were kept.
+                Error::DigestMismatch { .. } | Error::Decompress { .. } | Error::Layer { .. } if kept > 0 => {
+                    stream(context, job, lead)
+                }
+                error => Err(error),
+            };
         }
-        (Ok(layer), None) => layer,
     };
+    match blob.commit() {
+        Ok(_) => {}
+        Err(store::Error::DigestMismatch { .. }) if kept > 0 => return stream(context, job, lead),
+        Err(store::Error::DigestMismatch { expected, actual }) => {
+            return Err(Error::DigestMismatch { what: "filesystem layer", expected, actual });
+        }
+        Err(error) => return Err(error.into()),
+    }
     tell("Verifying Checksum", None, None);
-    source.finish()?;
-    drop(source);
-    commit_blob(blob, digest)?;
     tell("Download complete", None, None);
     tell("Extracting", total, total);
     commit(layer, digest, diff_id)
 }
 
-fn commit_blob(blob: store::BlobWriter, digest: Digest) -> Result<()> {
-    match blob.commit(&digest) {
-        Ok(_) => Ok(()),
-        Err(store::Error::DigestMismatch { expected, actual }) => {
-            Err(Error::DigestMismatch { what: "filesystem layer", expected, actual })
-        }
-        Err(error) => Err(error.into()),
+/// The bytes on their one way: from what was kept and from the registry into the blob and the layer.
+fn stream_into(
+    context: Context<'_>,
+    job: Job<'_>,
+    blob: &mut store::Partial,
+    report: &dyn Fn(u64),
+) -> Result<store::WrittenLayer> {
+    let mut prefix = blob.prefix()?;
+    let kept = blob.kept();
+    let Job { descriptor, .. } = job;
+    let mut source = BlobReader::new(context.session, context.endpoints, descriptor, "filesystem layer", report)
+        .starting_at(kept)
+        .copy_to(blob);
+    let layer = unpack(context, descriptor, &mut (&mut prefix).chain(&mut source));
+    if let Some(fault) = source.take_fault() {
+        return Err(fault);
+    }
+    source.finish()?;
+    match layer {
+        Ok(layer) => Ok(layer),
+        // Was it made so, or did it arrive so? A wrong digest is the better explanation.
+        Err(error) => Err(match blob.digest() {
+            actual if actual != descriptor.digest => {
+                Error::DigestMismatch { what: "filesystem layer", expected: descriptor.digest, actual }
+            }
+            _ => error,
+        }),
     }
 }
 

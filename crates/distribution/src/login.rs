@@ -20,7 +20,7 @@ pub fn login(registry: &Registry, auth: AuthConfig, cancel: &AtomicBool) -> Resu
     let reference = Reference { domain: domain_of(&auth.serveraddress)?, path: String::new(), tag: None, digest: None };
     let mut session = Session::new(registry, &reference, Some(auth), Purpose::Look, cancel);
     session.offline = true;
-    let endpoint = registry.push_endpoint(&reference);
+    let endpoint = registry.push_endpoint(&reference)?;
     watched(&session, || session.get(&endpoint, "/v2/", &[]).map(drop))?;
     Ok(session.identity())
 }

@@ -35,7 +35,7 @@ pub fn look(
 ) -> Result<Remote> {
     let reference = reference.with_default_tag();
     let session = Session::new(registry, &reference, auth, Purpose::Pull, cancel);
-    let endpoints = registry.endpoints(&reference);
+    let endpoints = registry.endpoints(&reference)?;
     let name = match reference.digest {
         Some(digest) => digest.to_string(),
         None => reference.tag_or_latest().to_owned(),
@@ -101,7 +101,7 @@ pub fn put(
             session.scopes.push(scope);
         }
     }
-    let endpoint = registry.push_endpoint(&reference);
+    let endpoint = registry.push_endpoint(&reference)?;
     let attempts = registry.config.max_download_attempts;
     let name = match (&reference.tag, reference.digest) {
         (Some(tag), _) => tag.clone(),

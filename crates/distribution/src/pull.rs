@@ -98,7 +98,7 @@ struct Pull<'a> {
 impl Pull<'_> {
     fn run(&self) -> Result<Pulled> {
         let reference = self.session.reference;
-        let endpoints = self.session.registry.endpoints(reference);
+        let endpoints = self.session.registry.endpoints(reference)?;
         let (resolved, endpoints) = self.resolve(&endpoints)?;
         let title = match reference.digest {
             Some(digest) => digest.to_string(),
@@ -107,10 +107,20 @@ impl Pull<'_> {
         (self.progress)(Progress::new(Some(title), format!("Pulling from {}", reference.path)));
 
         // When it ends, the store removes what was written and is in no image.
-        let _lease = self.store.lease();
-        let (config, raw_config) = self.config(endpoints, &resolved.manifest)?;
-        self.layers(endpoints, &resolved.manifest, &config.rootfs.diff_ids)?;
-        let up_to_date = self.commit(&resolved, &config, raw_config)?;
+        let lease = self.store.lease();
+        let arrived = self.config(&endpoints, &resolved.manifest).and_then(|(config, raw_config)| {
+            self.layers(&endpoints, &resolved.manifest, &config.rootfs.diff_ids)?;
+            let up_to_date = self.commit(&resolved, &config, raw_config)?;
+            Ok((config, up_to_date))
+        });
+        let (config, up_to_date) = match arrived {
+            // Layers that are whole need not come again.
+            Err(error) if error.is_passing() => {
+                lease.keep();
+                return Err(error);
+            }
+            result => result?,
+        };
 
         let digest = resolved.digest();
         let verb = if up_to_date { "Image is up to date" } else { "Downloaded newer image" };
@@ -126,21 +136,28 @@ impl Pull<'_> {
         })
     }
 
-    /// The first endpoint that knows the image, and those after it.
-    fn resolve<'e>(&self, endpoints: &'e [Endpoint]) -> Result<(Resolved, &'e [Endpoint])> {
-        let mut rest = endpoints;
-        loop {
-            let Some((endpoint, next)) = rest.split_first() else { return Err(Error::Cancelled) };
+    /// The first endpoint that knows the image, and where its blobs are asked for: not at those that failed.
+    fn resolve(&self, endpoints: &[Endpoint]) -> Result<(Resolved, Vec<Endpoint>)> {
+        let by_tag = self.session.reference.digest.is_none();
+        let mut failed: Vec<&Endpoint> = Vec::new();
+        let mut last = Error::Cancelled;
+        for endpoint in endpoints.iter().filter(|endpoint| endpoint.resolve || !by_tag) {
             match resolve(self.session, endpoint, self.platform) {
-                Ok(resolved) => return Ok((resolved, rest)),
+                Ok(resolved) => {
+                    let rest = endpoints.iter().filter(|endpoint| !failed.contains(endpoint));
+                    return Ok((resolved, rest.cloned().collect()));
+                }
                 Err(Error::Cancelled) => return Err(Error::Cancelled),
-                Err(error) if next.is_empty() => return Err(error),
                 Err(error) => {
-                    tracing::warn!(mirror = endpoint.authority, reason = %error, "mirror failed, trying the next one");
-                    rest = next;
+                    if failed.len() + 1 < endpoints.len() {
+                        tracing::warn!(host = endpoint.authority, reason = %error, "registry or mirror failed");
+                    }
+                    last = error;
+                    failed.push(endpoint);
                 }
             }
         }
+        Err(last)
     }
 
     fn config(&self, endpoints: &[Endpoint], manifest: &Manifest) -> Result<(ImageConfig, Vec<u8>)> {

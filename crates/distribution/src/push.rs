@@ -70,7 +70,7 @@ pub fn push(
     let _lease = store.lease();
     let plan = Plan::make(store, image, &reference, whole)?;
     session.scopes.extend(plan.origins().map(|path| format!("repository:{path}:pull")));
-    let endpoint = registry.push_endpoint(&reference);
+    let endpoint = registry.push_endpoint(&reference)?;
     let push = Push { session: &session, store, image, endpoint: &endpoint, progress, built: Mutex::default() };
     match watched(&session, || push.run(&plan)) {
         Err(_) if session.is_cancelled() => Err(Error::Cancelled),

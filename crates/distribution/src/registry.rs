@@ -10,6 +10,7 @@ use crate::Result;
 use crate::config::{Insecure, RegistryConfig, parse_insecure};
 use crate::endpoint::Endpoint;
 use crate::flight::Flights;
+use crate::hosts::{self, Host, Hosts};
 use crate::token::TokenCache;
 use crate::url::Scheme;
 
@@ -41,15 +42,39 @@ impl Registry {
         })
     }
 
-    /// Where to ask for `reference`, in order.
-    pub(crate) fn endpoints(&self, reference: &Reference) -> Vec<Endpoint> {
-        let mirrors = if reference.domain == DEFAULT_DOMAIN { self.mirrors.as_slice() } else { &[] };
-        mirrors.iter().cloned().chain([Endpoint::upstream(reference, &self.insecure)]).collect()
+    /// Where to ask for `reference`, in order: the hosts file's, or the mirrors; then the registry itself.
+    pub(crate) fn endpoints(&self, reference: &Reference) -> Result<Vec<Endpoint>> {
+        let hosts = hosts::read(&self.config.certs_dirs, &reference.domain)?;
+        let upstream = self.upstream(reference, &hosts);
+        let listed = hosts.hosts.iter().filter(|host| host.pull);
+        let mut endpoints: Vec<Endpoint> = listed.map(|host| self.listed(host, &upstream)).collect();
+        if hosts.hosts.is_empty() && reference.domain == DEFAULT_DOMAIN {
+            endpoints.extend(self.mirrors.iter().cloned());
+        }
+        if !endpoints.iter().any(|endpoint| endpoint.authority == upstream.authority && endpoint.resolve) {
+            endpoints.push(upstream);
+        }
+        Ok(endpoints)
     }
 
-    /// Where `reference` is pushed to: the registry itself, never a mirror.
-    pub(crate) fn push_endpoint(&self, reference: &Reference) -> Endpoint {
-        Endpoint::upstream(reference, &self.insecure)
+    /// Where `reference` is pushed to: the first server of the hosts file that takes pushes, else the registry itself.
+    pub(crate) fn push_endpoint(&self, reference: &Reference) -> Result<Endpoint> {
+        let hosts = hosts::read(&self.config.certs_dirs, &reference.domain)?;
+        let upstream = self.upstream(reference, &hosts);
+        let listed = hosts.hosts.iter().find(|host| host.push).map(|host| self.listed(host, &upstream));
+        Ok(listed.unwrap_or(upstream))
+    }
+
+    fn upstream(&self, reference: &Reference, hosts: &Hosts) -> Endpoint {
+        match &hosts.server {
+            Some(server) => Endpoint::of_host(server, true, &self.insecure),
+            None => Endpoint::upstream(reference, &self.insecure),
+        }
+    }
+
+    /// A server of a hosts file is the registry itself if it has its name.
+    fn listed(&self, host: &Host, upstream: &Endpoint) -> Endpoint {
+        Endpoint::of_host(host, host.url.authority == upstream.authority, &self.insecure)
     }
 
     pub(crate) fn is_insecure(&self, authority: &str) -> bool {

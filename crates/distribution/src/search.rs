@@ -48,7 +48,7 @@ pub fn search(
     let reference = Reference { domain: domain.to_owned(), path: words.to_owned(), tag: None, digest: None };
     let mut session = Session::new(registry, &reference, auth, Purpose::Look, cancel);
     session.scopes.push("registry:catalog:*".to_owned());
-    let mut endpoint = registry.push_endpoint(&reference);
+    let mut endpoint = registry.push_endpoint(&reference)?;
     if domain == DEFAULT_DOMAIN {
         endpoint.authority = DEFAULT_INDEX.to_owned();
     }

@@ -176,6 +176,9 @@ impl<'r> Session<'r> {
     /// Asks an endpoint, with credentials when it wants them. The answer may have any status but 401, which is an error.
     pub(crate) fn send(&self, endpoint: &Endpoint, request: Request<'_>) -> Result<Reached> {
         let mut challenged = false;
+        if let Some(options) = &endpoint.options {
+            self.transport.learn(&endpoint.authority, options);
+        }
         loop {
             let authorization =
                 self.authorizations.lock().unwrap_or_else(PoisonError::into_inner).get(&endpoint.authority).cloned();

@@ -32,7 +32,7 @@ pub fn tags(
         tags: Option<Vec<String>>,
     }
     let session = Session::new(registry, reference, auth, Purpose::Pull, cancel);
-    let endpoints = registry.endpoints(reference);
+    let endpoints = registry.endpoints(reference)?;
     watched(&session, || {
         let mut last = Error::Cancelled;
         for endpoint in &endpoints {

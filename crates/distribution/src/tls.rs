@@ -14,6 +14,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 
+use crate::hosts::Options;
 use crate::{Error, Result};
 
 /// Where distributions keep the authorities, most common first.
@@ -38,12 +39,23 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 /// TLS settings for one host; without `verify` any certificate will do.
-pub(crate) fn settings(authority: &str, verify: bool, certs_dirs: &[PathBuf]) -> Result<TlsConfig> {
+pub(crate) fn settings(
+    authority: &str,
+    verify: bool,
+    certs_dirs: &[PathBuf],
+    options: Option<&Options>,
+) -> Result<TlsConfig> {
     let mut own = Own::default();
     if !authority.starts_with('.') && !authority.contains('/') {
         for dir in certs_dirs {
             own.read(&dir.join(authority))?;
         }
+    }
+    for path in options.iter().flat_map(|options| &options.authorities) {
+        own.authorities.append(&mut certificates(&read(path)?));
+    }
+    if let Some((certificate, key)) = options.and_then(|options| options.client.as_ref()) {
+        own.client = Some(client_pair(certificate, key)?);
     }
     let mut builder = TlsConfig::builder()
         .unversioned_rustls_crypto_provider(provider())
@@ -102,16 +114,20 @@ impl Own {
 }
 
 fn client_certificate(path: &Path) -> Result<ClientCert> {
-    let chain = certificates(&read(path)?);
-    if chain.is_empty() {
-        return Err(invalid(path, "no certificate in this file"));
-    }
     let key_path = path.with_extension("key");
     if !key_path.exists() {
         return Err(invalid(path, "missing its key (.key); certificates of authorities must use the extension .crt"));
     }
-    let key = PrivateKey::from_pem(&read(&key_path)?).map_err(|error| invalid(&key_path, &error.to_string()))?;
-    check_pair(&chain, &key).map_err(|error| invalid(&key_path, &error))?;
+    client_pair(path, &key_path)
+}
+
+fn client_pair(path: &Path, key_path: &Path) -> Result<ClientCert> {
+    let chain = certificates(&read(path)?);
+    if chain.is_empty() {
+        return Err(invalid(path, "no certificate in this file"));
+    }
+    let key = PrivateKey::from_pem(&read(key_path)?).map_err(|error| invalid(key_path, &error.to_string()))?;
+    check_pair(&chain, &key).map_err(|error| invalid(key_path, &error))?;
     Ok(ClientCert::new_with_certs(&chain, key))
 }
 
@@ -160,13 +176,19 @@ mod tests {
         let root = std::env::temp_dir().join(format!("hoist-certs-{}", std::process::id()));
         let dir = root.join("host:5000");
         fs::create_dir_all(&dir).unwrap();
-        assert!(settings("host:5000", true, std::slice::from_ref(&root)).is_ok());
+        assert!(settings("host:5000", true, std::slice::from_ref(&root), None).is_ok());
         fs::write(dir.join("client.cert"), "no certificate").unwrap();
-        assert!(matches!(settings("host:5000", true, std::slice::from_ref(&root)), Err(Error::Certificate { .. })));
-        assert!(settings("other", true, std::slice::from_ref(&root)).is_ok());
+        assert!(matches!(
+            settings("host:5000", true, std::slice::from_ref(&root), None),
+            Err(Error::Certificate { .. })
+        ));
+        assert!(settings("other", true, std::slice::from_ref(&root), None).is_ok());
         fs::remove_file(dir.join("client.cert")).unwrap();
         fs::write(dir.join("client.key"), "no key").unwrap();
-        assert!(matches!(settings("host:5000", false, std::slice::from_ref(&root)), Err(Error::Certificate { .. })));
+        assert!(matches!(
+            settings("host:5000", false, std::slice::from_ref(&root), None),
+            Err(Error::Certificate { .. })
+        ));
         fs::remove_dir_all(&root).unwrap();
     }
 }

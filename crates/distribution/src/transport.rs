@@ -14,6 +14,7 @@ use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Body, SendBody, Timeout};
 
 use crate::config::RegistryConfig;
+use crate::hosts::Options;
 use crate::url::{Scheme, Url};
 use crate::{Error, tls};
 
@@ -144,13 +145,27 @@ struct Connections {
 /// The connections of one pull.
 pub(crate) struct Transport {
     config: RegistryConfig,
+    /// What hosts files say about servers, by `host[:port]`.
+    options: Mutex<HashMap<String, Arc<Options>>>,
     /// `None` once it was shut down.
     connections: Mutex<Option<HashMap<Key, Connections>>>,
 }
 
 impl Transport {
     pub(crate) fn new(config: RegistryConfig) -> Transport {
-        Transport { config, connections: Mutex::new(Some(HashMap::new())) }
+        Transport { config, options: Mutex::default(), connections: Mutex::new(Some(HashMap::new())) }
+    }
+
+    /// How a server is spoken to from now on.
+    pub(crate) fn learn(&self, authority: &str, options: &Arc<Options>) {
+        let mut known = self.options.lock().unwrap_or_else(PoisonError::into_inner);
+        if !known.contains_key(authority) {
+            known.insert(authority.to_owned(), Arc::clone(options));
+        }
+    }
+
+    fn options(&self, authority: &str) -> Option<Arc<Options>> {
+        self.options.lock().unwrap_or_else(PoisonError::into_inner).get(authority).cloned()
     }
 
     /// Cuts every connection, from any thread; later exchanges fail at once.
@@ -176,6 +191,10 @@ impl Transport {
         let mut request = Request::builder().method(method.as_str()).uri(url.to_string());
         for (name, value) in headers {
             request = request.header(*name, value);
+        }
+        let options = self.options(&url.authority);
+        for (name, value) in options.iter().flat_map(|options| &options.headers) {
+            request = request.header(name, value);
         }
         let answer = match payload {
             Payload::None => request.body(()).map(|request| connections.agent.run(request)),
@@ -242,7 +261,12 @@ impl Transport {
             .max_idle_connections_per_host(4)
             .proxy(proxy);
         if url.scheme == Scheme::Https {
-            builder = builder.tls_config(tls::settings(&url.authority, verify, &config.certs_dirs)?);
+            builder = builder.tls_config(tls::settings(
+                &url.authority,
+                verify,
+                &config.certs_dirs,
+                self.options(&url.authority).as_deref(),
+            )?);
         }
         let lookup = Lookup::default();
         let agent = Agent::with_parts(builder.build(), DefaultConnector::default(), lookup.clone());

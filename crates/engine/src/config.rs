@@ -34,6 +34,14 @@ pub struct Config {
     pub insecure_registries: Vec<String>,
     /// Downloads of layers at the same time, for one pull.
     pub max_concurrent_downloads: usize,
+    /// Layers sent at the same time, for one push.
+    pub max_concurrent_uploads: usize,
+    /// Attempts for a request to a registry.
+    pub max_download_attempts: usize,
+    /// Layers that are pushed for the first time are compressed with zstd, not gzip.
+    pub push_zstd: bool,
+    /// Proxies for registries; what is empty comes from the environment.
+    pub proxies: distribution::Proxies,
     pub dns: Vec<String>,
     pub dns_options: Vec<String>,
     pub dns_search: Vec<String>,
@@ -70,6 +78,10 @@ impl Default for Config {
             registry_mirrors: Vec::new(),
             insecure_registries: Vec::new(),
             max_concurrent_downloads: 3,
+            max_concurrent_uploads: 5,
+            max_download_attempts: 5,
+            push_zstd: false,
+            proxies: distribution::Proxies::default(),
             dns: Vec::new(),
             dns_options: Vec::new(),
             dns_search: Vec::new(),

@@ -9,6 +9,7 @@ mod import;
 mod inspect;
 mod list;
 mod load;
+mod manifests;
 mod platform;
 mod prune;
 mod pull;
@@ -26,7 +27,7 @@ use store::ImageRecord;
 
 pub use delete::remove;
 pub use history::history;
-pub use import::{ImportRequest, import};
+pub use import::{ImportRequest, ImportSource, import};
 pub use inspect::inspect;
 pub use list::{ListOptions, list};
 pub use load::load;
@@ -41,7 +42,7 @@ pub use search::{SearchRequest, search};
 pub use tag::tag;
 
 pub(crate) use delete::free_unused;
-pub(crate) use pull::registry;
+pub(crate) use pull::{proxies, registry};
 
 use crate::events::Of;
 use crate::{Engine, Error, Kind, Result};

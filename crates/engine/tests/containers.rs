@@ -99,7 +99,9 @@ impl Fixture {
             changes: vec!["CMD [\"sh\"]".to_owned(), "EXPOSE 80".to_owned()],
             ..Default::default()
         };
-        image::import(self.engine(), request, &mut bytes.as_slice(), &mut |_| ()).unwrap();
+        let mut bytes = bytes.as_slice();
+        let source = image::ImportSource::Body(&mut bytes);
+        image::import(self.engine(), request, source, &engine::Cancel::default(), &mut |_| ()).unwrap();
     }
 
     fn create(&self, name: &str, json: &str) -> String {
@@ -349,9 +351,9 @@ fn images(fixture: &Fixture) {
     let (code, log) = fixture.run("greeting", r#"{"Image":"hoist/hello","HostConfig":{"NetworkMode":"none"}}"#);
     assert_eq!(code, 0);
     assert!(log.starts_with("Hello from hoist!"), "{log}");
-    let conflict = image::remove(engine, "hoist/hello", false, false).unwrap_err();
+    let conflict = image::remove(engine, "hoist/hello", false, false, &[]).unwrap_err();
     assert!(conflict.message.contains("(must be forced) - container"), "{}", conflict.message);
-    image::remove(engine, "hoist/hello", true, false).unwrap();
+    image::remove(engine, "hoist/hello", true, false, &[]).unwrap();
     container::remove(engine, "greeting", false, false, false).unwrap();
 }
 

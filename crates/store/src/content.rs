@@ -1,5 +1,7 @@
 //! Blobs by digest: an OCI layout's `blobs/sha256` that other tools can read.
 
+mod partial;
+
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -11,6 +13,8 @@ use crate::disk::{self, Disk, Temporary};
 use crate::error::{Error, Result};
 use crate::lease::Leases;
 use crate::writeback::Writeback;
+
+pub use partial::Partial;
 
 /// The blobs of a store. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -28,6 +32,7 @@ impl Content {
         disk::ensure_directory(&blobs)?;
         disk::ensure_directory(&ingest)?;
         disk.sweep(&ingest)?;
+        Content::sweep_partials(&ingest)?;
         disk.sweep(&blobs)?;
         Ok(Content { blobs, ingest, disk: disk.clone(), leases: Arc::clone(leases) })
     }
@@ -87,6 +92,17 @@ impl Content {
             size: 0,
             writeback: Writeback::default(),
         })
+    }
+
+    /// A file of its own for a blob that another writer is at.
+    fn scratch(&self) -> Result<(PathBuf, File)> {
+        let (temporary, file) = self.disk.create(&self.ingest)?;
+        Ok((temporary.leave(), file))
+    }
+
+    /// Gives a file in `ingest` the name of the blob `digest`, its data being durable.
+    fn name(&self, path: &Path, file: &File, digest: &Digest) -> Result<()> {
+        self.disk.adopt(path).rename(file, &self.path(digest))
     }
 
     /// Stores bytes that are at hand, and gives their digest.

@@ -119,6 +119,11 @@ impl Disk {
         Ok((Temporary { disk: self.clone(), path, committed: false }, file))
     }
 
+    /// A file that was made under a name of its own, to be given its real one like a temporary file.
+    pub fn adopt(&self, path: &Path) -> Temporary {
+        Temporary { disk: self.clone(), path: path.to_owned(), committed: false }
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
         fs::rename(from, to).map_err(Error::io("rename to", to))?;
         self.tell(Step::Rename { from, to });
@@ -221,6 +226,12 @@ pub(crate) struct Temporary {
 }
 
 impl Temporary {
+    /// Gives the path up: whoever has it now removes the file.
+    pub fn leave(mut self) -> PathBuf {
+        self.committed = true;
+        std::mem::take(&mut self.path)
+    }
+
     /// Makes the data durable, and gives it the name `target`, which may be in another directory of the same file
     /// system. The name is durable after [`Disk::settle`].
     pub fn rename(mut self, file: &File, target: &Path) -> Result<()> {

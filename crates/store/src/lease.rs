@@ -68,6 +68,14 @@ impl Lease {
     }
 }
 
+impl Lease {
+    /// Ends it, but leaves what was written for the next try: it is whole, only nobody refers to it yet.
+    /// [`crate::Store::prune_unreferenced`] removes it.
+    pub fn keep(self) {
+        self.leases.lock().written.clear();
+    }
+}
+
 impl std::fmt::Debug for Lease {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Lease").finish_non_exhaustive()

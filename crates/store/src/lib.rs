@@ -3,7 +3,7 @@
 //! ```text
 //!  <data root>/                                one store, one process at a time (lock)
 //!    content/blobs/sha256/<hex>                blobs, as in an OCI layout
-//!    content/ingest/                           blobs being written
+//!    content/ingest/                           blobs being written, and what is kept of interrupted ones
 //!    layers/<diffID hex>.erofs                 one EROFS image per layer
 //!    layers/<diffID hex>.split                 what the layer's tar had besides the contents of files
 //!    meta.db                                   images, tags and their log, records (SQLite)
@@ -40,7 +40,7 @@ mod store;
 mod view;
 mod writeback;
 
-pub use content::{BlobWriter, Content};
+pub use content::{BlobWriter, Content, Partial};
 pub use disk::{Step, Witness};
 pub use error::{Error, LayerError, Result};
 pub use image::{ImageRecord, Images, Keep, MAX_VERSIONS, Version, parse_version};

@@ -11,7 +11,7 @@ mod layout;
 
 use std::io::Read;
 
-use oci::{Digest, ImageConfig, Reference};
+use oci::{Digest, ImageConfig, Platform, Reference};
 
 use crate::Store;
 use crate::error::{Error, Result};
@@ -46,13 +46,19 @@ impl Store {
     /// # Errors
     /// [`Error::Archive`] says what is wrong with it; no image of it is recorded then.
     pub fn load(&self, archive: impl Read) -> Result<Vec<Loaded>> {
+        self.load_for(archive, &[])
+    }
+
+    /// The same, but with `platforms` only what is for one of these. Without: everything of a Docker archive, and of an
+    /// index the image that suits this machine best.
+    pub fn load_for(&self, archive: impl Read, platforms: &[Platform]) -> Result<Vec<Loaded>> {
         let lease = self.lease();
         let archive = archive::decompress(archive).map_err(Error::Source)?;
         let mut collected = Collected::read(self, archive)?;
         let wanted = if collected.document("manifest.json").is_some() {
-            docker::plan(&collected)?
+            docker::plan(&collected, platforms)?
         } else if collected.document("index.json").is_some() {
-            layout::plan(&collected)?
+            layout::plan(&collected, platforms)?
         } else {
             return Err(Error::archive("it has neither manifest.json nor index.json"));
         };
@@ -98,6 +104,15 @@ impl Store {
         };
         Ok((record, references))
     }
+}
+
+/// Is an image for one of these? None at all means that any will do.
+fn is_wanted(config: &ImageConfig, platforms: &[Platform]) -> bool {
+    platforms.is_empty() || platforms.iter().any(|wanted| wanted.rank(&config.platform()) == Some(0))
+}
+
+fn shown(platforms: &[Platform]) -> String {
+    platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn parse_config(name: &str, bytes: &[u8]) -> Result<ImageConfig> {

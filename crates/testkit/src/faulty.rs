@@ -41,6 +41,7 @@ struct Shared {
     gate: Mutex<bool>,
     released: Condvar,
     requests: Mutex<Vec<String>>,
+    ranges: Mutex<Vec<(String, usize)>>,
 }
 
 /// Serves one image as `NAME:latest` for every name, with a [`Fault`].
@@ -65,6 +66,7 @@ impl FaultyRegistry {
             gate: Mutex::new(false),
             released: Condvar::new(),
             requests: Mutex::new(Vec::new()),
+            ranges: Mutex::new(Vec::new()),
         });
         let server = shared.clone();
         std::thread::spawn(move || {
@@ -98,6 +100,11 @@ impl FaultyRegistry {
         self.shared.released.notify_all();
     }
 
+    /// First bytes that were asked for, of the blobs that were not asked for from their beginning.
+    pub fn ranges(&self) -> Vec<usize> {
+        self.shared.ranges.lock().expect("no panic while holding it").iter().map(|(_, from)| *from).collect()
+    }
+
     /// Request lines so far: `GET /v2/…`.
     pub fn requests(&self) -> Vec<String> {
         self.shared.requests.lock().expect("no panic while holding it").clone()
@@ -124,6 +131,7 @@ fn serve(shared: &Shared, stream: TcpStream) -> std::io::Result<()> {
         }
         let mut words = line.split_whitespace();
         let (method, path) = (words.next().unwrap_or("").to_string(), words.next().unwrap_or("").to_string());
+        let mut from = None;
         loop {
             let mut header = String::new();
             if reader.read_line(&mut header)? == 0 {
@@ -132,16 +140,31 @@ fn serve(shared: &Shared, stream: TcpStream) -> std::io::Result<()> {
             if header.trim().is_empty() {
                 break;
             }
+            if let Some(range) = header.to_ascii_lowercase().strip_prefix("range: bytes=") {
+                from = range.trim().trim_end_matches('-').parse::<usize>().ok();
+            }
         }
-        shared.requests.lock().expect("no panic while holding it").push(format!("{method} {path}"));
-        if !answer(shared, &mut stream, &method, &path)? {
+        {
+            let mut requests = shared.requests.lock().expect("no panic while holding it");
+            requests.push(format!("{method} {path}"));
+            if let Some(from) = from {
+                shared.ranges.lock().expect("no panic while holding it").push((path.clone(), from));
+            }
+        }
+        if !answer(shared, &mut stream, &method, &path, from)? {
             return Ok(());
         }
     }
 }
 
 /// Whether the connection stays open.
-fn answer(shared: &Shared, stream: &mut TcpStream, method: &str, path: &str) -> std::io::Result<bool> {
+fn answer(
+    shared: &Shared,
+    stream: &mut TcpStream,
+    method: &str,
+    path: &str,
+    from: Option<usize>,
+) -> std::io::Result<bool> {
     let fault = *shared.fault.lock().expect("no panic while holding it");
     let json = "application/json";
     if path == "/v2/" {
@@ -204,7 +227,13 @@ fn answer(shared: &Shared, stream: &mut TcpStream, method: &str, path: &str) -> 
             }
             Ok(false)
         }
-        _ => reply(stream, method, 200, "application/octet-stream", "", &bytes),
+        _ => match from.filter(|from| *from < bytes.len()) {
+            Some(from) => {
+                let extra = format!("Content-Range: bytes {from}-{}/{}\r\n", bytes.len() - 1, bytes.len());
+                reply(stream, method, 206, "application/octet-stream", &extra, &bytes[from..])
+            }
+            None => reply(stream, method, 200, "application/octet-stream", "", &bytes),
+        },
     }
 }
 

@@ -12,7 +12,8 @@ use testkit::{tar, tests, wait};
 
 use crate::check::{eq, has};
 
-pub const TESTS: &[Test] = tests![wrong_digest, cut_short, server_errors, interrupted_by_client, parallel_pulls];
+pub const TESTS: &[Test] =
+    tests![wrong_digest, cut_short, server_errors, interrupted_by_client, resumed, parallel_pulls];
 
 /// Two layers, the second large enough to be cut in the middle.
 pub fn image() -> Result<Image> {
@@ -27,9 +28,13 @@ pub fn nothing_half_made(lab: &Lab) -> Result<()> {
         let entries = std::fs::read_dir(lab.daemon.data_root().join(dir)).into_iter().flatten().flatten();
         entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
     };
-    let whole = |name: &String| name.strip_suffix(".erofs").is_some_and(|hex| hex.len() == 64);
+    let whole = |name: &String| {
+        name.split_once('.').is_some_and(|(hex, kind)| hex.len() == 64 && matches!(kind, "erofs" | "split"))
+    };
     wait::until_true("unfinished downloads to be removed", SOON, || {
-        let mut left = names("content/ingest");
+        // The beginning of a layer is kept for the next try, with its journal.
+        let kept = |name: &String| name.ends_with(".part") || name.ends_with(".journal");
+        let mut left: Vec<String> = names("content/ingest").into_iter().filter(|name| !kept(name)).collect();
         left.extend(names("layers").into_iter().filter(|name| !whole(name)));
         ensure!(left.is_empty(), "{left:?}");
         Ok(true)
@@ -78,6 +83,53 @@ fn interrupted_by_client(lab: &mut Lab) -> Result<()> {
     registry.release();
     nothing_half_made(lab)?;
     lab.client.ok(&format!("pull {name}"))?;
+    Ok(())
+}
+
+/// A pull that was ended by its client, and by the death of the daemon, goes on inside of the layer.
+fn resumed(lab: &mut Lab) -> Result<()> {
+    let noise: Vec<u8> = {
+        let mut state = 88_172_645_463_325_252u64;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 32) as u8
+        };
+        (0..6_000_000).map(|_| next()).collect()
+    };
+    let image = busybox()?.with_layer(Layer::of_tar(&tar::Builder::new().file("noise", 0o644, &noise).finish()));
+    let size = image.layers[1].open()?.0;
+    let registry = FaultyRegistry::start(&image, Fault::Hang)?;
+    let name = format!("{}/large", registry.host());
+    for round in 1..=2 {
+        let pulling = lab.client.spawn(&format!("pull {name}"))?;
+        wait::until_true("the download to hang", SOON, || Ok(registry.hung() > 0))?;
+        let part = || -> u64 {
+            let entries =
+                std::fs::read_dir(lab.daemon.data_root().join("content/ingest")).into_iter().flatten().flatten();
+            entries.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).max().unwrap_or(0)
+        };
+        wait::until_true("half of the layer to be on the disk", SOON, || Ok(part() >= size / 2 - 300_000))?;
+        if round == 1 {
+            pulling.signal(Signal::INT)?;
+        } else {
+            lab.daemon.kill9()?;
+        }
+        pulling.finish(SOON)?;
+        registry.set(Fault::None);
+        if round == 2 {
+            lab.daemon.restart()?;
+        }
+        nothing_half_made(lab)?;
+        lab.client.ok(&format!("pull {name}"))?;
+        // What the kernel had not handed over, or the journal does not vouch for, comes again.
+        let from = registry.ranges().last().copied().unwrap_or(0) as u64;
+        ensure!(from >= 1_000_000 && from <= size, "round {round}: it went on at {from} of {size}");
+        eq("content", lab.client.ok(&format!("run --rm {name} sh -c 'wc -c < /noise'"))?.as_str(), "6000000")?;
+        lab.client.ok(&format!("rmi {name}"))?;
+        registry.set(Fault::Hang);
+    }
     Ok(())
 }
 

@@ -30,10 +30,9 @@ fn run(context: &Context, parsed: &Parsed) -> Outcome {
     let source = parsed.args[0].as_str();
     let name = parsed.args.get(1).map_or("", String::as_str);
     let is_url = ["http://", "https://"].iter().any(|scheme| source.starts_with(scheme));
-    if is_url {
-        return Err(Failure::new(format!("{}: 'import' from a URL is not supported yet: {source}", context.program)));
-    }
-    let mut from: Box<dyn Read> = if source == "-" {
+    let mut from: Box<dyn Read> = if is_url {
+        Box::new(std::io::empty())
+    } else if source == "-" {
         Box::new(std::io::stdin())
     } else {
         Box::new(File::open(source).map_err(|e| Failure::new(io_text("open", source, &e)))?)
@@ -42,12 +41,13 @@ fn run(context: &Context, parsed: &Parsed) -> Outcome {
         Reference::parse(name).map_err(|e| Failure::new(e.to_string()))?;
     }
     let mut request = Request::post("/images/create")
-        .query("fromSrc", "-")
+        .query("fromSrc", if is_url { source } else { "-" })
         .query_some("message", parsed.text("message"))
         .query_some("repo", Some(name).filter(|n| !n.is_empty()))
         .query_some("platform", context.platform(parsed.str("platform")));
     for change in parsed.list("change") {
         request = request.query("changes", change);
     }
-    progress::on_stdout(context.client()?.send(request.stream("text/plain", &mut from))?)
+    let request = if is_url { request } else { request.stream("text/plain", &mut from) };
+    progress::on_stdout(context.client()?.send(request)?)
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use api::image::DeleteItem;
-use oci::{Digest, Reference};
+use oci::{Digest, Platform, Reference};
 use store::ImageRecord;
 
 use super::{find, names_changed, publish};
@@ -12,9 +12,21 @@ use crate::id::ContainerId;
 use crate::{Engine, Error, Result};
 
 /// Removes a name or an image. `force` where a stopped container uses it, or an id has several names.
-pub fn remove(engine: &Engine, name: &str, force: bool, _no_prune: bool) -> Result<Vec<DeleteItem>> {
+///
+/// `no_prune` keeps the layers that only this image used. With `platforms` the images that the name's index brought for
+/// these go, and the name stays with another.
+pub fn remove(
+    engine: &Engine,
+    name: &str,
+    force: bool,
+    no_prune: bool,
+    platforms: &[Platform],
+) -> Result<Vec<DeleteItem>> {
     let _deleting = engine.deleting.lock().unwrap_or_else(|poison| poison.into_inner());
     let image = find(engine, name)?;
+    if !platforms.is_empty() {
+        return remove_platforms(engine, &image, name, platforms, force);
+    }
     let tags =
         engine.store.images().tags_of(&image.id).map_err(|error| Error::system("read the image's tags", error))?;
     let users = users_of(engine, &image.id);
@@ -66,6 +78,53 @@ pub fn remove(engine: &Engine, name: &str, force: bool, _no_prune: bool) -> Resu
         return Ok(items);
     }
     items.extend(delete_all(engine, &image, &tags)?);
+    if !no_prune {
+        let (_, deleted) = free_layers(engine)?;
+        items.extend(deleted);
+    }
+    Ok(items)
+}
+
+fn remove_platforms(
+    engine: &Engine,
+    image: &ImageRecord,
+    name: &str,
+    platforms: &[Platform],
+    force: bool,
+) -> Result<Vec<DeleteItem>> {
+    if !force && is_id(name, &image.id) {
+        return Err(Error::conflict("cannot remove platform variants by the image's id without force"));
+    }
+    let mut items = Vec::new();
+    let family = super::platform::siblings(engine, image)?;
+    let mut gone: Vec<Digest> = Vec::new();
+    for wanted in platforms {
+        let variant = super::platform::of(engine, image.clone(), name, wanted)?;
+        let users = users_of(engine, &variant.id);
+        if let Some(user) = users.iter().find(|user| user.state.phase.is_alive()) {
+            return Err(in_use(&variant.id, &user.id, true));
+        }
+        if let Some(user) = users.first().filter(|_| !force) {
+            return Err(in_use(&variant.id, &user.id, false));
+        }
+        gone.push(variant.id);
+        // The names go to another image of the index, as long as there is one.
+        let tags = engine
+            .store
+            .images()
+            .tags_of(&variant.id)
+            .map_err(|error| Error::system("read the image's tags", error))?;
+        match family.iter().find(|other| !gone.contains(&other.id)) {
+            Some(heir) => {
+                for tag in &tags {
+                    let tagged = engine.store.images().tag(tag, &heir.id);
+                    tagged.map_err(|error| Error::system("tag the image", error))?;
+                }
+                items.extend(delete_all(engine, &variant, &[])?);
+            }
+            None => items.extend(delete_all(engine, &variant, &tags)?),
+        }
+    }
     let (_, deleted) = free_layers(engine)?;
     items.extend(deleted);
     Ok(items)

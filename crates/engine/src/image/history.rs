@@ -6,8 +6,12 @@ use super::find;
 use crate::{Engine, Error, Result, time};
 
 /// The image's build steps, the newest first.
-pub fn history(engine: &Engine, name: &str) -> Result<Vec<HistoryItem>> {
+pub fn history(engine: &Engine, name: &str, wanted: Option<&oci::Platform>) -> Result<Vec<HistoryItem>> {
     let image = find(engine, name)?;
+    let image = match wanted {
+        Some(wanted) => super::platform::of(engine, image, name, wanted)?,
+        None => image,
+    };
     let tags =
         engine.store.images().tags_of(&image.id).map_err(|error| Error::system("read the image's tags", error))?;
     let mut layers = image.layers.iter();

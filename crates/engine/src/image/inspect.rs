@@ -2,15 +2,27 @@
 
 use api::container::{GraphDriver, HealthConfig};
 use api::image::{ImageConfig, Inspect, Metadata, RootFs};
-use oci::Reference;
 use oci::image::ContainerConfig;
+use oci::{Platform, Reference};
 
-use super::find;
+use super::{find, manifests, platform};
 use crate::{Engine, Error, Result, system};
 
-/// Everything about an image.
-pub fn inspect(engine: &Engine, name: &str) -> Result<Inspect> {
+/// Everything about an image: the one that the name stands for, or that of a platform. With `with_manifests`, what its index
+/// lists as well.
+pub fn inspect(engine: &Engine, name: &str, wanted: Option<&Platform>, with_manifests: bool) -> Result<Inspect> {
+    if wanted.is_some() && with_manifests {
+        return Err(Error::invalid("conflicting options: manifests and platform options cannot both be set"));
+    }
     let image = find(engine, name)?;
+    let image = match wanted {
+        Some(wanted) => platform::of(engine, image, name, wanted)?,
+        None => image,
+    };
+    let all = match with_manifests {
+        true => engine.store.images().list().map_err(|error| Error::system("read the images", error))?,
+        false => Vec::new(),
+    };
     let tags =
         engine.store.images().tags_of(&image.id).map_err(|error| Error::system("read the image's tags", error))?;
     let config = &image.config;
@@ -34,6 +46,8 @@ pub fn inspect(engine: &Engine, name: &str) -> Result<Inspect> {
         graph_driver: GraphDriver { data: api::Map::default(), name: system::STORAGE_DRIVER.to_owned() },
         root_fs: RootFs { kind: "layers".to_owned(), layers: image.layers.iter().map(ToString::to_string).collect() },
         metadata: Metadata { last_tag_time: api::container::ZERO_TIME.to_owned() },
+        descriptor: manifests::target(&image),
+        manifests: if all.is_empty() { api::List::default() } else { manifests::list(engine, &image, &all).into() },
     })
 }
 

@@ -9,6 +9,7 @@ use store::ImageRecord;
 
 use super::find;
 use super::inspect::familiar_digest;
+use super::manifests;
 use crate::{Engine, Error, Result, time};
 
 /// What is to be listed.
@@ -16,6 +17,10 @@ use crate::{Engine, Error, Result, time};
 pub struct ListOptions {
     /// Also images that only others were built from; there are none here.
     pub all: bool,
+    /// Tell what each image's index lists.
+    pub manifests: bool,
+    /// Count the bytes that an image shares with others.
+    pub shared_size: bool,
     pub filters: Filters,
 }
 
@@ -36,8 +41,9 @@ pub fn list(engine: &Engine, options: &ListOptions) -> Result<Vec<Summary>> {
     let until = time::until_filter(filters)?;
     let dangling = if filters.contains("dangling") { Some(filters.bool_or("dangling", false)?) } else { None };
     let mut found: Vec<(u64, Summary)> = Vec::new();
-    for image in images {
-        let created = created(&image);
+    let shared = if options.shared_size { shared_sizes(engine, &images) } else { HashMap::new() };
+    for image in &images {
+        let created = created(image);
         let mut names = tags.remove(&image.id).unwrap_or_default();
         let mut digests: Vec<String> = image.repo_digests.iter().map(|name| familiar_digest(name)).collect();
         let labels: api::Map<String> = image.config.config.labels.clone().map(Into::into).unwrap_or_default();
@@ -65,7 +71,12 @@ pub fn list(engine: &Engine, options: &ListOptions) -> Result<Vec<Summary>> {
                 parent_id: image.config.parent.clone(),
                 repo_digests: digests.into(),
                 repo_tags: names.iter().map(Reference::familiar).collect(),
-                shared_size: -1,
+                shared_size: shared.get(&image.id).map_or(-1, |size| i64::try_from(*size).unwrap_or(i64::MAX)),
+                manifests: match options.manifests {
+                    true => manifests::list(engine, image, &images).into(),
+                    false => api::List::default(),
+                },
+                descriptor: manifests::target(image),
                 size: i64::try_from(image.size).unwrap_or(i64::MAX),
             };
             found.push((created, summary));
@@ -73,6 +84,23 @@ pub fn list(engine: &Engine, options: &ListOptions) -> Result<Vec<Summary>> {
     }
     found.sort_by(|(one, a), (other, b)| other.cmp(one).then_with(|| a.id.cmp(&b.id)));
     Ok(found.into_iter().map(|(_, summary)| summary).collect())
+}
+
+/// For each image the bytes of those of its layers that another image has too.
+pub(crate) fn shared_sizes(engine: &Engine, images: &[ImageRecord]) -> HashMap<Digest, u64> {
+    let mut users: HashMap<Digest, usize> = HashMap::new();
+    for image in images {
+        let own: std::collections::HashSet<&Digest> = image.layers.iter().collect();
+        for layer in own {
+            *users.entry(*layer).or_default() += 1;
+        }
+    }
+    let layers = engine.store.layers();
+    let shared = |image: &ImageRecord| -> u64 {
+        let shared = image.layers.iter().filter(|layer| users.get(*layer).is_some_and(|count| *count > 1));
+        shared.map(|layer| layers.info(layer).map_or(0, |info| info.content)).sum()
+    };
+    images.iter().map(|image| (image.id, shared(image))).collect()
 }
 
 /// When the image was made, by its own word.

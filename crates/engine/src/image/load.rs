@@ -7,9 +7,15 @@ use api::image::Progress;
 use super::{find, import, names_changed, publish};
 use crate::{Engine, Result};
 
-/// Loads all images of an archive and names them.
-pub fn load(engine: &Engine, tar: &mut dyn Read, _quiet: bool, emit: &mut dyn FnMut(Progress)) -> Result<()> {
-    let loaded = engine.store.load(tar).map_err(import::translate)?;
+/// Loads all images of an archive and names them; with `platforms` those of an index that are for one of these.
+pub fn load(
+    engine: &Engine,
+    tar: &mut dyn Read,
+    _quiet: bool,
+    platforms: &[oci::Platform],
+    emit: &mut dyn FnMut(Progress),
+) -> Result<()> {
+    let loaded = engine.store.load_for(tar, platforms).map_err(import::translate)?;
     names_changed(engine);
     for image in loaded {
         let id = image.id.to_string();

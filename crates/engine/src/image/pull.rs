@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 
 use api::image::{Progress, RegistryAuth};
-use distribution::{AuthConfig, Registry, RegistryConfig};
+use distribution::{AuthConfig, Compression, Proxies, Registry, RegistryConfig};
 use oci::{Platform, Reference};
 
 use super::{find, names_changed, publish};
@@ -44,9 +44,20 @@ pub(crate) fn registry(config: &Config) -> Result<Registry> {
         mirrors: config.registry_mirrors.clone(),
         insecure: config.insecure_registries.clone(),
         max_concurrent_downloads: config.max_concurrent_downloads.max(1),
+        max_concurrent_uploads: config.max_concurrent_uploads.max(1),
+        max_download_attempts: u32::try_from(config.max_download_attempts.max(1)).unwrap_or(u32::MAX),
+        push_compression: if config.push_zstd { Compression::Zstd } else { Compression::Gzip },
+        proxies: proxies(config),
         ..RegistryConfig::default()
     };
     Registry::new(options).map_err(|error| Error::system("configure the registry client", error))
+}
+
+/// The configuration's, then the environment's.
+pub(crate) fn proxies(config: &Config) -> Proxies {
+    let (own, env) = (config.proxies.clone(), Proxies::from_env());
+    let or = |own: String, env: String| if own.is_empty() { env } else { own };
+    Proxies { http: or(own.http, env.http), https: or(own.https, env.https), none: or(own.none, env.none) }
 }
 
 /// Pulls an image, or with a name alone and an API client that gave no tag all of the repository's, and tells how it goes.

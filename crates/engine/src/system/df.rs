@@ -18,15 +18,9 @@ pub fn df(engine: &Engine) -> Result<DiskUsage> {
     for container in engine.containers.all() {
         *users.entry(container.snapshot().image.to_string()).or_default() += 1;
     }
-    let mut images = image::list(engine, &image::ListOptions { all: true, ..Default::default() })?;
+    let mut images = image::list(engine, &image::ListOptions { all: true, shared_size: true, ..Default::default() })?;
     for summary in &mut images {
         summary.containers = users.get(&summary.id).copied().unwrap_or(0);
-        let Some(record) = records.iter().find(|record| record.id.to_string() == summary.id) else { continue };
-        let shared = record
-            .layers
-            .iter()
-            .filter(|layer| records.iter().any(|other| other.id != record.id && other.layers.contains(layer)));
-        summary.shared_size = i64::try_from(shared.map(size_of).sum::<u64>()).unwrap_or(i64::MAX);
     }
     Ok(DiskUsage {
         layers_size: i64::try_from(total).unwrap_or(i64::MAX),

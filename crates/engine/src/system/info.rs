@@ -13,6 +13,7 @@ use crate::{Engine, Error, Result, time};
 /// What this daemon is and has.
 pub fn info(engine: &Engine) -> Result<Info> {
     let (config, host) = (&engine.config, &engine.host);
+    let proxies = crate::image::proxies(config);
     let containers = engine.containers.all();
     let count = |test: fn(Phase) -> bool| {
         let matching = containers.iter().filter(|container| test(container.snapshot().state.phase));
@@ -39,7 +40,6 @@ pub fn info(engine: &Engine) -> Result<Info> {
     }
     let runtime = Runtime { path: config.runtime.to_string_lossy().into_owned(), ..Runtime::default() };
     let commit = || Commit { id: config.git_commit.clone() };
-    let environment = |names: [&str; 2]| names.iter().find_map(|name| std::env::var(name).ok()).unwrap_or_default();
     Ok(Info {
         id: engine.machine_id.clone(),
         containers: i64::try_from(containers.len()).unwrap_or(i64::MAX),
@@ -83,9 +83,9 @@ pub fn info(engine: &Engine) -> Result<Info> {
         mem_total: i64::try_from(host.memory).unwrap_or(i64::MAX),
         generic_resources: api::List::default(),
         docker_root_dir: config.data_root.to_string_lossy().into_owned(),
-        http_proxy: environment(["HTTP_PROXY", "http_proxy"]),
-        https_proxy: environment(["HTTPS_PROXY", "https_proxy"]),
-        no_proxy: environment(["NO_PROXY", "no_proxy"]),
+        http_proxy: without_password(proxies.http),
+        https_proxy: without_password(proxies.https),
+        no_proxy: proxies.none,
         name: host.hostname.clone(),
         labels: config.labels.clone().into(),
         experimental_build: false,
@@ -130,4 +130,12 @@ fn registry(config: &crate::Config) -> RegistryConfig {
     let hub = IndexConfig { name: "docker.io".to_owned(), mirrors: mirrors.clone(), secure: true, official: true };
     indexes.push(("docker.io".to_owned(), hub));
     RegistryConfig { insecure_registry_cidrs: cidrs.into(), index_configs: indexes.into_iter().collect(), mirrors }
+}
+
+/// A proxy's address as it may be shown.
+fn without_password(proxy: String) -> String {
+    match (proxy.find("://"), proxy.rfind('@')) {
+        (Some(scheme), Some(at)) if scheme + 3 < at => format!("{}xxxxx:xxxxx{}", &proxy[..scheme + 3], &proxy[at..]),
+        _ => proxy,
+    }
 }

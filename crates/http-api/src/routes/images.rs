@@ -33,16 +33,23 @@ pub(crate) static ROUTES: [Route; 14] = [
 
 fn list(call: &Call) -> Outcome {
     let query = &call.query;
-    let options = image::ListOptions { all: query.flag("all"), filters: query.filters()? };
+    let options = image::ListOptions {
+        all: query.flag("all"),
+        manifests: query.flag("manifests"),
+        shared_size: query.flag("shared-size"),
+        filters: query.filters()?,
+    };
     ok(&image::list(&call.engine, &options)?)
 }
 
 fn inspect(call: &Call) -> Outcome {
-    ok(&image::inspect(&call.engine, call.name())?)
+    let platform = image::parse_platform(call.query.text("platform"))?;
+    ok(&image::inspect(&call.engine, call.name(), platform.as_ref(), call.query.flag("manifests"))?)
 }
 
 fn history(call: &Call) -> Outcome {
-    ok(&image::history(&call.engine, call.name())?)
+    let platform = image::parse_platform(call.query.text("platform"))?;
+    ok(&image::history(&call.engine, call.name(), platform.as_ref())?)
 }
 
 fn tag(call: &Call) -> Outcome {
@@ -51,7 +58,9 @@ fn tag(call: &Call) -> Outcome {
 }
 
 fn remove(call: &Call) -> Outcome {
-    ok(&image::remove(&call.engine, call.name(), call.query.flag("force"), call.query.flag("noprune"))?)
+    let query = &call.query;
+    let platforms = platforms(call, "platforms")?;
+    ok(&image::remove(&call.engine, call.name(), query.flag("force"), query.flag("noprune"), &platforms)?)
 }
 
 fn prune(call: &Call) -> Outcome {
@@ -151,10 +160,6 @@ fn push(call: Call) -> crate::route::Task {
 }
 
 async fn import(mut call: Call) -> Outcome {
-    let source = call.query.text("fromSrc");
-    if source != "-" {
-        return Err(Error::not_implemented(&format!("importing from {source:?}")));
-    }
     let query = &call.query;
     let request = image::ImportRequest {
         repository: query.text("repo").to_owned(),
@@ -163,15 +168,29 @@ async fn import(mut call: Call) -> Outcome {
         changes: query.all("changes").map(str::to_owned).collect(),
         platform: query.given("platform").map(str::to_owned),
     };
+    let address = Some(query.text("fromSrc").to_owned()).filter(|source| source != "-");
+    if address.as_deref() == Some("") {
+        return Err(Error::invalid("neither fromImage nor fromSrc is given"));
+    }
     let mut upload = Upload::new(call.upload.take());
-    messages("import", || (), move |emit| image::import(&call.engine, request, &mut upload, emit)).await
+    let cancel = engine::Cancel::default();
+    let token = cancel.clone();
+    let work = move |emit: &mut dyn FnMut(api::image::Progress)| {
+        let source = match address {
+            Some(address) => image::ImportSource::Address(address),
+            None => image::ImportSource::Body(&mut upload),
+        };
+        image::import(&call.engine, request, source, &token, emit)
+    };
+    messages("import", move || cancel.cancel(), work).await
 }
 
 fn load(mut call: Call) -> crate::route::Task {
     Box::pin(async move {
         let quiet = call.query.flag_or("quiet", true);
+        let platforms = platforms(&call, "platform")?;
         let mut upload = Upload::new(call.upload.take());
-        messages("load", || (), move |emit| image::load(&call.engine, &mut upload, quiet, emit)).await
+        messages("load", || (), move |emit| image::load(&call.engine, &mut upload, quiet, &platforms, emit)).await
     })
 }
 

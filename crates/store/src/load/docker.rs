@@ -1,10 +1,10 @@
 //! `manifest.json` of `docker save`.
 
-use oci::Reference;
+use oci::{Platform, Reference};
 use serde::Deserialize;
 
 use super::collect::Collected;
-use super::{Wanted, parse_config};
+use super::{Wanted, is_wanted, parse_config, shown};
 use crate::error::{Error, Result};
 
 #[derive(Deserialize)]
@@ -17,11 +17,11 @@ struct Item {
     layers: Option<Vec<String>>,
 }
 
-pub(super) fn plan(collected: &Collected) -> Result<Vec<Wanted>> {
+pub(super) fn plan(collected: &Collected, platforms: &[Platform]) -> Result<Vec<Wanted>> {
     let bytes = collected.document("manifest.json").unwrap_or_default();
     let items: Vec<Item> =
         serde_json::from_slice(bytes).map_err(|error| Error::archive(format!("manifest.json: {error}")))?;
-    items
+    let mut images: Vec<Wanted> = items
         .into_iter()
         .map(|item| {
             let raw_config = collected
@@ -40,5 +40,10 @@ pub(super) fn plan(collected: &Collected) -> Result<Vec<Wanted>> {
                 references,
             })
         })
-        .collect()
+        .collect::<Result<_>>()?;
+    images.retain(|image| is_wanted(&image.config, platforms));
+    if images.is_empty() && !platforms.is_empty() {
+        return Err(Error::archive(format!("no image for {} in it", shown(platforms))));
+    }
+    Ok(images)
 }

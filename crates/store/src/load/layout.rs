@@ -4,34 +4,46 @@ use oci::{Descriptor, Digest, Index, Manifest, Platform, Reference, media_type};
 use serde::de::DeserializeOwned;
 
 use super::collect::Collected;
-use super::{Wanted, parse_config};
+use super::{Wanted, is_wanted, parse_config, shown};
 use crate::error::{Error, Result};
 
 /// An index in an index is usual (one entry for each image, then one for each platform); more is not.
 const MAX_NESTING: usize = 4;
 
-pub(super) fn plan(collected: &Collected) -> Result<Vec<Wanted>> {
+pub(super) fn plan(collected: &Collected, platforms: &[Platform]) -> Result<Vec<Wanted>> {
+    let host = [Platform::host()];
+    let choices = if platforms.is_empty() { host.as_slice() } else { platforms };
     let index: Index = parse("index.json", collected.document("index.json").unwrap_or_default())?;
     let mut images = Vec::new();
     for descriptor in &index.manifests {
-        let image = match image(collected, descriptor, MAX_NESTING)? {
-            Some(image) => image,
-            None => continue,
-        };
-        images.push(Wanted { references: names(descriptor)?, ..image });
+        for platform in choices {
+            let Some(image) = image(collected, descriptor, platform, MAX_NESTING)? else { continue };
+            if is_wanted(&image.config, platforms) {
+                images.push(Wanted { references: names(descriptor)?, ..image });
+                // A manifest by itself suits every choice.
+                if media_type::is_manifest(&descriptor.media_type) {
+                    break;
+                }
+            }
+        }
     }
     if images.is_empty() {
-        return Err(Error::archive(format!("no image for {} in index.json", Platform::host())));
+        return Err(Error::archive(format!("no image for {} in index.json", shown(choices))));
     }
     Ok(images)
 }
 
 /// The image behind a descriptor: a manifest, or the best one of an index. `None` for what is no image.
-fn image(collected: &Collected, descriptor: &Descriptor, nesting: usize) -> Result<Option<Wanted>> {
+fn image(
+    collected: &Collected,
+    descriptor: &Descriptor,
+    platform: &Platform,
+    nesting: usize,
+) -> Result<Option<Wanted>> {
     if media_type::is_index(&descriptor.media_type) && nesting > 0 {
         let index: Index = blob(collected, &descriptor.digest)?;
-        return match index.choose(&Platform::host()) {
-            Some(chosen) => image(collected, chosen, nesting - 1),
+        return match index.choose(platform) {
+            Some(chosen) => image(collected, chosen, platform, nesting - 1),
             None => Ok(None),
         };
     }
