@@ -184,9 +184,6 @@ pub(crate) fn lines(image: Summary, digests: bool, shows_digest: bool, trunc: bo
 }
 
 fn run(context: &Context, parsed: &Parsed) -> Outcome {
-    if parsed.bool("tree") {
-        return Err(Failure::new(format!("{}: 'images --tree' is not supported yet", context.program)));
-    }
     let quiet = parsed.bool("quiet");
     let digests = parsed.bool("digests");
     let configured = if quiet { "" } else { context.config().images_format.as_str() };
@@ -212,6 +209,19 @@ fn run(context: &Context, parsed: &Parsed) -> Outcome {
     let wanted = parsed.list("filter").into_iter().chain(reference.as_deref());
     let request =
         Request::get("/images/json").query_if("all", parsed.bool("all")).query_some("filters", filters::encode(wanted));
+    if parsed.bool("tree") {
+        for (given, name) in [
+            (quiet, "--quiet"),
+            (parsed.bool("no-trunc"), "--no-trunc"),
+            (digests, "--show-digest"),
+            (!parsed.str("format").is_empty(), "--format"),
+        ] {
+            if given {
+                return Err(Failure::new(format!("{name} is not yet supported with --tree")));
+            }
+        }
+        return super::tree::show(context.client()?.send(request.query_if("manifests", true))?.json()?);
+    }
     let images: Vec<Summary> = context.client()?.send(request)?.json()?;
     let shows_digest = digests || text.contains("{{.Digest}}");
     let trunc = !parsed.bool("no-trunc");
