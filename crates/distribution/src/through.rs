@@ -38,7 +38,7 @@ pub fn raw_manifest(
         media_type::DOCKER_MANIFEST,
     ];
     let mut last = Error::Cancelled;
-    for endpoint in &registry.endpoints(reference) {
+    for endpoint in &registry.endpoints(reference)? {
         match session.get(endpoint, &path, &[("Accept", accept.join(", "))]) {
             Ok(answer) => {
                 let media_type = answer.headers().get("Content-Type").and_then(|value| value.to_str().ok());
@@ -71,7 +71,7 @@ pub fn raw_blob(
     let session = Session::new(registry, reference, auth, Purpose::Pull, cancel);
     let path = format!("/v2/{}/blobs/{digest}", reference.path);
     let mut last = Error::Cancelled;
-    for endpoint in &registry.endpoints(reference) {
+    for endpoint in &registry.endpoints(reference)? {
         match session.get(endpoint, &path, &[]) {
             Ok(answer) => {
                 let declared = answer.body().content_length();
@@ -138,7 +138,7 @@ pub fn command(
         Command::Post => Method::Post,
         Command::Delete => Method::Delete,
     };
-    let endpoints = registry.endpoints(reference);
+    let endpoints = registry.endpoints(reference)?;
     let endpoint = endpoints.last().ok_or(Error::Cancelled)?;
     let request = Request { method, to: To::Path(path), headers: &[], payload: Payload::None, attempts: 2 };
     let answer = session.send(endpoint, request)?.answer;
