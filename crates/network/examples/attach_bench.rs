@@ -22,7 +22,7 @@ fn main() {
         };
         measure("new sandbox, none prepared", Sandbox::new)?;
         for (what, ports) in [("without ports", vec![]), ("with a port", vec![port])] {
-            let config = EndpointConfig { ports, ..EndpointConfig::default() };
+            let config = EndpointConfig { ports, default_ipv4: true, ..EndpointConfig::default() };
             let (mut takes, mut attaches, mut detaches) = (Vec::new(), Vec::new(), Vec::new());
             for _ in 0..RUNS {
                 networks.wait_until_prepared();

@@ -1,19 +1,19 @@
 //! Words: a subnet in CIDR notation, an Ethernet address, a transport protocol, a random identifier.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// An IPv4 address with the length of its network prefix, such as `172.17.0.1/16`.
+/// An address with the length of its network prefix, such as `172.17.0.1/16` or `fd00::1/64`.
 ///
 /// The host bits are kept: the same type names a subnet (`172.17.0.0/16`) and an interface's address in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Ipv4Net {
-    pub address: Ipv4Addr,
-    /// 0 to 32.
+pub struct IpNet {
+    pub address: IpAddr,
+    /// 0 to 32, or 128.
     pub prefix: u8,
 }
 
@@ -25,73 +25,116 @@ pub struct ParseError {
     pub text: String,
 }
 
-impl Ipv4Net {
-    /// `prefix` above 32 counts as 32.
-    pub const fn new(address: Ipv4Addr, prefix: u8) -> Ipv4Net {
-        Ipv4Net { address, prefix: if prefix > 32 { 32 } else { prefix } }
-    }
-
-    /// The subnet, with the host bits cleared.
-    pub fn network(&self) -> Ipv4Net {
-        Ipv4Net { address: Ipv4Addr::from_bits(self.first()), prefix: self.prefix }
-    }
-
-    /// First address of the subnet, as a number.
-    pub(crate) fn first(&self) -> u32 {
-        self.address.to_bits() & self.mask()
-    }
-
-    /// Last address of the subnet, as a number.
-    pub(crate) fn last(&self) -> u32 {
-        self.address.to_bits() | !self.mask()
-    }
-
-    /// The last address of the subnet.
-    pub fn broadcast(&self) -> Ipv4Addr {
-        Ipv4Addr::from_bits(self.last())
-    }
-
-    pub fn contains(&self, address: Ipv4Addr) -> bool {
-        (self.first()..=self.last()).contains(&address.to_bits())
-    }
-
-    pub fn overlaps(&self, other: &Ipv4Net) -> bool {
-        self.first() <= other.last() && other.first() <= self.last()
-    }
-
-    fn mask(&self) -> u32 {
-        u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0)
+/// An address as a number.
+pub(crate) fn bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => address.to_bits().into(),
+        IpAddr::V6(address) => address.to_bits(),
     }
 }
 
-impl fmt::Display for Ipv4Net {
+/// The bytes of an address, in network order.
+pub(crate) fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
+impl IpNet {
+    /// A `prefix` above the address's length counts as that.
+    pub const fn new(address: IpAddr, prefix: u8) -> IpNet {
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        IpNet { address, prefix: if prefix > most { most } else { prefix } }
+    }
+
+    /// The subnet, with the host bits cleared.
+    pub fn network(&self) -> IpNet {
+        IpNet { address: self.at(self.first()), prefix: self.prefix }
+    }
+
+    pub fn is_ipv6(&self) -> bool {
+        self.address.is_ipv6()
+    }
+
+    /// Length of an address of this family in bits.
+    pub(crate) fn width(&self) -> u8 {
+        if self.is_ipv6() { 128 } else { 32 }
+    }
+
+    /// The address of this family with that number.
+    pub(crate) fn at(&self, bits: u128) -> IpAddr {
+        match self.address {
+            IpAddr::V4(_) => Ipv4Addr::from_bits(bits as u32).into(),
+            IpAddr::V6(_) => Ipv6Addr::from_bits(bits).into(),
+        }
+    }
+
+    /// First address of the subnet, as a number.
+    pub(crate) fn first(&self) -> u128 {
+        bits(self.address) & !self.host_mask()
+    }
+
+    /// Last address of the subnet, as a number.
+    pub(crate) fn last(&self) -> u128 {
+        bits(self.address) | self.host_mask()
+    }
+
+    /// The last address of the subnet.
+    pub fn broadcast(&self) -> IpAddr {
+        self.at(self.last())
+    }
+
+    pub fn contains(&self, address: IpAddr) -> bool {
+        address.is_ipv6() == self.is_ipv6() && (self.first()..=self.last()).contains(&bits(address))
+    }
+
+    pub fn overlaps(&self, other: &IpNet) -> bool {
+        self.is_ipv6() == other.is_ipv6() && self.first() <= other.last() && other.first() <= self.last()
+    }
+
+    /// Whether every address of `other` is one of this subnet.
+    pub fn covers(&self, other: &IpNet) -> bool {
+        self.is_ipv6() == other.is_ipv6() && self.first() <= other.first() && other.last() <= self.last()
+    }
+
+    fn host_mask(&self) -> u128 {
+        let host = u32::from(self.width() - self.prefix.min(self.width()));
+        u128::MAX.checked_shr(128 - host).unwrap_or(0)
+    }
+}
+
+impl fmt::Display for IpNet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.prefix)
     }
 }
 
-impl FromStr for Ipv4Net {
+impl FromStr for IpNet {
     type Err = ParseError;
 
-    fn from_str(text: &str) -> Result<Ipv4Net, ParseError> {
+    fn from_str(text: &str) -> Result<IpNet, ParseError> {
         let error = || ParseError { what: "CIDR address", text: text.to_owned() };
         let (address, prefix) = text.split_once('/').ok_or_else(error)?;
-        let digits = !prefix.is_empty() && prefix.len() <= 2 && prefix.bytes().all(|b| b.is_ascii_digit());
-        let prefix = prefix.parse().ok().filter(|p| digits && *p <= 32).ok_or_else(error)?;
-        Ok(Ipv4Net { address: address.parse().map_err(|_| error())?, prefix })
+        let address: IpAddr = address.parse().map_err(|_| error())?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let digits = !prefix.is_empty() && prefix.len() <= 3 && prefix.bytes().all(|b| b.is_ascii_digit());
+        let plain = digits && (prefix == "0" || !prefix.starts_with('0'));
+        let prefix = prefix.parse().ok().filter(|p| plain && *p <= most).ok_or_else(error)?;
+        Ok(IpNet { address, prefix })
     }
 }
 
-impl TryFrom<String> for Ipv4Net {
+impl TryFrom<String> for IpNet {
     type Error = ParseError;
 
-    fn try_from(text: String) -> Result<Ipv4Net, ParseError> {
+    fn try_from(text: String) -> Result<IpNet, ParseError> {
         text.parse()
     }
 }
 
-impl From<Ipv4Net> for String {
-    fn from(net: Ipv4Net) -> String {
+impl From<IpNet> for String {
+    fn from(net: IpNet) -> String {
         net.to_string()
     }
 }
@@ -224,7 +267,7 @@ mod tests {
     #[test]
     fn subnets() {
         let check = |text: &str, network: &str, broadcast: &str| {
-            let net: Ipv4Net = text.parse().unwrap();
+            let net: IpNet = text.parse().unwrap();
             assert_eq!(
                 (net.network().to_string().as_str(), net.broadcast().to_string().as_str()),
                 (network, broadcast)
@@ -234,13 +277,16 @@ mod tests {
         check("172.17.0.1/16", "172.17.0.0/16", "172.17.255.255");
         check("10.1.2.3/32", "10.1.2.3/32", "10.1.2.3");
         check("10.1.2.3/0", "0.0.0.0/0", "255.255.255.255");
-        for bad in ["", "1.2.3.4", "1.2.3.4/33", "1.2.3/8", "1.2.3.4/+8", "1.2.3.4/", "1.2.3.4/008"] {
-            assert!(bad.parse::<Ipv4Net>().is_err(), "{bad}");
+        check("fd00:1::5/64", "fd00:1::/64", "fd00:1::ffff:ffff:ffff:ffff");
+        check("::/0", "::/0", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff");
+        for bad in ["", "::1/129", "1.2.3.4", "1.2.3.4/33", "1.2.3/8", "1.2.3.4/+8", "1.2.3.4/", "1.2.3.4/008"] {
+            assert!(bad.parse::<IpNet>().is_err(), "{bad}");
         }
-        let overlap = |a: &str, b: &str| a.parse::<Ipv4Net>().unwrap().overlaps(&b.parse().unwrap());
+        let overlap = |a: &str, b: &str| a.parse::<IpNet>().unwrap().overlaps(&b.parse().unwrap());
         assert!(overlap("172.17.0.0/16", "172.16.0.0/12"));
         assert!(overlap("172.17.5.0/24", "172.17.0.0/16"));
         assert!(!overlap("172.17.0.0/16", "172.18.0.0/16"));
+        assert!(!overlap("0.0.0.0/0", "::/0"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! A flow of UDP datagrams is tied to a container, or to none, by its first one. When the port's container changes, what is
 //! remembered has to go, or a client that goes on sending reaches the old address. TCP connections end by themselves.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::address::Protocol;
 use crate::endpoint::{BoundPort, EndpointRecord};
@@ -13,8 +13,8 @@ use crate::netlink::{Error, Request, Socket};
 const SUBSYSTEM: u16 = 1;
 const GET: u16 = SUBSYSTEM << 8 | 1;
 const DELETE: u16 = SUBSYSTEM << 8 | 2;
-/// `struct nfgenmsg` with `AF_INET`.
-const HEADER: [u8; 4] = [2, 0, 0, 0];
+/// `struct nfgenmsg` with `AF_INET` and `AF_INET6`.
+const HEADERS: [[u8; 4]; 2] = [[2, 0, 0, 0], [10, 0, 0, 0]];
 const TUPLE_ORIGINAL: u16 = 1;
 const ID: u16 = 12;
 const ZONE: u16 = 18;
@@ -32,14 +32,20 @@ pub fn forget(record: &EndpointRecord) {
     if ports.is_empty() {
         return;
     }
-    if let Err(error) = try_forget(&ports) {
-        tracing::warn!(%error, endpoint = record.id, "cannot forget the flows to published UDP ports");
+    for (header, ipv6) in HEADERS.into_iter().zip([false, true]) {
+        let of_family: Vec<&BoundPort> =
+            ports.iter().copied().filter(|port| port.host_address.is_ipv6() == ipv6).collect();
+        if !of_family.is_empty()
+            && let Err(error) = try_forget(header, &of_family)
+        {
+            tracing::warn!(%error, endpoint = record.id, "cannot forget the flows to published UDP ports");
+        }
     }
 }
 
-fn try_forget(ports: &[&BoundPort]) -> Result<(), Error> {
+fn try_forget(header: [u8; 4], ports: &[&BoundPort]) -> Result<(), Error> {
     let mut socket = Socket::netfilter()?;
-    let entries = socket.dump(GET, &HEADER, |payload| {
+    let entries = socket.dump(GET, &header, |payload| {
         let attribute = |wanted| attributes(payload.get(4..)?).find(|(kind, _)| *kind == wanted).map(|(_, v)| v);
         let tuple = attribute(TUPLE_ORIGINAL)?;
         let (protocol, address, port) = destination(tuple)?;
@@ -54,7 +60,7 @@ fn try_forget(ports: &[&BoundPort]) -> Result<(), Error> {
     })?;
     for entry in entries {
         let mut request = Request::new();
-        request.message(DELETE, flags::ACK, &HEADER, |a| {
+        request.message(DELETE, flags::ACK, &header, |a| {
             a.nested_with_header(TUPLE_ORIGINAL, &entry.tuple, |_| {});
             a.bytes(ID, &entry.id);
             if let Some(zone) = &entry.zone {
@@ -70,10 +76,13 @@ fn try_forget(ports: &[&BoundPort]) -> Result<(), Error> {
 }
 
 /// Protocol, address and port to which the first datagram went.
-fn destination(tuple: &[u8]) -> Option<(u8, Ipv4Addr, u16)> {
+fn destination(tuple: &[u8]) -> Option<(u8, IpAddr, u16)> {
     let find = |bytes, wanted| attributes(bytes).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
     let (ip, transport) = (find(tuple, 1)?, find(tuple, 2)?);
-    let address = Ipv4Addr::from(*find(ip, 2)?.first_chunk::<4>()?);
+    let address: IpAddr = match find(ip, 2) {
+        Some(ipv4) => Ipv4Addr::from(*ipv4.first_chunk::<4>()?).into(),
+        None => Ipv6Addr::from(*find(ip, 4)?.first_chunk::<16>()?).into(),
+    };
     let port = u16::from_be_bytes(*find(transport, 3)?.first_chunk::<2>()?);
     Some((*find(transport, 1)?.first()?, address, port))
 }

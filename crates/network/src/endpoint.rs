@@ -1,11 +1,11 @@
 //! An endpoint: a container's place in a network.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
 
-use crate::address::{MacAddress, Protocol};
+use crate::address::{IpNet, MacAddress, Protocol};
 use crate::nft::Publication;
 
 /// What is wanted of an endpoint.
@@ -16,10 +16,20 @@ pub struct EndpointConfig {
     pub network_id: Option<String>,
     /// `None`: a random one.
     pub mac: Option<MacAddress>,
-    /// Name inside the container; `None`: `eth0`.
+    /// Name inside the container; `None`: the network's prefix and the first free number.
     pub interface: Option<String>,
     /// `None`: the next free one.
-    pub address: Option<Ipv4Addr>,
+    pub ipv4: Option<IpAddr>,
+    pub ipv6: Option<IpAddr>,
+    /// Taken if they are free: what the container had before.
+    pub preferred: Vec<IpAddr>,
+    /// Further addresses of the interface.
+    pub link_local: Vec<IpAddr>,
+    /// Settings of the interface, see [`crate::options::endpoint`].
+    pub sysctls: Vec<(String, String)>,
+    /// The container's ways out lead through this endpoint.
+    pub default_ipv4: bool,
+    pub default_ipv6: bool,
     pub ports: Vec<PortBinding>,
 }
 
@@ -28,7 +38,7 @@ pub struct EndpointConfig {
 pub struct PortBinding {
     pub container_port: u16,
     pub protocol: Protocol,
-    /// `None`: where [`crate::Config::host_address`] says.
+    /// `None`: where the network or [`crate::Config::host_address`] says.
     pub host_address: Option<IpAddr>,
     pub host_port: HostPort,
 }
@@ -48,8 +58,18 @@ pub enum HostPort {
 pub struct BoundPort {
     pub container_port: u16,
     pub protocol: Protocol,
-    pub host_address: Ipv4Addr,
+    pub host_address: IpAddr,
+    /// 0: no port of the host; the container's own is open, in a network that is routed.
     pub host_port: u16,
+}
+
+/// An address of an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placed {
+    /// With the subnet's prefix length.
+    pub net: IpNet,
+    /// The network's way out, used or not.
+    pub gateway: Option<IpAddr>,
 }
 
 /// An endpoint, as the engine stores it.
@@ -61,11 +81,13 @@ pub struct EndpointRecord {
     pub container_id: String,
     /// Name of the host's end of the pair of interfaces.
     pub link: String,
+    /// Name of the container's end.
+    pub interface: String,
     pub mac: MacAddress,
-    pub address: Ipv4Addr,
-    /// Prefix length of the subnet.
-    pub prefix: u8,
-    pub gateway: Ipv4Addr,
+    pub ipv4: Option<Placed>,
+    pub ipv6: Option<Placed>,
+    #[serde(default)]
+    pub link_local: Vec<IpAddr>,
     pub ports: Vec<BoundPort>,
 }
 
@@ -78,14 +100,26 @@ pub struct Endpoint {
 }
 
 impl EndpointRecord {
+    /// Its addresses, IPv4 first.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.ipv4.iter().chain(&self.ipv6).map(|placed| placed.net.address)
+    }
+
+    /// Of the family.
+    pub fn placed(&self, ipv6: bool) -> Option<Placed> {
+        if ipv6 { self.ipv6 } else { self.ipv4 }
+    }
+
     pub(crate) fn publications(&self) -> Vec<Publication> {
-        let publication = |port: &BoundPort| Publication {
-            protocol: port.protocol,
-            host_address: port.host_address,
-            host_port: port.host_port,
-            address: self.address,
-            port: port.container_port,
+        let publication = |port: &BoundPort| {
+            Some(Publication {
+                protocol: port.protocol,
+                host_address: port.host_address,
+                host_port: port.host_port,
+                address: self.placed(port.host_address.is_ipv6())?.net.address,
+                port: port.container_port,
+            })
         };
-        self.ports.iter().map(publication).collect()
+        self.ports.iter().filter_map(publication).collect()
     }
 }

@@ -1,9 +1,9 @@
 //! What can go wrong, with the data that a caller needs to say it in its own words.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use crate::address::{Ipv4Net, Protocol};
+use crate::address::{IpNet, Protocol};
 use crate::netlink;
 
 /// An operation on networks failed.
@@ -27,6 +27,33 @@ pub enum Error {
     /// A link of the bridge's name exists, and is something else.
     #[error("the link {name} exists and is not a bridge")]
     NotABridge { name: String },
+    /// What was asked for makes no network; each problem in Docker's words.
+    #[error("invalid network config:\n{}", problems.join("\n"))]
+    InvalidNetwork { problems: Vec<String> },
+    /// No driver knows the option.
+    #[error("unknown option \"{option}\" for the driver {driver}")]
+    UnknownOption { option: String, driver: &'static str },
+    /// An option's value makes no sense.
+    #[error("invalid value \"{value}\" of {option}: {reason}")]
+    InvalidOption { option: String, value: String, reason: &'static str },
+    /// The name belongs to another network.
+    #[error("network with name {name} already exists")]
+    NameTaken { name: String },
+    /// The subnet overlaps one of ours, or one that the host reaches in another way.
+    #[error("invalid pool request: Pool overlaps with other one on this address space")]
+    PoolOverlaps { subnet: IpNet },
+    /// The interface belongs to another network of ours.
+    #[error("cannot create network {name} ({link}): conflicts with network {other} ({link}): networks have same bridge name")]
+    BridgeTaken { name: String, link: String, other: String },
+    /// Endpoints are still in the network.
+    #[error("network {name} has active endpoints")]
+    HasEndpoints { name: String },
+    /// The kernel takes 1,023 ports per bridge.
+    #[error("the bridge {link} has 1023 ports, which is the most that the kernel allows: use a further network")]
+    BridgeFull { link: String },
+    /// The interface's name is in use in the container.
+    #[error("the container has an interface {name} already")]
+    InterfaceTaken { name: String },
     /// There is no such network.
     #[error("network {id} not found")]
     UnknownNetwork { id: String },
@@ -34,14 +61,14 @@ pub enum Error {
     #[error("network {name} has no endpoints")]
     NotAttachable { name: String },
     /// The address that was asked for belongs to another container, or to the bridge.
-    #[error("address {address} is already in use")]
-    AddressTaken { address: Ipv4Addr },
+    #[error("Address already in use")]
+    AddressTaken { address: IpAddr },
     /// The address that was asked for cannot be given in this network.
-    #[error("no configured subnet contains the address {address} ({subnet})")]
-    AddressOutside { address: Ipv4Addr, subnet: Ipv4Net },
+    #[error("no configured subnet contains IP address {address}")]
+    AddressOutside { address: IpAddr, subnet: IpNet },
     /// Every address of the network is in use.
-    #[error("no available IPv4 addresses in {subnet}")]
-    AddressesExhausted { subnet: Ipv4Net },
+    #[error("no available addresses in {subnet}")]
+    AddressesExhausted { subnet: IpNet },
     /// The port is published by another container of ours.
     #[error("Bind for {address}:{port} failed: port is already allocated")]
     PortAllocated { address: IpAddr, port: u16 },
@@ -54,8 +81,8 @@ pub enum Error {
     /// A range of ports without a free one, or nonsense.
     #[error("no port of {address}:{first}-{last}/{protocol} is free")]
     PortsExhausted { address: IpAddr, first: u16, last: u16, protocol: Protocol },
-    /// Ports of this protocol cannot be published.
-    #[error("publishing {protocol} ports is not supported")]
+    /// The kernel does not have the protocol.
+    #[error("cannot publish {protocol} ports: this kernel has no {protocol} (CONFIG_IP_SCTP)")]
     UnsupportedProtocol { protocol: Protocol },
     /// A port of an IPv6 address is to be published from a network without IPv6.
     #[error("cannot publish a port on {address}: IPv6 is not enabled for the network")]

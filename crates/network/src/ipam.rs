@@ -1,63 +1,85 @@
 //! Which addresses of a subnet are in use, and by which endpoint.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use crate::address::Ipv4Net;
+use crate::address::{IpNet, bits};
+use crate::config::Subnet;
 use crate::error::{Error, Result};
 
 /// The addresses of one subnet. An address that was given back is not given again before all others were.
 #[derive(Debug)]
 pub struct Addresses {
-    subnet: Ipv4Net,
-    gateway: Ipv4Addr,
-    holders: BTreeMap<u32, String>,
-    last: u32,
+    subnet: IpNet,
+    /// From where addresses are given that nobody asked for by name.
+    range: IpNet,
+    /// Never given: gateway, auxiliary ones, both ends.
+    reserved: Vec<u128>,
+    holders: BTreeMap<u128, String>,
+    last: u128,
 }
 
 impl Addresses {
-    pub fn new(subnet: Ipv4Net, gateway: Ipv4Addr) -> Addresses {
-        let subnet = subnet.network();
-        Addresses { subnet, gateway, holders: BTreeMap::new(), last: subnet.first() }
+    pub fn new(subnet: &Subnet) -> Addresses {
+        let net = subnet.net.network();
+        let mut reserved: Vec<u128> = subnet.gateway.into_iter().map(bits).collect();
+        reserved.extend(subnet.auxiliary.values().map(|address| bits(*address)));
+        // A subnet of two addresses (RFC 3021) or one has no ends to spare.
+        if net.prefix + 1 < net.width() {
+            reserved.push(net.first());
+            if !net.is_ipv6() {
+                reserved.push(net.last());
+            }
+        }
+        let range = subnet.range.map_or(net, |range| range.network());
+        Addresses { subnet: net, range, reserved, holders: BTreeMap::new(), last: range.first().saturating_sub(1) }
+    }
+
+    /// The subnet.
+    pub fn subnet(&self) -> IpNet {
+        self.subnet
     }
 
     /// Gives out `wanted`, or the lowest free address after the one given last; starts over at the end.
-    pub fn take(&mut self, wanted: Option<Ipv4Addr>, holder: &str) -> Result<Ipv4Addr> {
-        let address = match wanted {
-            Some(address) if !self.usable(address.to_bits()) => {
-                return Err(match address == self.gateway {
-                    true => Error::AddressTaken { address },
-                    false => Error::AddressOutside { address, subnet: self.subnet },
-                });
+    pub fn take(&mut self, wanted: Option<IpAddr>, holder: &str) -> Result<IpAddr> {
+        let number = match wanted {
+            Some(address) if !self.subnet.contains(address) => {
+                return Err(Error::AddressOutside { address, subnet: self.subnet });
             }
-            Some(address) if self.holders.contains_key(&address.to_bits()) => {
+            Some(address) if self.reserved.contains(&bits(address)) || self.holders.contains_key(&bits(address)) => {
                 return Err(Error::AddressTaken { address });
             }
-            Some(address) => address,
+            Some(address) => bits(address),
             None => {
-                let next = self.last.wrapping_add(1).max(self.subnet.first());
-                let free = self.free_in(next, self.subnet.last());
-                let free = free.or_else(|| self.free_in(self.subnet.first(), self.last));
-                self.last = free.ok_or(Error::AddressesExhausted { subnet: self.subnet })?;
-                Ipv4Addr::from_bits(self.last)
+                let (first, last) = (self.range.first(), self.range.last());
+                let next = self.last.wrapping_add(1).max(first);
+                let free = self.free_in(next, last).or_else(|| self.free_in(first, self.last.min(last)));
+                self.last = free.ok_or(Error::AddressesExhausted { subnet: self.range })?;
+                self.last
             }
         };
-        self.holders.insert(address.to_bits(), holder.to_owned());
-        Ok(address)
+        self.holders.insert(number, holder.to_owned());
+        Ok(self.subnet.at(number))
+    }
+
+    /// Whether the address could be given now.
+    pub fn is_free(&self, address: IpAddr) -> bool {
+        let number = bits(address);
+        self.subnet.contains(address) && !self.reserved.contains(&number) && !self.holders.contains_key(&number)
     }
 
     /// Notes an address that is in use already; moves the point from which free ones are looked for behind it.
-    pub fn restore(&mut self, address: Ipv4Addr, holder: &str) {
-        self.holders.insert(address.to_bits(), holder.to_owned());
-        if self.subnet.contains(address) {
-            self.last = self.last.max(address.to_bits());
+    pub fn restore(&mut self, address: IpAddr, holder: &str) {
+        self.holders.insert(bits(address), holder.to_owned());
+        if self.range.contains(address) {
+            self.last = self.last.max(bits(address));
         }
     }
 
     /// Takes the address back, unless it has become another's.
-    pub fn release(&mut self, address: Ipv4Addr, holder: &str) {
-        if self.holders.get(&address.to_bits()).is_some_and(|present| present == holder) {
-            self.holders.remove(&address.to_bits());
+    pub fn release(&mut self, address: IpAddr, holder: &str) {
+        if self.holders.get(&bits(address)).is_some_and(|present| present == holder) {
+            self.holders.remove(&bits(address));
         }
     }
 
@@ -67,24 +89,19 @@ impl Addresses {
     }
 
     /// The lowest free address from `first` to `last`.
-    fn free_in(&self, first: u32, last: u32) -> Option<u32> {
+    fn free_in(&self, first: u128, last: u128) -> Option<u128> {
         if first > last {
             return None;
         }
         let mut candidate = first;
         let mut taken = self.holders.range(first..=last).map(|(address, _)| *address).peekable();
         while candidate <= last {
-            if taken.next_if_eq(&candidate).is_none() && self.usable(candidate) {
+            if taken.next_if_eq(&candidate).is_none() && !self.reserved.contains(&candidate) {
                 return Some(candidate);
             }
             candidate = candidate.checked_add(1)?;
         }
         None
-    }
-
-    fn usable(&self, address: u32) -> bool {
-        let ends = [self.subnet.first(), self.subnet.last(), self.gateway.to_bits()];
-        self.subnet.contains(Ipv4Addr::from_bits(address)) && !ends.contains(&address)
     }
 }
 
@@ -93,8 +110,12 @@ mod tests {
     use super::*;
 
     fn addresses(subnet: &str) -> Addresses {
-        let subnet: Ipv4Net = subnet.parse().unwrap();
-        Addresses::new(subnet, Ipv4Addr::from_bits(subnet.first() + 1))
+        let net: IpNet = subnet.parse().unwrap();
+        Addresses::new(&Subnet { gateway: Some(net.at(net.first() + 1)), ..Subnet::new(net) })
+    }
+
+    fn last_byte(address: IpAddr) -> u8 {
+        bits(address) as u8
     }
 
     #[test]
@@ -102,9 +123,9 @@ mod tests {
         let mut addresses = addresses("10.0.0.0/29");
         let mut next = |release: Option<u8>| {
             if let Some(last) = release {
-                addresses.release(Ipv4Addr::new(10, 0, 0, last), "x");
+                addresses.release(IpAddr::from([10, 0, 0, last]), "x");
             }
-            addresses.take(None, "x").map(|address| address.octets()[3]).ok()
+            addresses.take(None, "x").map(last_byte).ok()
         };
         assert_eq!(next(None), Some(2));
         assert_eq!(next(Some(2)), Some(3));
@@ -120,32 +141,54 @@ mod tests {
         let mut addresses = addresses("10.0.0.0/29");
         let mut take = |text: &str, holder| addresses.take(Some(text.parse().unwrap()), holder);
         assert!(take("10.0.0.4", "a").is_ok());
-        assert!(matches!(take("10.0.0.4", "b"), Err(Error::AddressTaken { .. })));
-        assert!(matches!(take("10.0.0.1", "b"), Err(Error::AddressTaken { .. })));
-        for outside in ["10.0.0.0", "10.0.0.7", "10.0.0.8", "1.2.3.4"] {
+        for taken in ["10.0.0.4", "10.0.0.1", "10.0.0.0", "10.0.0.7"] {
+            assert!(matches!(take(taken, "b"), Err(Error::AddressTaken { .. })), "{taken}");
+        }
+        for outside in ["10.0.0.8", "1.2.3.4", "::1"] {
             assert!(matches!(take(outside, "b"), Err(Error::AddressOutside { .. })), "{outside}");
         }
-        addresses.release(Ipv4Addr::new(10, 0, 0, 4), "b");
-        assert!(addresses.take(Some(Ipv4Addr::new(10, 0, 0, 4)), "b").is_err(), "only the holder gives back");
-        addresses.release(Ipv4Addr::new(10, 0, 0, 4), "a");
-        assert!(addresses.take(Some(Ipv4Addr::new(10, 0, 0, 4)), "b").is_ok());
+        let four = IpAddr::from([10, 0, 0, 4]);
+        addresses.release(four, "b");
+        assert!(addresses.take(Some(four), "b").is_err(), "only the holder gives back");
+        addresses.release(four, "a");
+        assert!(addresses.is_free(four) && addresses.take(Some(four), "b").is_ok());
     }
 
     #[test]
     fn restored_ones_are_in_use() {
         let mut addresses = addresses("10.0.0.0/29");
-        addresses.restore(Ipv4Addr::new(10, 0, 0, 5), "a");
-        addresses.restore(Ipv4Addr::new(192, 168, 0, 5), "of an earlier subnet");
-        assert_eq!(addresses.take(None, "b").unwrap().octets()[3], 6);
-        assert_eq!(addresses.take(None, "b").unwrap().octets()[3], 2);
+        addresses.restore(IpAddr::from([10, 0, 0, 5]), "a");
+        addresses.restore(IpAddr::from([192, 168, 0, 5]), "of an earlier subnet");
+        assert_eq!(last_byte(addresses.take(None, "b").unwrap()), 6);
+        assert_eq!(last_byte(addresses.take(None, "b").unwrap()), 2);
+    }
+
+    #[test]
+    fn a_range_binds_only_those_who_do_not_ask() {
+        let subnet = Subnet {
+            range: Some("10.0.0.128/30".parse().unwrap()),
+            auxiliary: [("router".to_owned(), IpAddr::from([10, 0, 0, 129]))].into(),
+            ..Subnet::new("10.0.0.0/24".parse().unwrap())
+        };
+        let mut addresses = Addresses::new(&subnet);
+        let given: Vec<u8> = std::iter::from_fn(|| addresses.take(None, "x").map(last_byte).ok()).collect();
+        assert_eq!(given, [128, 130, 131]);
+        assert!(addresses.take(Some(IpAddr::from([10, 0, 0, 5])), "x").is_ok());
+        assert!(addresses.take(Some(IpAddr::from([10, 0, 0, 129])), "x").is_err());
     }
 
     #[test]
     fn the_whole_address_space_is_no_trap() {
-        let mut addresses = Addresses::new("0.0.0.0/1".parse().unwrap(), Ipv4Addr::new(0, 0, 0, 1));
-        assert_eq!(addresses.take(None, "a").unwrap(), Ipv4Addr::new(0, 0, 0, 2));
-        let mut addresses = Addresses::new("255.255.255.252/30".parse().unwrap(), Ipv4Addr::new(255, 255, 255, 253));
-        assert_eq!(addresses.take(None, "a").unwrap(), Ipv4Addr::new(255, 255, 255, 254));
-        assert!(addresses.take(None, "a").is_err());
+        let take = |subnet: &str, count: usize| {
+            let mut addresses = addresses(subnet);
+            let given: Vec<_> = std::iter::from_fn(|| addresses.take(None, "a").ok()).take(count).collect();
+            given.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(take("0.0.0.0/1", 1), ["0.0.0.2"]);
+        assert_eq!(take("255.255.255.252/30", 2), ["255.255.255.254"]);
+        assert_eq!(take("10.0.0.0/31", 2), ["10.0.0.0"]);
+        assert_eq!(take("fd00::/64", 2), ["fd00::2", "fd00::3"]);
+        assert_eq!(take("fd00::/126", 9), ["fd00::2", "fd00::3"]);
+        assert_eq!(take("::/0", 1), ["::2"]);
     }
 }

@@ -2,9 +2,15 @@
 
 mod attach;
 mod bridge;
+mod create;
 mod detach;
+mod disconnect;
 mod firewall;
+mod inside;
+mod open;
+mod remove;
 mod restore;
+mod route;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,12 +18,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::config::{Config, Driver, NetworkRecord};
 use crate::endpoint::EndpointRecord;
 use crate::error::{Error, Result};
+use crate::graveyard::Graveyard;
 use crate::ipam::Addresses;
-use crate::netlink::{Request, Socket, link};
+use crate::netlink::{self, Socket};
+use crate::nft;
 use crate::ports::Ports;
 use crate::sandbox::{Pool, Sandbox};
-use crate::{nft, sysctl};
 use firewall::Firewall;
+
+pub use route::Route;
 
 /// Name of the default bridge network.
 const BRIDGE: &str = "bridge";
@@ -35,9 +44,9 @@ struct Shared {
     config: Config,
     /// Id of the default bridge network.
     default: String,
-    /// Never locked while [`Shared::state`] is.
-    route: Mutex<Socket>,
+    sockets: Sockets,
     firewall: Firewall,
+    graveyard: Graveyard,
     state: Mutex<State>,
 }
 
@@ -46,61 +55,72 @@ struct State {
     ports: Ports,
     /// By id.
     endpoints: HashMap<String, EndpointRecord>,
+    /// By who asked for them.
+    permissions: HashMap<String, Vec<nft::Permission>>,
 }
 
 struct Network {
     record: NetworkRecord,
-    /// Of a bridge network.
-    bridge: Option<Bridge>,
+    /// One for each of the record's subnets.
+    addresses: Vec<Addresses>,
+    /// Index of the bridge; `None` when there is none, or none could be made.
+    bridge: Option<u32>,
 }
 
-struct Bridge {
-    /// Of the interface.
-    index: u32,
-    addresses: Addresses,
+impl Network {
+    fn new(record: NetworkRecord, bridge: Option<u32>) -> Network {
+        let addresses = record.subnets.iter().map(Addresses::new).collect();
+        Network { record, addresses, bridge }
+    }
+}
+
+/// Sockets of rtnetlink that wait for their next use, so that no thread waits for another's request.
+struct Sockets {
+    idle: Mutex<Vec<Socket>>,
+}
+
+impl Sockets {
+    /// Most that are kept.
+    const KEPT: usize = 4;
+
+    fn new(first: Socket) -> Sockets {
+        Sockets { idle: Mutex::new(vec![first]) }
+    }
+
+    /// Lends a socket to `work`.
+    fn with<T>(&self, work: impl FnOnce(&mut Socket) -> T) -> Result<T> {
+        let idle = lock(&self.idle).pop();
+        let mut socket = match idle {
+            Some(socket) => socket,
+            None => Socket::route().map_err(Error::netlink("open a netlink socket"))?,
+        };
+        let result = work(&mut socket);
+        let mut idle = lock(&self.idle);
+        if idle.len() < Sockets::KEPT {
+            idle.push(socket);
+        }
+        Ok(result)
+    }
+
+    /// The same for one refusable operation of the kernel's.
+    fn run<T>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&mut Socket) -> Result<T, netlink::Error>,
+    ) -> Result<T> {
+        self.with(work)?.map_err(Error::netlink(operation))
+    }
 }
 
 impl Networks {
-    /// Makes or takes over the default bridge and, if it is not there, the nftables table.
-    ///
-    /// After this, [`Networks::restore`] has to be called once before containers are attached.
-    pub fn open(config: Config) -> Result<Networks> {
-        config.validate()?;
-        let mut route = Socket::route().map_err(Error::netlink("open a netlink socket"))?;
-        let mut records = config.records.clone();
-        for (name, driver) in [(BRIDGE, Driver::Bridge), ("host", Driver::Host), ("none", Driver::Null)] {
-            if !records.iter().any(|record| record.name == name) {
-                records.push(NetworkRecord::new(name, driver)?);
-            }
-        }
-        let mut networks = BTreeMap::new();
-        let mut default = String::new();
-        for mut record in records {
-            let mut bridge = None;
-            if record.name == BRIDGE {
-                let (present, index) = bridge::ensure(&mut route, &config, record.bridge.as_ref())?;
-                bridge = Some(Bridge { index, addresses: Addresses::new(present.subnet, present.gateway) });
-                record.bridge = Some(present);
-                default.clone_from(&record.id);
-            }
-            networks.insert(record.id.clone(), Network { record, bridge });
-        }
-        if config.ip_forward {
-            sysctl::ensure("net/ipv4/ip_forward", "1")?;
-        }
-        let state = State { networks, ports: Ports::default(), endpoints: HashMap::new() };
-        let firewall = Firewall::new(&config.table_name);
-        let sandboxes = Pool::new(config.sandboxes)?;
-        let shared = Shared { config, default, route: Mutex::new(route), firewall, state: Mutex::new(state) };
-        if let Err(error) = shared.open_firewall("publishing ports and masquerading") {
-            tracing::warn!(error = &error as &dyn std::error::Error, "containers on bridges will not start");
-        }
-        Ok(Networks { shared: Arc::new(shared), sandboxes, watch: Mutex::new(None) })
-    }
-
     /// The networks as they are now, to be stored and given to the next [`Networks::open`].
     pub fn records(&self) -> Vec<NetworkRecord> {
         lock(&self.shared.state).networks.values().map(|network| network.record.clone()).collect()
+    }
+
+    /// A network by its id.
+    pub fn record(&self, id: &str) -> Option<NetworkRecord> {
+        lock(&self.shared.state).networks.get(id).map(|network| network.record.clone())
     }
 
     /// The default bridge network.
@@ -123,44 +143,60 @@ impl Networks {
         self.sandboxes.wait_until_full();
     }
 
+    /// Waits until everything that is deleted after the answer is gone.
+    pub fn wait_until_buried(&self) {
+        self.shared.graveyard.wait();
+    }
+
+    /// Lets containers talk to each other that are on a bridge where none may, on behalf of `owner`; replaces what the
+    /// owner had. Empty takes it back.
+    pub fn permit(&self, owner: &str, permissions: Vec<nft::Permission>) -> Result<()> {
+        let mut state = lock(&self.shared.state);
+        let before = state.permissions.remove(owner).unwrap_or_default();
+        if !permissions.is_empty() {
+            state.permissions.insert(owner.to_owned(), permissions.clone());
+        }
+        drop(state);
+        if before == permissions {
+            return Ok(());
+        }
+        self.shared.forbid(&before)?;
+        self.shared.permit(&permissions)
+    }
+
     /// Deletes the bridges and the table, for good. Containers that still run lose their network.
     pub fn remove_all(&self) -> Result<()> {
         *lock(&self.watch) = None;
-        let mut first = self.shared.firewall.remove();
+        let removed = self.shared.firewall.remove();
         let mut state = lock(&self.shared.state);
-        let bridges: Vec<u32> = state.networks.values().filter_map(|n| n.bridge.as_ref()).map(|b| b.index).collect();
         state.ports.clear();
         state.endpoints.clear();
+        state.permissions.clear();
+        let bridges: Vec<String> = state.bridges().into_iter().map(|bridge| bridge.name).collect();
+        state.networks.values_mut().for_each(|network| network.bridge = None);
         drop(state);
-        let mut request = Request::new();
-        bridges.into_iter().for_each(|index| link::delete(&mut request, index));
-        if !request.is_empty() {
-            match lock(&self.shared.route).transact(request) {
-                Err(error) if error.errno != rustix::io::Errno::NODEV => {
-                    first = first.and(Err(Error::netlink("delete a bridge")(error)));
-                }
-                _ => {}
-            }
-        }
-        first
+        bridges.iter().for_each(|name| self.shared.graveyard.bury(name));
+        self.shared.graveyard.wait();
+        removed
     }
 }
 
 impl State {
     /// The bridges as the table knows them.
     fn bridges(&self) -> Vec<nft::Bridge> {
-        let records = self.networks.values().filter_map(|network| network.record.bridge.as_ref());
-        let bridge = |record: &crate::config::BridgeRecord| nft::Bridge {
-            name: record.link.clone(),
-            subnet: record.subnet,
-            peers: record.icc,
-            outbound: record.masquerade,
-        };
-        records.map(bridge).collect()
+        let made = self.networks.values().filter(|network| network.bridge.is_some());
+        made.filter_map(|network| table_bridge(&network.record)).collect()
     }
 
     fn publications(&self) -> Vec<nft::Publication> {
         self.endpoints.values().flat_map(EndpointRecord::publications).collect()
+    }
+
+    fn permissions(&self) -> Vec<nft::Permission> {
+        let mut all: Vec<nft::Permission> = self.permissions.values().flatten().cloned().collect();
+        all.sort();
+        all.dedup();
+        all
     }
 
     /// Gives back what an endpoint holds.
@@ -168,10 +204,47 @@ impl State {
         for port in &record.ports {
             self.ports.release(port, &record.id);
         }
-        if let Some(bridge) = self.networks.get_mut(&record.network_id).and_then(|network| network.bridge.as_mut()) {
-            bridge.addresses.release(record.address, &record.id);
+        if let Some(network) = self.networks.get_mut(&record.network_id) {
+            for address in record.addresses() {
+                network.addresses.iter_mut().for_each(|addresses| addresses.release(address, &record.id));
+            }
         }
         self.endpoints.remove(&record.id);
+    }
+}
+
+/// What the table is to know of a network's bridge.
+fn table_bridge(record: &NetworkRecord) -> Option<nft::Bridge> {
+    use crate::options::GatewayMode;
+    let bridge = record.bridge.as_ref()?;
+    let subnet = |subnet: &crate::config::Subnet| {
+        let (masquerade, mode) = match subnet.net.is_ipv6() {
+            false => (bridge.masquerade, bridge.gateway_mode_v4),
+            true => (bridge.masquerade_v6, bridge.gateway_mode_v6),
+        };
+        nft::Subnet {
+            net: subnet.net,
+            outbound: masquerade && mode.translates() && !record.internal,
+            unprotected: mode == GatewayMode::NatUnprotected,
+        }
+    };
+    Some(nft::Bridge {
+        name: bridge.link.clone(),
+        subnets: record.subnets.iter().map(subnet).collect(),
+        peers: bridge.icc,
+        internal: record.internal,
+        trusted: bridge.trusted.clone(),
+    })
+}
+
+/// Docker's other drivers' names are none of ours.
+impl Driver {
+    /// Containers are attached to networks of this driver by endpoints.
+    pub fn has_endpoints(self) -> bool {
+        match self {
+            Driver::Bridge => true,
+            Driver::Host | Driver::Null => false,
+        }
     }
 }
 

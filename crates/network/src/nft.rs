@@ -2,53 +2,77 @@
 //!
 //! ```text
 //!  table inet NAME
-//!    bridges, peers, subnets, outbound        which links and addresses are ours
-//!    published_address, published_any         host port → container; a start or stop changes elements of these only
+//!    bridges, peers, internal, subnets, …     which links and addresses are ours: elements that come with a network
+//!    published_address, published_any, open   host port → container: elements that come with a start or stop
 //!    guard        raw prerouting              nobody else's 127.0.0.0/8
 //!    prerouting, output ─▶ publish            host port → container
 //!    postrouting                              masquerading: out, from loopback, hairpin
-//!    forward ─▶ to_container                  what may reach a container; everything else is not looked at
+//!    forward ─▶ from_internal                 an internal network has no way out
+//!            └▶ to_container                  what may reach a container; everything else is not looked at
 //! ```
 //!
 //! Nothing outside of the table is read or written; a packet that this table accepts is still subject to all others.
 
 pub mod batch;
 pub mod expression;
+pub mod redirect;
 pub mod ruleset;
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 
-use crate::address::{Ipv4Net, Protocol};
+use crate::address::{IpNet, Protocol};
 use crate::netlink::message::{attributes, text};
 use crate::netlink::{Error, Request, Socket};
 use batch::Batch;
 
 /// Tells the shape of the table from that of other releases; kept as the table's comment.
-const SHAPE: &str = "hoist 1";
+const SHAPE: &str = "hoist 2";
 
 /// A bridge of ours, as far as the table is concerned.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bridge {
     pub name: String,
-    pub subnet: Ipv4Net,
+    pub subnets: Vec<Subnet>,
     /// Containers on it may talk to each other.
     pub peers: bool,
+    /// Nothing goes out of it.
+    pub internal: bool,
+    /// Interfaces from which its containers may be reached.
+    pub trusted: Vec<String>,
+}
+
+/// A subnet of a bridge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subnet {
+    pub net: IpNet,
     /// Traffic that leaves gets the host's address.
     pub outbound: bool,
+    /// Whoever routes to it may reach its containers.
+    pub unprotected: bool,
 }
 
 /// A port of the host that leads to a container.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Publication {
     pub protocol: Protocol,
-    /// `0.0.0.0`: every address of the host.
-    pub host_address: Ipv4Addr,
+    /// Unspecified: every address of the host.
+    pub host_address: IpAddr,
+    /// 0: none; the container's port is open at its own address.
     pub host_port: u16,
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
+    pub port: u16,
+}
+
+/// One container may talk to another although they are on a bridge where none may.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Permission {
+    pub from: IpAddr,
+    pub to: IpAddr,
+    pub protocol: Protocol,
     pub port: u16,
 }
 
@@ -95,54 +119,93 @@ impl Table {
     }
 
     /// Puts a new table in the place of the present one, if any, in one step that no packet sees half-done.
-    pub fn rebuild(&mut self, bridges: &[Bridge], publications: &[Publication]) -> Result<(), Error> {
+    pub fn rebuild(
+        &mut self,
+        bridges: &[Bridge],
+        publications: &[Publication],
+        permissions: &[Permission],
+    ) -> Result<(), Error> {
         let mut batch = Batch::new(&self.name);
         batch.replace_table(SHAPE);
-        ruleset::write(&mut batch, bridges, publications);
+        ruleset::write(&mut batch, bridges, publications, permissions);
         self.socket.transact(batch.finish())
+    }
+
+    /// Adds a bridge.
+    pub fn add_bridge(&mut self, bridge: &Bridge) -> Result<(), Error> {
+        self.add(&ruleset::bridge_elements(std::slice::from_ref(bridge)))
+    }
+
+    /// Removes a bridge; what is not there is no error.
+    pub fn remove_bridge(&mut self, bridge: &Bridge) -> Result<(), Error> {
+        self.remove_elements(&ruleset::bridge_elements(std::slice::from_ref(bridge)))
     }
 
     /// Adds published ports.
     pub fn publish(&mut self, publications: &[Publication]) -> Result<(), Error> {
-        if publications.is_empty() {
+        self.add(&ruleset::publication_elements(publications))
+    }
+
+    /// Removes published ports; those that are not there are no error.
+    pub fn unpublish(&mut self, publications: &[Publication]) -> Result<(), Error> {
+        self.remove_elements(&ruleset::publication_elements(publications))
+    }
+
+    /// Lets containers talk to each other.
+    pub fn permit(&mut self, permissions: &[Permission]) -> Result<(), Error> {
+        self.add(&ruleset::permission_elements(permissions))
+    }
+
+    /// Takes that back; what is not there is no error.
+    pub fn forbid(&mut self, permissions: &[Permission]) -> Result<(), Error> {
+        self.remove_elements(&ruleset::permission_elements(permissions))
+    }
+
+    fn add(&mut self, elements: &ruleset::Elements) -> Result<(), Error> {
+        if elements.is_empty() {
             return Ok(());
         }
-        let mut batch = Batch::new(&self.name);
-        ruleset::add_publications(&mut batch, publications);
-        match self.socket.transact(batch.finish()) {
+        match self.try_add(elements) {
             Err(error) if error.errno == Errno::EXIST || error.errno == Errno::BUSY => {
                 // A leftover with another target: what is asked for now is right.
-                self.unpublish(publications)?;
-                let mut batch = Batch::new(&self.name);
-                ruleset::add_publications(&mut batch, publications);
-                self.socket.transact(batch.finish())
+                self.remove_elements(elements)?;
+                self.try_add(elements)
             }
             result => result,
         }
     }
 
-    /// Removes published ports; those that are not there are no error.
-    pub fn unpublish(&mut self, publications: &[Publication]) -> Result<(), Error> {
-        if publications.is_empty() {
+    fn try_add(&mut self, elements: &ruleset::Elements) -> Result<(), Error> {
+        let mut batch = Batch::new(&self.name);
+        ruleset::add(&mut batch, elements);
+        self.socket.transact(batch.finish())
+    }
+
+    fn remove_elements(&mut self, elements: &ruleset::Elements) -> Result<(), Error> {
+        if elements.is_empty() {
             return Ok(());
         }
-        match self.unpublish_all(publications) {
+        match self.try_remove(elements) {
             Err(error) if error.errno == Errno::NOENT => {}
             result => return result,
         }
+        // One is not there: each for itself, the two ends of an interval together.
         let mut first = Ok(());
-        for publication in publications {
-            match self.unpublish_all(std::slice::from_ref(publication)) {
-                Err(error) if error.errno != Errno::NOENT => first = first.and(Err(error)),
-                _ => {}
+        for (set, elements) in elements {
+            let step = if elements.iter().any(|element| element.interval_end) { 2 } else { 1 };
+            for some in elements.chunks(step) {
+                match self.try_remove(&vec![(*set, some.to_vec())]) {
+                    Err(error) if error.errno != Errno::NOENT => first = first.and(Err(error)),
+                    _ => {}
+                }
             }
         }
         first
     }
 
-    fn unpublish_all(&mut self, publications: &[Publication]) -> Result<(), Error> {
+    fn try_remove(&mut self, elements: &ruleset::Elements) -> Result<(), Error> {
         let mut batch = Batch::new(&self.name);
-        ruleset::remove_publications(&mut batch, publications);
+        ruleset::remove(&mut batch, elements);
         self.socket.transact(batch.finish())
     }
 

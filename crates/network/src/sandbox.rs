@@ -11,12 +11,16 @@
 
 use std::fs::File;
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+
 use crate::error::{Error, Result};
 use crate::netlink::{Request, Socket, link};
+use crate::nft::redirect;
 use crate::sysctl;
 
 /// The refill waits until no sandbox was taken for so long: the start that took one has the machine to itself.
@@ -29,11 +33,19 @@ pub struct Sandbox {
     socket: Mutex<Option<Socket>>,
 }
 
+/// The sockets on which a sandbox's resolver is asked, at [`ResolverSockets::ADDRESS`] port 53.
+#[derive(Debug)]
+pub struct ResolverSockets {
+    pub udp: OwnedFd,
+    /// Listens.
+    pub tcp: OwnedFd,
+}
+
 impl Sandbox {
     /// Makes one with `lo` up, ports from 0 and ICMP sockets for every user, without IPv6.
     pub fn new() -> Result<Sandbox> {
         in_thread(|| {
-            sys::netns::unshare_network().map_err(namespace("make a network namespace"))?;
+            sys::netns::unshare_network().map_err(namespace_error("make a network namespace"))?;
             sysctl::set("net/ipv4/ping_group_range", "0 2147483647")?;
             sysctl::set("net/ipv4/ip_unprivileged_port_start", "0")?;
             // An endpoint that comes up tells the others on its bridge where its address is now.
@@ -44,7 +56,7 @@ impl Sandbox {
             let mut request = Request::new();
             link::set_up(&mut request, 1);
             socket.transact(request).map_err(Error::netlink("take lo up"))?;
-            let file = File::open("/proc/thread-self/ns/net").map_err(namespace("open the network namespace"))?;
+            let file = File::open("/proc/thread-self/ns/net").map_err(namespace_error("open the network namespace"))?;
             Ok(Sandbox { namespace: file.into(), socket: Mutex::new(Some(socket)) })
         })
     }
@@ -68,11 +80,62 @@ impl Sandbox {
     pub(crate) fn take_socket(&self) -> Result<Socket> {
         match lock(&self.socket).take() {
             Some(socket) => Ok(socket),
-            None => {
-                in_namespace(self.descriptor(), || Socket::route().map_err(Error::netlink("open a netlink socket")))?
-            }
+            None => route_socket(self.descriptor()),
         }
     }
+}
+
+impl ResolverSockets {
+    /// Where containers ask.
+    pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
+
+    /// Makes the sockets in a sandbox, on a port of their own to which port 53 is redirected: a program in the container
+    /// can bind port 53 itself. On a kernel without nftables they are on port 53.
+    pub fn new(namespace: BorrowedFd<'_>) -> Result<ResolverSockets> {
+        let failed = |errno: rustix::io::Errno| namespace_error("make the resolver's sockets")(errno.into());
+        in_namespace(namespace, || {
+            let sockets = resolver_pair(0).map_err(failed)?;
+            let port = rustix::net::getsockname(&sockets.udp).and_then(SocketAddr::try_from).map_err(failed)?.port();
+            let redirected = Socket::netfilter().and_then(|mut socket| redirect::install(&mut socket, port));
+            match redirected {
+                Ok(()) => Ok(sockets),
+                Err(error) => {
+                    tracing::debug!(%error, "no redirection to the resolver: it takes port 53 of the container");
+                    drop(sockets);
+                    resolver_pair(53).map_err(failed)
+                }
+            }
+        })?
+    }
+}
+
+/// UDP and TCP on one port; 0 is any.
+fn resolver_pair(port: u16) -> Result<ResolverSockets, rustix::io::Errno> {
+    let bound = |kind, port| {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = rustix::net::socket_with(AddressFamily::INET, kind, flags, None)?;
+        rustix::net::bind(&socket, &SocketAddr::new(ResolverSockets::ADDRESS.into(), port))?;
+        Ok(socket)
+    };
+    // A port that is free for both is found at once in a fresh namespace.
+    let mut attempt = 0;
+    loop {
+        let udp = bound(SocketType::DGRAM, port)?;
+        let chosen = SocketAddr::try_from(rustix::net::getsockname(&udp)?)?.port();
+        match bound(SocketType::STREAM, chosen) {
+            Ok(tcp) => {
+                rustix::net::listen(&tcp, 64)?;
+                return Ok(ResolverSockets { udp, tcp });
+            }
+            Err(rustix::io::Errno::ADDRINUSE) if port == 0 && attempt < 32 => attempt += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// A socket of rtnetlink in a namespace. The caller closes it when done, because it keeps the namespace alive.
+pub(crate) fn route_socket(namespace: BorrowedFd<'_>) -> Result<Socket> {
+    in_namespace(namespace, || Socket::route().map_err(Error::netlink("open a netlink socket")))?
 }
 
 impl AsFd for Sandbox {
@@ -84,7 +147,7 @@ impl AsFd for Sandbox {
 /// Runs `work` in a network namespace, on a thread of its own which ends with it.
 pub fn in_namespace<T: Send>(target: BorrowedFd<'_>, work: impl FnOnce() -> T + Send) -> Result<T> {
     in_thread(move || {
-        sys::process::join_network_namespace(target).map_err(namespace("enter a network namespace"))?;
+        sys::process::join_network_namespace(target).map_err(namespace_error("enter a network namespace"))?;
         Ok(work())
     })
 }
@@ -92,12 +155,12 @@ pub fn in_namespace<T: Send>(target: BorrowedFd<'_>, work: impl FnOnce() -> T + 
 fn in_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("netns".to_owned()).spawn_scoped(scope, work);
-        let thread = thread.map_err(namespace("start a thread"))?;
+        let thread = thread.map_err(namespace_error("start a thread"))?;
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
 
-fn namespace(operation: &'static str) -> impl FnOnce(io::Error) -> Error {
+fn namespace_error(operation: &'static str) -> impl FnOnce(io::Error) -> Error {
     move |source| Error::Namespace { operation, source }
 }
 
@@ -132,7 +195,7 @@ impl Pool {
             _ => {
                 let shared = Arc::clone(&shared);
                 let thread = std::thread::Builder::new().name("sandboxes".to_owned());
-                Some(thread.spawn(move || shared.refill()).map_err(namespace("start a thread"))?)
+                Some(thread.spawn(move || shared.refill()).map_err(namespace_error("start a thread"))?)
             }
         };
         Ok(Pool { shared, refill })

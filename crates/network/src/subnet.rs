@@ -1,6 +1,6 @@
 //! Choosing a subnet that the host does not use, and the MTU of its uplink.
 
-use crate::address::Ipv4Net;
+use crate::address::IpNet;
 use crate::config::Pool;
 use crate::error::{Error, Result};
 use crate::netlink::route::Route;
@@ -24,15 +24,24 @@ impl Survey {
     }
 
     /// Whether an address or a route of another link than `ours` overlaps. The default route counts for nothing.
-    pub fn in_use(&self, subnet: &Ipv4Net, ours: u32) -> bool {
+    pub fn in_use(&self, subnet: &IpNet, ours: u32) -> bool {
         let address = |assigned: &address::Assigned| assigned.link != ours && assigned.net.overlaps(subnet);
         let route = |route: &Route| !route.is_default() && route.link != ours && route.destination.overlaps(subnet);
         self.addresses.iter().any(address) || self.routes.iter().any(route)
     }
 
-    /// The subnets of the pools that are free, in order.
-    pub fn free<'a>(&'a self, pools: &'a [Pool], ours: u32) -> impl Iterator<Item = Ipv4Net> + 'a {
-        pools.iter().flat_map(subnets).filter(move |subnet| !self.in_use(subnet, ours))
+    /// Whether a subnet that a user asks for would take something away: an address of the host lies in it, or the host
+    /// reaches a part of it, or just it, in another way. A wider route, as to a company's whole network, is no reason.
+    pub fn is_hidden_by(&self, subnet: &IpNet) -> bool {
+        let address = |assigned: &address::Assigned| subnet.contains(assigned.net.address);
+        let route = |route: &Route| !route.is_default() && subnet.covers(&route.destination);
+        self.addresses.iter().any(address) || self.routes.iter().any(route)
+    }
+
+    /// The subnets of the pools of a family that are free, in order.
+    pub fn free<'a>(&'a self, pools: &'a [Pool], ipv6: bool, ours: u32) -> impl Iterator<Item = IpNet> + 'a {
+        let pools = pools.iter().filter(move |pool| pool.base.is_ipv6() == ipv6);
+        pools.flat_map(subnets).filter(move |subnet| !self.in_use(subnet, ours))
     }
 
     /// MTU of the link of the best default route.
@@ -45,10 +54,20 @@ impl Survey {
 }
 
 /// The subnets of a pool.
-fn subnets(pool: &Pool) -> impl Iterator<Item = Ipv4Net> + use<> {
-    let (first, last, size) = (u64::from(pool.base.first()), u64::from(pool.base.last()), pool.size);
-    let step = 1usize << (32 - u32::from(size.clamp(1, 32)));
-    (first..=last).step_by(step).map(move |bits| Ipv4Net::new((bits as u32).into(), size))
+fn subnets(pool: &Pool) -> impl Iterator<Item = IpNet> + use<> {
+    let (base, size) = (pool.base.network(), pool.size);
+    let step = 1u128.checked_shl(u32::from(base.width() - size.min(base.width()))).unwrap_or(u128::MAX);
+    let next = move |first: &u128| first.checked_add(step).filter(|next| *next <= base.last());
+    std::iter::successors(Some(base.first()), next).map(move |bits| IpNet::new(base.at(bits), size))
+}
+
+/// A random /64 of the unique local addresses (RFC 4193).
+pub fn unique_local() -> Result<IpNet> {
+    let random = crate::address::random::<7>().map_err(Error::random)?;
+    let mut bytes = [0; 16];
+    bytes[0] = 0xfd;
+    bytes[1..8].copy_from_slice(&random);
+    Ok(IpNet::new(std::net::Ipv6Addr::from(bytes).into(), 64))
 }
 
 #[cfg(test)]
@@ -59,21 +78,22 @@ mod tests {
     #[test]
     fn the_first_free_subnet() {
         let check = |addresses: &[&str], routes: &[&str], expected: &str| {
-            let net = |text: &&str| text.parse::<Ipv4Net>().unwrap();
+            let net = |text: &&str| text.parse::<IpNet>().unwrap();
             let survey = Survey {
                 addresses: addresses.iter().map(|a| address::Assigned { link: 1, net: net(a) }).collect(),
                 routes: routes.iter().map(|r| Route { destination: net(r), link: 1, metric: 0, main: true }).collect(),
             };
-            let free = survey.free(&default_pools(), 9).next().map(|net| net.to_string()).unwrap_or_default();
+            let free = survey.free(&default_pools(), false, 9).next().map(|net| net.to_string()).unwrap_or_default();
             assert_eq!(free, expected, "{addresses:?} {routes:?}");
-            assert_eq!(survey.free(&default_pools(), 1).next().unwrap().to_string(), "172.17.0.0/16");
+            assert_eq!(survey.free(&default_pools(), false, 1).next().unwrap().to_string(), "172.17.0.0/16");
         };
         check(&["127.0.0.1/8"], &["0.0.0.0/0"], "172.17.0.0/16");
         check(&["172.17.0.1/16"], &[], "172.18.0.0/16");
         check(&["172.17.200.1/24"], &["172.18.3.0/24"], "172.19.0.0/16");
         check(&[], &["172.16.0.0/12"], "192.168.0.0/20");
         check(&["192.168.1.5/24"], &["172.16.0.0/12"], "192.168.16.0/20");
-        check(&[], &["172.16.0.0/12", "192.168.0.0/16"], "");
+        check(&[], &["172.16.0.0/12", "192.168.0.0/16"], "10.192.0.0/24");
+        check(&[], &["172.16.0.0/12", "192.168.0.0/16", "10.0.0.0/8"], "");
     }
 
     #[test]
@@ -81,5 +101,33 @@ mod tests {
         let pool = Pool { base: "172.20.0.0/14".parse().unwrap(), size: 16 };
         let all: Vec<_> = subnets(&pool).map(|net| net.to_string()).collect();
         assert_eq!(all, ["172.20.0.0/16", "172.21.0.0/16", "172.22.0.0/16", "172.23.0.0/16"]);
+        let pool = Pool { base: "fd00:1::/48".parse().unwrap(), size: 64 };
+        let (count, last) = (subnets(&pool).count(), subnets(&pool).last().unwrap());
+        assert_eq!((count, last.to_string().as_str()), (65536, "fd00:1:0:ffff::/64"));
+        let local = unique_local().unwrap();
+        assert!("fd00::/8".parse::<IpNet>().unwrap().covers(&local) && local.prefix == 64);
+    }
+
+    #[test]
+    fn what_a_user_may_not_hide() {
+        let net = |text: &str| text.parse::<IpNet>().unwrap();
+        let survey = Survey {
+            addresses: vec![address::Assigned { link: 1, net: net("192.168.1.5/24") }],
+            routes: ["0.0.0.0/0", "10.0.0.0/8", "10.8.3.0/24", "192.168.1.0/24"]
+                .map(|r| Route { destination: net(r), link: 1, metric: 0, main: true })
+                .into(),
+        };
+        for (subnet, hidden) in [
+            ("10.5.0.0/16", false),
+            ("10.8.0.0/16", true),
+            ("10.8.3.0/24", true),
+            ("10.8.3.0/25", false),
+            ("192.168.1.0/25", true),
+            ("192.168.1.128/25", false),
+            ("192.168.2.0/24", false),
+            ("fd00::/64", false),
+        ] {
+            assert_eq!(survey.is_hidden_by(&net(subnet)), hidden, "{subnet}");
+        }
     }
 }

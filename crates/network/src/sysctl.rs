@@ -27,3 +27,11 @@ pub fn set_if_present(path: &str, value: &str) -> Result<()> {
         result => result,
     }
 }
+
+/// [`ensure`], unless the kernel does not have the setting.
+pub fn ensure_if_present(path: &str, value: &str) -> Result<()> {
+    match ensure(path, value) {
+        Err(Error::Sysctl { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}

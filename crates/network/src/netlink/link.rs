@@ -26,6 +26,8 @@ const IFLA_INFO_DATA: u16 = 2;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const IFLA_BRPORT_MODE: u16 = 4;
+const IFLA_BRPORT_ISOLATED: u16 = 33;
+const IFLA_IFALIAS: u16 = 20;
 const VETH_INFO_PEER: u16 = 1;
 const AF_INET6: u16 = 10;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
@@ -46,6 +48,10 @@ pub struct Link {
     pub name: String,
     /// What made it: `bridge`, `veth`; empty for hardware.
     pub kind: String,
+    /// Free text that somebody gave it.
+    pub alias: String,
+    /// Index of the bridge it is a port of; 0 for none.
+    pub master: u32,
     pub mtu: u32,
     pub up: bool,
     /// Packets pass: the carrier is there, and the kernel has drawn its conclusions from that.
@@ -92,13 +98,18 @@ pub fn list(socket: &mut Socket) -> Result<Vec<Link>, Error> {
     socket.dump(GET_LINK, &info(0, 0, 0), parse)
 }
 
-/// Makes a bridge, down.
-pub fn new_bridge(request: &mut Request, name: &str, mac: MacAddress, mtu: u32) {
+/// Makes a bridge, down. `alias` is a free text by which it is known again.
+pub fn new_bridge(request: &mut Request, name: &str, alias: &str, mac: MacAddress, mtu: u32) {
     request.message(NEW_LINK, flags::ACK | flags::CREATE | flags::EXCL, &info(0, 0, 0), |a| {
         a.string(IFLA_IFNAME, name);
         a.bytes(IFLA_ADDRESS, &mac.0);
         a.u32(IFLA_MTU, mtu);
         a.nested(IFLA_LINKINFO, |a| a.string(IFLA_INFO_KIND, "bridge"));
+    });
+    // Not taken with the first message.
+    request.message(NEW_LINK, flags::ACK, &info(0, 0, 0), |a| {
+        a.string(IFLA_IFNAME, name);
+        a.bytes(IFLA_IFALIAS, alias.as_bytes());
     });
 }
 
@@ -136,21 +147,38 @@ pub struct Port {
     /// The port gets no IPv6 address of its own: nobody could reach it, and making one costs time later.
     /// `EAFNOSUPPORT` on a link without IPv6.
     pub no_address: bool,
+    /// No frames to and from other ports that are isolated too; only to the host.
+    pub isolated: bool,
 }
 
 /// Sets up a port of a bridge.
 pub fn set_port(request: &mut Request, name: &str, port: Port) {
     request.message(NEW_LINK, flags::ACK, &info(0, 0, 0), |a| {
         a.string(IFLA_IFNAME, name);
-        if port.hairpin {
+        if port.hairpin || port.isolated {
             a.nested(IFLA_LINKINFO, |a| {
                 a.string(IFLA_INFO_SLAVE_KIND, "bridge");
-                a.nested(IFLA_INFO_SLAVE_DATA, |a| a.u8(IFLA_BRPORT_MODE, 1));
+                a.nested(IFLA_INFO_SLAVE_DATA, |a| {
+                    if port.hairpin {
+                        a.u8(IFLA_BRPORT_MODE, 1);
+                    }
+                    if port.isolated {
+                        a.u8(IFLA_BRPORT_ISOLATED, 1);
+                    }
+                });
             });
         }
         if port.no_address {
             a.nested(IFLA_AF_SPEC, |a| a.nested(AF_INET6, |a| a.u8(IFLA_INET6_ADDR_GEN_MODE, ADDR_GEN_MODE_NONE)));
         }
+    });
+}
+
+/// Makes the link of that name a port of a bridge; one that is that already is no error.
+pub fn set_master(request: &mut Request, name: &str, bridge: u32) {
+    request.message(NEW_LINK, flags::ACK, &info(0, 0, 0), |a| {
+        a.string(IFLA_IFNAME, name);
+        a.u32(IFLA_MASTER, bridge);
     });
 }
 
@@ -169,6 +197,11 @@ pub fn set_up(request: &mut Request, index: u32) {
     request.message(NEW_LINK, flags::ACK, &info(index, IFF_UP, IFF_UP), |_| {});
 }
 
+/// Deletes the link of that name.
+pub fn delete_by_name(request: &mut Request, name: &str) {
+    request.message(DELETE_LINK, flags::ACK, &info(0, 0, 0), |a| a.string(IFLA_IFNAME, name));
+}
+
 /// Deletes a link. Of a veth this waits for a grace period of the kernel: 13 ms and more.
 pub fn delete(request: &mut Request, index: u32) {
     request.message(DELETE_LINK, flags::ACK, &info(index, 0, 0), |_| {});
@@ -185,10 +218,21 @@ fn info(index: u32, up: u32, change: u32) -> [u8; INFO] {
 fn parse(payload: &[u8]) -> Option<Link> {
     let index = u32_at(payload, 4)?;
     let up = u32_at(payload, 8)? & IFF_UP != 0;
-    let mut link = Link { index, name: String::new(), kind: String::new(), mtu: 0, up, operational: false };
+    let mut link = Link {
+        index,
+        name: String::new(),
+        kind: String::new(),
+        alias: String::new(),
+        master: 0,
+        mtu: 0,
+        up,
+        operational: false,
+    };
     for (kind, value) in attributes(payload.get(INFO..)?) {
         match kind {
             IFLA_IFNAME => link.name = text(value),
+            IFLA_IFALIAS => link.alias = text(value),
+            IFLA_MASTER => link.master = u32_at(value, 0)?,
             IFLA_MTU => link.mtu = u32_at(value, 0)?,
             IFLA_OPERSTATE => link.operational = value.first() == Some(&OPERATIONAL),
             IFLA_LINKINFO => {

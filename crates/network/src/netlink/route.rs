@@ -1,11 +1,11 @@
-//! Routes: `RTM_*ROUTE` of rtnetlink(7). IPv4.
+//! Routes: `RTM_*ROUTE` of rtnetlink(7).
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::address::INET;
+use super::address::{INET, INET6, family, parse};
 use super::message::{attributes, flags, u32_at};
 use super::{Error, Request, Socket};
-use crate::address::Ipv4Net;
+use crate::address::{IpNet, octets};
 
 const NEW_ROUTE: u16 = 24;
 const GET_ROUTE: u16 = 26;
@@ -25,7 +25,7 @@ const CLONED: u32 = 0x200;
 /// A route of the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
-    pub destination: Ipv4Net,
+    pub destination: IpNet,
     /// Index of the link through which it leads; 0 when it names none (several ways, or a refusal).
     pub link: u32,
     /// The lower the better.
@@ -40,34 +40,47 @@ impl Route {
     }
 }
 
-/// All IPv4 routes of the namespace, of all tables.
+/// All unicast routes of the namespace, of all tables.
 pub fn list(socket: &mut Socket) -> Result<Vec<Route>, Error> {
+    let mut all = list_family(socket, INET)?;
+    all.extend(list_family(socket, INET6)?);
+    Ok(all)
+}
+
+fn list_family(socket: &mut Socket, family: u8) -> Result<Vec<Route>, Error> {
     let mut header = [0; HEADER];
-    header[0] = INET;
+    header[0] = family;
     socket.dump(GET_ROUTE, &header, |payload| {
-        if *payload.first()? != INET || u32_at(payload, 8)? & CLONED != 0 {
+        if *payload.first()? != family || u32_at(payload, 8)? & CLONED != 0 {
             return None;
         }
-        let mut destination = Ipv4Addr::UNSPECIFIED;
+        // Of IPv6 also what leads nowhere: multicast and the prefixes of all links.
+        if family == INET6 && *payload.get(7)? != TYPE_UNICAST {
+            return None;
+        }
+        let mut destination = match family {
+            INET => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            _ => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
         let (mut link, mut metric) = (0, 0);
         for (kind, value) in attributes(payload.get(HEADER..)?) {
             match kind {
-                RTA_DST => destination = Ipv4Addr::from(*value.first_chunk::<4>()?),
+                RTA_DST => destination = parse(family, value)?,
                 RTA_OIF => link = u32_at(value, 0)?,
                 RTA_PRIORITY => metric = u32_at(value, 0)?,
                 _ => {}
             }
         }
         let main = payload[4] == TABLE_MAIN;
-        Some(Route { destination: Ipv4Net::new(destination, payload[1]), link, metric, main })
+        Some(Route { destination: IpNet::new(destination, payload[1]), link, metric, main })
     })
 }
 
-/// Adds the default route through a gateway.
-pub fn add_default(request: &mut Request, gateway: Ipv4Addr, link: u32) {
-    let header = [INET, 0, 0, 0, TABLE_MAIN, PROTOCOL_BOOT, 0, TYPE_UNICAST, 0, 0, 0, 0];
-    request.message(NEW_ROUTE, flags::ACK | flags::CREATE | flags::EXCL, &header, |a| {
-        a.bytes(RTA_GATEWAY, &gateway.octets());
+/// Makes the default route lead through a gateway, wherever it led before.
+pub fn set_default(request: &mut Request, gateway: IpAddr, link: u32) {
+    let header = [family(gateway), 0, 0, 0, TABLE_MAIN, PROTOCOL_BOOT, 0, TYPE_UNICAST, 0, 0, 0, 0];
+    request.message(NEW_ROUTE, flags::ACK | flags::CREATE | flags::REPLACE, &header, |a| {
+        a.bytes(RTA_GATEWAY, &octets(gateway));
         a.u32(RTA_OIF, link);
     });
 }

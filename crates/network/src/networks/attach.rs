@@ -1,18 +1,22 @@
 //! Attaching a container: plan in memory, then links, then addresses, then ports; undone when a step fails.
 
-use std::os::fd::OwnedFd;
+use std::net::IpAddr;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::io::Errno;
 
-use super::{Networks, Shared, lock};
-use crate::address::{Ipv4Net, MacAddress, hex, random, random_id};
-use crate::config::BridgeRecord;
+use super::inside::Inside;
+use super::{Networks, Shared, bridge, lock};
+use crate::address::{IpNet, MacAddress, hex, random, random_id};
+use crate::config::{BridgeRecord, NetworkRecord, Subnet};
 use crate::conntrack;
-use crate::endpoint::{Endpoint, EndpointConfig, EndpointRecord};
+use crate::endpoint::{BoundPort, Endpoint, EndpointConfig, EndpointRecord, HostPort, Placed, PortBinding};
 use crate::error::{Error, Result};
 use crate::netlink::link::{Link, Port};
-use crate::netlink::{self, Request, Socket, address, link, neighbour, route};
+use crate::netlink::{self, Request, Socket, link, neighbour};
+use crate::options::GatewayMode;
+use crate::ports::Ports;
 use crate::sandbox::Sandbox;
 
 /// How many random names are tried for our end of a pair of interfaces.
@@ -21,6 +25,9 @@ const NAMES: usize = 8;
 /// How often and with which pause a link is asked whether packets pass; 13 ms in all.
 const CARRIER_ATTEMPTS: u32 = 16;
 const CARRIER_PAUSE: Duration = Duration::from_micros(100);
+
+/// `EXFULL`: a bridge has as many ports as there can be.
+const FULL: i32 = 54;
 
 /// What is decided before anything is done.
 struct Plan {
@@ -37,7 +44,7 @@ impl Networks {
     pub fn attach(&self, sandbox: &Sandbox, config: &EndpointConfig) -> Result<Endpoint> {
         let shared = &*self.shared;
         let plan = shared.plan(config)?;
-        match shared.carry_out(sandbox, config.interface.as_deref().unwrap_or("eth0"), &plan) {
+        match shared.carry_out(sandbox, config, &plan) {
             Ok(link) => {
                 let mut record = plan.record;
                 record.link = link;
@@ -53,10 +60,80 @@ impl Networks {
             }
         }
     }
+
+    /// Publishes further ports of an endpoint: the container's ways in lead through it from now on.
+    ///
+    /// # Errors
+    /// As [`Networks::attach`] of ports; then none of them is published.
+    pub fn publish(&self, endpoint: &EndpointRecord, ports: &[PortBinding], ipv6: &[bool]) -> Result<Endpoint> {
+        let shared = &*self.shared;
+        let mut state = lock(&shared.state);
+        let unknown = || Error::UnknownNetwork { id: endpoint.network_id.clone() };
+        let network = state.networks.get(&endpoint.network_id).ok_or_else(unknown)?;
+        let details = network.record.bridge.clone();
+        let details = details.ok_or_else(|| Error::NotAttachable { name: network.record.name.clone() })?;
+        let mut added = EndpointRecord { ports: Vec::new(), ..endpoint.clone() };
+        let mut holds = Vec::new();
+        let families = Families { ipv4: ipv6.contains(&false), ipv6: ipv6.contains(&true) };
+        for binding in ports {
+            if let Err(error) = shared.reserve_port(&mut state.ports, binding, &details, families, &mut added, &mut holds)
+            {
+                added.ports.iter().for_each(|port| state.ports.release(port, &added.id));
+                return Err(error);
+            }
+        }
+        let mut whole = endpoint.clone();
+        whole.ports.extend(added.ports.iter().cloned());
+        state.endpoints.insert(whole.id.clone(), whole.clone());
+        drop(state);
+        let published = self.shared.open_firewall("publishing ports").and_then(|()| shared.publish(&added.publications()));
+        if let Err(error) = published {
+            let mut state = lock(&shared.state);
+            added.ports.iter().for_each(|port| state.ports.release(port, &added.id));
+            state.endpoints.insert(endpoint.id.clone(), endpoint.clone());
+            return Err(error);
+        }
+        conntrack::forget(&added);
+        Ok(Endpoint { record: whole, holds })
+    }
+
+    /// Withdraws ports of an endpoint; those of them that are its. Returns what the endpoint is then.
+    pub fn withdraw(&self, endpoint: &EndpointRecord, ports: &[BoundPort]) -> Result<EndpointRecord> {
+        let shared = &*self.shared;
+        let (gone, left) = endpoint.ports.iter().cloned().partition(|port| ports.contains(port));
+        let gone = EndpointRecord { ports: gone, ..endpoint.clone() };
+        let whole = EndpointRecord { ports: left, ..endpoint.clone() };
+        let withdrawn = shared.unpublish(&gone.publications());
+        let mut state = lock(&shared.state);
+        gone.ports.iter().for_each(|port| state.ports.release(port, &gone.id));
+        if state.endpoints.contains_key(&whole.id) {
+            state.endpoints.insert(whole.id.clone(), whole.clone());
+        }
+        drop(state);
+        conntrack::forget(&gone);
+        withdrawn.map(|()| whole)
+    }
+}
+
+/// Which families' ports an endpoint publishes.
+#[derive(Clone, Copy, Debug)]
+struct Families {
+    ipv4: bool,
+    ipv6: bool,
+}
+
+/// The container's way out of a subnet, if it has one.
+fn gateway(record: &NetworkRecord, subnet: &Subnet) -> Option<IpAddr> {
+    let bridge = record.bridge.as_ref()?;
+    let mode = if subnet.net.is_ipv6() { bridge.gateway_mode_v6 } else { bridge.gateway_mode_v4 };
+    if record.internal || mode == GatewayMode::Isolated {
+        return None;
+    }
+    subnet.auxiliary.get("DefaultGatewayIPv4").copied().or(subnet.gateway)
 }
 
 impl Shared {
-    /// Chooses and reserves: address, ports. All of it, or nothing.
+    /// Chooses and reserves: addresses, ports. All of it, or nothing.
     fn plan(&self, config: &EndpointConfig) -> Result<Plan> {
         let id = random_id().map_err(Error::random)?;
         let mac = match config.mac {
@@ -66,62 +143,122 @@ impl Shared {
         let network_id = config.network_id.as_ref().unwrap_or(&self.default);
         let mut state = lock(&self.state);
         let unknown = || Error::UnknownNetwork { id: network_id.clone() };
-        let network = state.networks.get_mut(network_id).ok_or_else(unknown)?;
-        let (Some(bridge), Some(details)) = (network.bridge.as_mut(), network.record.bridge.clone()) else {
+        let network = state.networks.get(network_id).ok_or_else(unknown)?;
+        let Some(details) = network.record.bridge.clone() else {
             return Err(Error::NotAttachable { name: network.record.name.clone() });
         };
-        let bridge_index = bridge.index;
-        let address = bridge.addresses.take(config.address, &id)?;
+        let bridge_index = network.bridge.ok_or_else(|| Error::NotABridge { name: details.link.clone() })?;
+        let interface = state.interface_name(config, &details)?;
         let mut record = EndpointRecord {
             id,
             network_id: network_id.clone(),
             container_id: config.container_id.clone(),
             link: String::new(),
+            interface,
             mac,
-            address,
-            prefix: details.subnet.prefix,
-            gateway: details.gateway,
+            ipv4: None,
+            ipv6: None,
+            link_local: config.link_local.clone(),
             ports: Vec::new(),
         };
         let mut holds = Vec::with_capacity(config.ports.len());
-        for binding in &config.ports {
-            match state.ports.reserve(binding, self.config.host_address, &record.id) {
-                Ok((bound, hold)) => {
-                    record.ports.push(bound);
-                    holds.push(hold);
-                }
-                Err(error) => {
-                    state.forget(&record);
-                    return Err(error);
-                }
+        let reserved = (|| {
+            state.take_addresses(config, &mut record)?;
+            let families = Families {
+                ipv4: config.default_ipv4 && record.ipv4.is_some(),
+                ipv6: config.default_ipv6 && record.ipv6.is_some(),
+            };
+            for binding in &config.ports {
+                self.reserve_port(&mut state.ports, binding, &details, families, &mut record, &mut holds)?;
             }
+            Ok(())
+        })();
+        if let Err(error) = reserved {
+            state.forget(&record);
+            return Err(error);
         }
         state.endpoints.insert(record.id.clone(), record.clone());
         Ok(Plan { record, holds, bridge: details, bridge_index })
     }
 
+    /// Reserves one binding, which is a port of the host in each family.
+    fn reserve_port(
+        &self,
+        ports: &mut Ports,
+        binding: &PortBinding,
+        bridge: &BridgeRecord,
+        families: Families,
+        record: &mut EndpointRecord,
+        holds: &mut Vec<OwnedFd>,
+    ) -> Result<()> {
+        let default = bridge.host_binding.unwrap_or(self.config.host_address);
+        let wanted: Vec<IpAddr> = match binding.host_address {
+            Some(address) if address.is_ipv6() && record.ipv6.is_none() => {
+                return Err(Error::Ipv6Disabled { address });
+            }
+            Some(address) => vec![address],
+            None if default.is_unspecified() => vec![bridge::any(false), bridge::any(true)],
+            None => vec![default],
+        };
+        let mut host_port = binding.host_port;
+        for address in wanted {
+            let (of_family, mode) = match address.is_ipv6() {
+                false => (families.ipv4, bridge.gateway_mode_v4),
+                true => (families.ipv6, bridge.gateway_mode_v6),
+            };
+            if !of_family {
+                continue;
+            }
+            if !mode.translates() {
+                record.ports.push(BoundPort {
+                    container_port: binding.container_port,
+                    protocol: binding.protocol,
+                    host_address: bridge::any(address.is_ipv6()),
+                    host_port: 0,
+                });
+                continue;
+            }
+            let wanted = PortBinding { host_port, host_address: Some(address), ..binding.clone() };
+            let (bound, hold) = ports.reserve(&wanted, &record.id)?;
+            // The same port in both families.
+            host_port = HostPort::Fixed(bound.host_port);
+            record.ports.push(bound);
+            holds.push(hold);
+        }
+        Ok(())
+    }
+
     /// Returns the name of our end of the pair.
-    fn carry_out(&self, sandbox: &Sandbox, interface: &str, plan: &Plan) -> Result<String> {
+    fn carry_out(&self, sandbox: &Sandbox, config: &EndpointConfig, plan: &Plan) -> Result<String> {
         let record = &plan.record;
         if !record.ports.is_empty() {
             self.open_firewall("publishing ports")?;
         } else if plan.bridge.masquerade {
             self.open_firewall("masquerading")?;
         }
-        let name = self.connect(sandbox, interface, plan)?;
-        let mut inside = Inside { socket: sandbox.take_socket()?, interface };
-        let index = inside.take_up(record)?;
-        self.take_up(&name, plan.bridge_index)?;
-        inside.announce(record, index)?;
-        if !record.ports.is_empty() {
-            self.publish(&record.publications())?;
-            conntrack::forget(record);
+        let name = self.connect(sandbox.descriptor(), plan)?;
+        let dressed = (|| {
+            let mut inside = Inside::new(sandbox.take_socket()?, &record.interface);
+            let index = inside.take_up(sandbox.descriptor(), record, &config.sysctls)?;
+            self.take_up(&name, plan.bridge_index)?;
+            inside.announce(record, index, config.default_ipv4, config.default_ipv6)?;
+            if !record.ports.is_empty() {
+                self.publish(&record.publications())?;
+                conntrack::forget(record);
+            }
+            Ok(())
+        })();
+        match dressed {
+            Ok(()) => Ok(name),
+            Err(error) => {
+                self.graveyard.bury(&name);
+                Err(error)
+            }
         }
-        Ok(name)
     }
 
     /// Makes the pair of interfaces, one end in the bridge, the other in the sandbox.
-    fn connect(&self, sandbox: &Sandbox, interface: &str, plan: &Plan) -> Result<String> {
+    fn connect(&self, namespace: BorrowedFd<'_>, plan: &Plan) -> Result<String> {
         let record = &plan.record;
         let mut attempt = 1;
         loop {
@@ -130,70 +267,118 @@ impl Shared {
                 name: &name,
                 master: plan.bridge_index,
                 mtu: plan.bridge.mtu,
-                peer_name: interface,
+                peer_name: &record.interface,
                 peer_mac: record.mac,
-                peer_namespace: sandbox.descriptor(),
+                peer_namespace: namespace,
             };
             let mut request = Request::new();
             link::new_veth(&mut request, &veth);
-            neighbour::set(&mut request, plan.bridge_index, record.address, record.mac);
-            if !record.ports.is_empty() {
-                link::set_port(&mut request, &name, Port { hairpin: true, no_address: false });
+            for address in record.addresses() {
+                neighbour::set(&mut request, plan.bridge_index, address, record.mac);
+            }
+            let port = Port { hairpin: !record.ports.is_empty(), isolated: !plan.bridge.icc && !bridge::frames_are_filtered(), no_address: false };
+            if port.hairpin || port.isolated {
+                link::set_port(&mut request, &name, port);
             }
             let last = request.len();
-            link::set_port(&mut request, &name, Port { hairpin: false, no_address: true });
-            let made = lock(&self.route).transact(request);
-            match made {
+            link::set_port(&mut request, &name, Port { no_address: true, ..Port::default() });
+            match self.sockets.with(|socket| socket.transact(request))? {
                 Ok(()) => return Ok(name),
                 Err(error) if error.message == last => return Ok(name), // a kernel or link without IPv6
-                Err(error) if error.errno == Errno::EXIST && attempt < NAMES => attempt += 1,
-                Err(error) => return Err(Error::netlink("make the container's interface")(error)),
+                Err(error) if error.message == 0 && error.errno == Errno::EXIST && attempt < NAMES => {
+                    // Ours is a random one; the container's may be of an interface that is being deleted.
+                    self.graveyard.wait();
+                    attempt += 1;
+                }
+                Err(error) if error.message == 0 && error.errno == Errno::EXIST => {
+                    return Err(Error::InterfaceTaken { name: record.interface.clone() });
+                }
+                Err(error) if error.message == 0 && error.errno.raw_os_error() == FULL => {
+                    return Err(Error::BridgeFull { link: plan.bridge.link.clone() });
+                }
+                Err(error) => {
+                    if error.message > 0 {
+                        self.graveyard.bury(&name);
+                    }
+                    return Err(Error::netlink("make the container's interface")(error));
+                }
             }
         }
     }
 
     /// Takes our end of the pair up and waits until it and the bridge (whose first port it may be) pass packets.
     fn take_up(&self, port: &str, bridge_index: u32) -> Result<()> {
-        let mut socket = lock(&self.route);
-        let mut request = Request::new();
-        link::set_up_by_name(&mut request, port);
-        socket.transact(request).map_err(Error::netlink("take the container's interface up"))?;
-        wait_for_carrier(&mut socket, |socket| link::find(socket, port))?;
-        wait_for_carrier(&mut socket, |socket| link::by_index(socket, bridge_index))?;
+        self.sockets.with(|socket| {
+            let mut request = Request::new();
+            link::set_up_by_name(&mut request, port);
+            socket.transact(request).map_err(Error::netlink("take the container's interface up"))?;
+            wait_for_carrier(socket, |socket| link::find(socket, port))?;
+            wait_for_carrier(socket, |socket| link::by_index(socket, bridge_index))
+        })?
+    }
+}
+
+impl super::State {
+    /// The name that was asked for, or the network's prefix with the first number that the container does not use.
+    fn interface_name(&self, config: &EndpointConfig, bridge: &BridgeRecord) -> Result<String> {
+        let used: Vec<&str> = self
+            .endpoints
+            .values()
+            .filter(|endpoint| endpoint.container_id == config.container_id)
+            .map(|endpoint| endpoint.interface.as_str())
+            .collect();
+        if let Some(name) = &config.interface {
+            return match used.contains(&name.as_str()) {
+                true => Err(Error::InterfaceTaken { name: name.clone() }),
+                false => Ok(name.clone()),
+            };
+        }
+        let prefix = if bridge.interface_prefix.is_empty() { "eth" } else { &bridge.interface_prefix };
+        let names = (0..).map(|number| format!("{prefix}{number}"));
+        Ok(names.into_iter().find(|name| !used.contains(&name.as_str())).unwrap_or_default())
+    }
+
+    /// An address in each family that the network has.
+    fn take_addresses(&mut self, config: &EndpointConfig, record: &mut EndpointRecord) -> Result<()> {
+        let Some(network) = self.networks.get_mut(&record.network_id) else { return Ok(()) };
+        for (ipv6, wanted) in [(false, config.ipv4), (true, config.ipv6)] {
+            let fits = |addresses: &&mut crate::ipam::Addresses| {
+                let subnet = addresses.subnet();
+                subnet.is_ipv6() == ipv6 && wanted.is_none_or(|wanted| subnet.contains(wanted))
+            };
+            let mut candidates = network.addresses.iter_mut().filter(fits).peekable();
+            if candidates.peek().is_none() {
+                match wanted {
+                    Some(address) => {
+                        let subnet = network.record.subnet(ipv6).map_or(IpNet::new(address, 0), |subnet| subnet.net);
+                        return Err(Error::AddressOutside { address, subnet });
+                    }
+                    None => continue,
+                }
+            }
+            let mut outcome = None;
+            for addresses in candidates {
+                let before = config.preferred.iter().copied().find(|address| addresses.is_free(*address));
+                let taken = addresses.take(wanted.or(before), &record.id);
+                let done = taken.is_ok();
+                outcome = Some(taken.map(|address| (address, addresses.subnet())));
+                if done {
+                    break;
+                }
+            }
+            if let Some(taken) = outcome {
+                let (address, net) = taken?;
+                let subnet = network.record.subnets.iter().find(|subnet| subnet.net == net);
+                let gateway = subnet.and_then(|subnet| gateway(&network.record, subnet));
+                let placed = Some(Placed { net: IpNet::new(address, net.prefix), gateway });
+                if ipv6 {
+                    record.ipv6 = placed;
+                } else {
+                    record.ipv4 = placed;
+                }
+            }
+        }
         Ok(())
-    }
-}
-
-/// The end of the pair that is in the sandbox.
-struct Inside<'a> {
-    socket: Socket,
-    interface: &'a str,
-}
-
-impl Inside<'_> {
-    /// Gives it its address and takes it up. Returns its index.
-    ///
-    /// The other end is still down, and shall follow at once: the kernel waits for a grace period when it notices that an
-    /// interface is up and has no carrier.
-    fn take_up(&mut self, record: &EndpointRecord) -> Result<u32> {
-        let failed = || Error::netlink("configure the container's interface");
-        let link = link::find(&mut self.socket, self.interface).map_err(failed())?;
-        let link = link.ok_or_else(|| failed()(Errno::NODEV.into()))?.index;
-        let mut request = Request::new();
-        let net = Ipv4Net::new(record.address, record.prefix);
-        address::add(&mut request, address::Assigned { link, net });
-        link::set_up(&mut request, link);
-        self.socket.transact(request).map_err(failed())?;
-        Ok(link)
-    }
-
-    /// Waits until it passes packets, gives it its default route, and tells the neighbours where its address is now.
-    fn announce(&mut self, record: &EndpointRecord, link: u32) -> Result<()> {
-        wait_for_carrier(&mut self.socket, |socket| link::by_index(socket, link))?;
-        let mut request = Request::new();
-        route::add_default(&mut request, record.gateway, link);
-        link::set_mac(&mut request, link, record.mac);
-        self.socket.transact(request).map_err(Error::netlink("give the container its default route"))
     }
 }
 
@@ -201,7 +386,7 @@ impl Inside<'_> {
 ///
 /// The kernel acts on a carrier that has appeared a little later, and drops what is sent before: a container's first
 /// packet would be repeated after a second. Asking for the link makes it act at once (Linux 6.9 and later).
-fn wait_for_carrier(
+pub(super) fn wait_for_carrier(
     socket: &mut Socket,
     mut ask: impl FnMut(&mut Socket) -> Result<Option<Link>, netlink::Error>,
 ) -> Result<()> {

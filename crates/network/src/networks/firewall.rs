@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::{Networks, Shared, lock};
 use crate::error::{Error, Result};
 use crate::netlink;
-use crate::nft::{Presence, Publication, Table, Watch};
+use crate::nft::{self, Presence, Publication, Table, Watch};
 use crate::sysctl;
 
 /// After someone has changed our table, this long is waited for the rest of what they do.
@@ -73,6 +73,44 @@ impl Shared {
         self.with_table("publishing ports", "withdraw published ports", |table| table.unpublish(publications))
     }
 
+    /// Adds a bridge.
+    pub fn add_bridge(&self, bridge: &nft::Bridge) -> Result<()> {
+        self.with_table("masquerading", "add a network", |table| {
+            match table.add_bridge(bridge) {
+                Err(error) if error.errno == Errno::NOENT => self.write(table),
+                result => result,
+            }
+        })?;
+        // Only behind the table's guard.
+        sysctl::set(&format!("net/ipv4/conf/{}/route_localnet", bridge.name), "1")
+    }
+
+    /// Removes a bridge.
+    pub fn remove_bridge(&self, bridge: &nft::Bridge) -> Result<()> {
+        self.with_table("masquerading", "remove a network", |table| table.remove_bridge(bridge))
+    }
+
+    /// Adds permissions; of several owners' equal ones there is one.
+    pub fn permit(&self, permissions: &[nft::Permission]) -> Result<()> {
+        if permissions.is_empty() {
+            return Ok(());
+        }
+        self.with_table("links", "let containers talk", |table| match table.permit(permissions) {
+            Err(error) if error.errno == Errno::NOENT => self.write(table),
+            result => result,
+        })
+    }
+
+    /// Removes the permissions that nobody has any more.
+    pub fn forbid(&self, permissions: &[nft::Permission]) -> Result<()> {
+        let left = lock(&self.state).permissions();
+        let gone: Vec<nft::Permission> = permissions.iter().filter(|p| !left.contains(p)).cloned().collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        self.with_table("links", "take back who may talk", |table| table.forbid(&gone))
+    }
+
     /// Writes the whole table anew from what we know, in one step.
     pub fn rewrite(&self) -> Result<()> {
         self.with_table("publishing ports", "write the table", |table| self.write(table))
@@ -93,9 +131,9 @@ impl Shared {
 
     fn write(&self, table: &mut Table) -> Result<(), netlink::Error> {
         let state = lock(&self.state);
-        let (bridges, publications) = (state.bridges(), state.publications());
+        let (bridges, publications, permissions) = (state.bridges(), state.publications(), state.permissions());
         drop(state);
-        table.rebuild(&bridges, &publications)
+        table.rebuild(&bridges, &publications, &permissions)
     }
 }
 
@@ -188,7 +226,7 @@ mod tests {
             };
             let ports = if published { vec![binding] } else { Vec::new() };
             let sandbox = networks.sandbox().unwrap();
-            let attached = networks.attach(&sandbox, &EndpointConfig { ports, ..EndpointConfig::default() });
+            let attached = networks.attach(&sandbox, &EndpointConfig { ports, default_ipv4: true, ..EndpointConfig::default() });
             let named = match attached {
                 Err(Error::NftablesUnavailable { needed_for, .. }) => needed_for,
                 Err(error) => panic!("{error}"),

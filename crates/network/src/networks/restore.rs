@@ -3,6 +3,7 @@
 use super::{Networks, lock};
 use crate::endpoint::EndpointRecord;
 use crate::error::{Error, Result};
+use crate::netlink::{Request, link, neighbour};
 
 impl Networks {
     /// Makes the addresses, the published ports and the table exactly those of the `living` containers' endpoints, and
@@ -12,12 +13,11 @@ impl Networks {
         let state = &mut *guard;
         state.ports.clear();
         state.endpoints.clear();
-        for bridge in state.networks.values_mut().filter_map(|network| network.bridge.as_mut()) {
-            bridge.addresses.clear();
+        for addresses in state.networks.values_mut().flat_map(|network| &mut network.addresses) {
+            addresses.clear();
         }
         for record in living {
-            let network = state.networks.get_mut(&record.network_id);
-            let Some(bridge) = network.and_then(|network| network.bridge.as_mut()) else {
+            let Some(network) = state.networks.get_mut(&record.network_id) else {
                 tracing::warn!(
                     network = record.network_id,
                     endpoint = record.id,
@@ -25,15 +25,45 @@ impl Networks {
                 );
                 continue;
             };
-            bridge.addresses.restore(record.address, &record.id);
+            for address in record.addresses() {
+                let of = network.addresses.iter_mut().find(|addresses| addresses.subnet().contains(address));
+                if let Some(addresses) = of {
+                    addresses.restore(address, &record.id);
+                }
+            }
             record.ports.iter().for_each(|port| state.ports.restore(port, &record.id));
             state.endpoints.insert(record.id.clone(), record.clone());
         }
         let needed = living.iter().any(|record| !record.ports.is_empty());
         drop(guard);
+        if let Err(error) = self.shared.sweep() {
+            tracing::warn!(error = &error as &dyn std::error::Error, "what an earlier daemon left is still there");
+        }
+        self.shared.settle_neighbours();
         match self.shared.rewrite() {
             Err(Error::NftablesUnavailable { .. }) if !needed => Ok(()),
             result => result.and_then(|()| self.watch_firewall()),
+        }
+    }
+}
+
+impl super::Shared {
+    /// Notes again where the living endpoints are, and puts their ports into bridges that were made anew.
+    fn settle_neighbours(&self) {
+        let state = lock(&self.state);
+        let places: Vec<_> = state
+            .endpoints
+            .values()
+            .filter_map(|endpoint| Some((state.networks.get(&endpoint.network_id)?.bridge?, endpoint.clone())))
+            .collect();
+        drop(state);
+        for (bridge, endpoint) in places {
+            let mut request = Request::new();
+            endpoint.addresses().for_each(|address| neighbour::set(&mut request, bridge, address, endpoint.mac));
+            link::set_master(&mut request, &endpoint.link, bridge);
+            if let Ok(Err(error)) = self.sockets.with(|socket| socket.transact(request)) {
+                tracing::warn!(endpoint = endpoint.id, %error, "a living endpoint is not on its bridge");
+            }
         }
     }
 }

@@ -24,6 +24,7 @@ const NEW_ELEMENT: u16 = SUBSYSTEM << 8 | 12;
 const DELETE_ELEMENT: u16 = SUBSYSTEM << 8 | 14;
 /// `NFPROTO_INET`: IPv4 and IPv6 in one table.
 const INET: u8 = 1;
+const IPV4: u8 = 2;
 /// Elements per message: an attribute is at most 64 KiB long.
 const ELEMENTS: usize = 256;
 /// `NFT_SET_ELEM_INTERVAL_END`.
@@ -42,6 +43,7 @@ const HOST_ORDER: [u8; 6] = {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
     Ipv4Address,
+    Ipv6Address,
     Protocol,
     Port,
     LinkName,
@@ -51,6 +53,7 @@ impl Field {
     fn number(self) -> u32 {
         match self {
             Field::Ipv4Address => 7,
+            Field::Ipv6Address => 8,
             Field::Protocol => 12,
             Field::Port => 13,
             Field::LinkName => 41,
@@ -60,7 +63,7 @@ impl Field {
     fn length(self) -> u32 {
         match self {
             Field::Ipv4Address | Field::Protocol | Field::Port => 4,
-            Field::LinkName => 16,
+            Field::Ipv6Address | Field::LinkName => 16,
         }
     }
 }
@@ -95,15 +98,27 @@ pub struct Element {
 /// A transaction on one table.
 pub struct Batch<'a> {
     table: &'a str,
+    /// `NFPROTO_*` of the table.
+    family: u8,
     request: Request,
     sets: u32,
 }
 
 impl<'a> Batch<'a> {
+    /// On a table of the family inet.
     pub fn new(table: &'a str) -> Batch<'a> {
+        Batch::of_family(table, INET)
+    }
+
+    /// On a table of the family ip.
+    pub fn ipv4(table: &'a str) -> Batch<'a> {
+        Batch::of_family(table, IPV4)
+    }
+
+    fn of_family(table: &'a str, family: u8) -> Batch<'a> {
         let mut request = Request::new();
         request.message(BEGIN, 0, &[0, 0, 0, SUBSYSTEM as u8], |_| {});
-        Batch { table, request, sets: 0 }
+        Batch { table, family, request, sets: 0 }
     }
 
     /// Makes the table anew and empty, whether there was one or not.
@@ -192,7 +207,7 @@ impl<'a> Batch<'a> {
     /// Every message about the table or something in it names the table in attribute 1.
     fn message(&mut self, kind: u16, flags: u16, fill: impl FnOnce(&mut crate::netlink::Attributes<'_>)) {
         let table = self.table;
-        self.request.message(kind, flags, &header(0), |a| {
+        self.request.message(kind, flags, &[self.family, 0, 0, 0], |a| {
             a.string(TABLE_NAME, table);
             fill(a);
         });

@@ -47,6 +47,14 @@ pub enum Expression<'a> {
         length: u32,
         to: R,
     },
+    /// Writes 2 bytes of the transport header from a register, and corrects the checksum at the given offset of it.
+    SetPort {
+        offset: u32,
+        checksum: u32,
+        from: R,
+    },
+    /// Loads bytes into a register.
+    Load(R, &'a [u8]),
     /// The kind of the destination address in the routing table (`RTN_*`).
     DestinationType(R),
     Equal(R, &'a [u8]),
@@ -61,14 +69,17 @@ pub enum Expression<'a> {
         key: R,
         to: R,
     },
-    /// New destination: IPv4 address, port.
+    /// New destination: address and port.
     DestinationNat {
+        /// 2 is IPv4, 10 IPv6.
+        family: u8,
         address: R,
         port: R,
     },
     Masquerade,
     Accept,
     Drop,
+    Return,
     Jump(&'a str),
 }
 
@@ -89,6 +100,18 @@ impl Expression<'_> {
                 a.be32(3, offset);
                 a.be32(4, length);
             }),
+            Expression::SetPort { offset, checksum, from } => expression(a, "payload", |a| {
+                a.be32(2, Base::Transport as u32);
+                a.be32(3, offset);
+                a.be32(4, 2);
+                a.be32(5, from.number());
+                a.be32(6, 1); // the Internet checksum
+                a.be32(7, checksum);
+            }),
+            Expression::Load(to, bytes) => expression(a, "immediate", |a| {
+                a.be32(1, to.number());
+                value(a, 2, bytes);
+            }),
             Expression::DestinationType(to) => expression(a, "fib", |a| {
                 a.be32(1, to.number());
                 a.be32(2, 3); // result: type of address
@@ -108,15 +131,16 @@ impl Expression<'_> {
             Expression::InSet(set, from) => lookup(a, set, from, None, 0),
             Expression::NotInSet(set, from) => lookup(a, set, from, None, 1),
             Expression::Map { map, key, to } => lookup(a, map, key, Some(to), 0),
-            Expression::DestinationNat { address, port } => expression(a, "nat", |a| {
+            Expression::DestinationNat { family, address, port } => expression(a, "nat", |a| {
                 a.be32(1, 1); // destination
-                a.be32(2, 2); // IPv4
+                a.be32(2, family.into());
                 a.be32(3, address.number());
                 a.be32(5, port.number());
             }),
             Expression::Masquerade => expression(a, "masq", |_| {}),
             Expression::Accept => verdict(a, 1, None),
             Expression::Drop => verdict(a, 0, None),
+            Expression::Return => verdict(a, -5, None),
             Expression::Jump(chain) => verdict(a, -3, Some(chain)),
         }
     }

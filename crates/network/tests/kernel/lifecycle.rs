@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use crate::world::{Container, From, HOST, exchange, inside, no_way, open, output, port, refused, with_world};
+use crate::world::{Container, From, HOST, exchange, inside, no_way, open, output, port, refused, wanted, with_world};
 use network::Protocol::{Tcp, Udp};
 use network::netlink::{Socket, address, link};
 use network::nft::{Presence, Table};
@@ -16,8 +16,8 @@ fn the_bridge() {
         let networks = open(|_| {});
         let record = networks.default_bridge();
         let bridge = record.bridge.clone().unwrap();
-        assert_eq!((bridge.link.as_str(), bridge.subnet.to_string().as_str()), ("hoist0", "172.17.0.0/16"));
-        assert_eq!((bridge.gateway.to_string().as_str(), bridge.mtu), ("172.17.0.1", 1400), "the uplink's MTU");
+        assert_eq!((bridge.link.as_str(), record.subnets[0].net.to_string().as_str()), ("hoist0", "172.17.0.0/16"));
+        assert_eq!((record.subnets[0].gateway.unwrap().to_string().as_str(), bridge.mtu), ("172.17.0.1", 1400), "the uplink's MTU");
         let mut socket = Socket::route().unwrap();
         let found = link::find(&mut socket, "hoist0").unwrap().unwrap();
         assert_eq!((found.kind.as_str(), found.mtu, found.up), ("bridge", 1400, true));
@@ -59,9 +59,9 @@ fn inside_of_a_container() {
         let sandbox = networks.sandbox().unwrap();
         let mac = "02:00:00:00:00:09".parse().unwrap();
         let config =
-            EndpointConfig { mac: Some(mac), address: Some(Ipv4Addr::new(10, 7, 0, 9)), ..EndpointConfig::default() };
+            wanted(EndpointConfig { mac: Some(mac), ipv4: Some(Ipv4Addr::new(10, 7, 0, 9).into()), ..EndpointConfig::default() });
         let record = networks.attach(&sandbox, &config).unwrap().record;
-        assert_eq!((record.address.to_string().as_str(), record.prefix, record.mac), ("10.7.0.9", 24, mac));
+        assert_eq!((record.ipv4.unwrap().net.to_string().as_str(), record.mac), ("10.7.0.9/24", mac));
         assert_eq!((record.id.len(), record.link.len()), (64, 11));
         inside(sandbox.descriptor(), || {
             let mut socket = Socket::route().unwrap();
@@ -91,7 +91,7 @@ fn a_refused_attach_leaves_nothing() {
         let sandbox = networks.sandbox().unwrap();
         let busy = std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, 8081)).unwrap();
         let ports = vec![port(Tcp, "", 8080, 80), port(Tcp, "", 8081, 81)];
-        let config = EndpointConfig { ports: ports.clone(), ..EndpointConfig::default() };
+        let config = wanted(EndpointConfig { ports: ports.clone(), ..EndpointConfig::default() });
         let error = networks.attach(&sandbox, &config).unwrap_err();
         assert_eq!(error.to_string(), "failed to bind host port 0.0.0.0:8081/tcp: address already in use");
         assert!(networks.endpoints().is_empty());
@@ -103,9 +103,9 @@ fn a_refused_attach_leaves_nothing() {
         drop(one);
         // A name that cannot be made fails late, after address and ports were taken.
         let odd =
-            EndpointConfig { interface: Some("lo".to_owned()), ports: ports.clone(), ..EndpointConfig::default() };
+            wanted(EndpointConfig { interface: Some("lo".to_owned()), ports: ports.clone(), ..EndpointConfig::default() });
         let error = networks.attach(&sandbox, &odd).unwrap_err();
-        assert!(matches!(error, Error::Netlink { .. }), "{error}");
+        assert!(matches!(error, Error::InterfaceTaken { .. }), "{error}");
         assert!(networks.endpoints().is_empty());
         networks.attach(&sandbox, &config).unwrap();
     });
@@ -119,7 +119,7 @@ fn daemons_side_by_side() {
             config.bridge_name = "hoist1".to_owned();
             config.table_name = "hoist-1".to_owned();
         });
-        assert_eq!(second.default_bridge().bridge.unwrap().subnet.to_string(), "172.18.0.0/16");
+        assert_eq!(second.default_bridge().subnets[0].net.to_string(), "172.18.0.0/16");
         let one = Container::new(&first, &[port(Tcp, "", 8080, 80)]);
         let two = Container::new(&second, &[port(Tcp, "", 8081, 80)]);
         let (server_one, server_two) = (one.listen(80), two.listen(80));
@@ -129,7 +129,7 @@ fn daemons_side_by_side() {
         exchange(From::In(&two.sandbox), (HOST, 8080), &server_one);
         no_way(From::In(&one.sandbox), (two.address(), 80));
         // A port of one is a host's port for the other.
-        let config = EndpointConfig { ports: vec![port(Tcp, "", 8080, 80)], ..EndpointConfig::default() };
+        let config = wanted(EndpointConfig { ports: vec![port(Tcp, "", 8080, 80)], ..EndpointConfig::default() });
         let error = second.attach(&second.sandbox().unwrap(), &config).unwrap_err();
         assert!(matches!(error, Error::AddressInUse { .. }), "{error}");
         first.remove_all().unwrap();
@@ -160,7 +160,7 @@ fn a_restart_finds_the_living() {
         }
         networks.detach(&dead_record).unwrap();
         // What the living have is in use, and the dead's is free.
-        let config = EndpointConfig { ports: vec![port(Tcp, "", 8080, 80)], ..EndpointConfig::default() };
+        let config = wanted(EndpointConfig { ports: vec![port(Tcp, "", 8080, 80)], ..EndpointConfig::default() });
         let error = networks.attach(&networks.sandbox().unwrap(), &config).unwrap_err();
         assert!(matches!(error, Error::PortAllocated { .. }), "{error}");
         let next = Container::new(&networks, &[port(Tcp, "", 9090, 80)]);
@@ -272,7 +272,7 @@ fn a_thousand_ports_are_restored_in_one_step() {
         let bound = |host_port| network::BoundPort {
             container_port: 80,
             protocol: Tcp,
-            host_address: Ipv4Addr::UNSPECIFIED,
+            host_address: Ipv4Addr::UNSPECIFIED.into(),
             host_port,
         };
         let mut record = one.endpoint.record.clone();

@@ -15,7 +15,7 @@ const LOCALHOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
 fn published_for_every_address() {
     with_world(|world| {
         let networks = open(|_| {});
-        let gateway = networks.default_bridge().bridge.unwrap().gateway;
+        let gateway = crate::world::v4(networks.default_bridge().subnets[0].gateway.unwrap());
         let web = Container::new(&networks, &[port(Tcp, "", 8080, 80), port(Udp, "", 8080, 53)]);
         let other = Container::new(&networks, &[]);
         let (server, dns) = (web.listen(80), web.udp(53));
@@ -80,7 +80,7 @@ fn loopback_stays_the_hosts_own() {
         let _server = web.listen(80);
         let _private = std::net::TcpListener::bind((LOCALHOST, 9090)).unwrap();
         // A neighbour and a container that route 127.0.0.0/8 to the host (CVE-2020-8558).
-        for (sandbox, gateway) in [(&world.outside, HOST), (&web.sandbox, web.endpoint.record.gateway)] {
+        for (sandbox, gateway) in [(&world.outside, HOST), (&web.sandbox, web.gateway())] {
             let routed = inside(sandbox.descriptor(), || {
                 std::fs::write("/proc/sys/net/ipv4/conf/eth0/route_localnet", "1").unwrap();
                 let run = |arguments: &[&str]| output("ip", arguments).is_some();
@@ -137,10 +137,10 @@ fn an_address_moves_to_the_next_container() {
     with_world(|_| {
         let networks = open(|_| {});
         let client = Container::new(&networks, &[]);
-        let wanted = Some(Ipv4Addr::new(172, 17, 0, 99));
+        let wanted = Some(Ipv4Addr::new(172, 17, 0, 99).into());
         for _ in 0..3 {
             let sandbox = networks.sandbox().unwrap();
-            let config = network::EndpointConfig { address: wanted, ..Default::default() };
+            let config = crate::world::wanted(network::EndpointConfig { ipv4: wanted, ..Default::default() });
             let endpoint = networks.attach(&sandbox, &config).unwrap();
             let server = Container { sandbox, endpoint };
             let listener = server.listen(80);
@@ -162,7 +162,7 @@ fn the_first_packet_arrives() {
             let port = server.local_addr().unwrap().port();
             let one = Container::new(&networks, &[]);
             let start = Instant::now();
-            exchange(From::In(&one.sandbox), (one.endpoint.record.gateway, port), &server);
+            exchange(From::In(&one.sandbox), (one.gateway(), port), &server);
             let took = start.elapsed();
             networks.detach(&one.endpoint.record).unwrap();
             took

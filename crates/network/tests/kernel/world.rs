@@ -5,7 +5,7 @@
 //! ```
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::BorrowedFd;
 use std::process::Command;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use network::netlink::{Request, Socket, address, link, route};
 use network::sandbox::in_namespace;
 use network::{
-    Config, Endpoint, EndpointConfig, HostPort, Ipv4Net, MacAddress, Networks, PortBinding, Protocol, Sandbox,
+    Config, Endpoint, EndpointConfig, HostPort, IpNet, MacAddress, Networks, PortBinding, Protocol, Sandbox,
 };
 
 pub const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -71,9 +71,9 @@ impl World {
 fn assign(socket: &mut Socket, name: &str, own: Ipv4Addr, gateway: Ipv4Addr) {
     let link = link::find(socket, name).unwrap().unwrap().index;
     let mut request = Request::new();
-    address::add(&mut request, address::Assigned { link, net: Ipv4Net::new(own, 24) });
+    address::add(&mut request, address::Assigned { link, net: IpNet::new(own.into(), 24) });
     link::set_up(&mut request, link);
-    route::add_default(&mut request, gateway, link);
+    route::set_default(&mut request, gateway.into(), link);
     socket.transact(request).unwrap();
 }
 
@@ -93,14 +93,23 @@ pub struct Container {
 
 impl Container {
     pub fn new(networks: &Networks, ports: &[PortBinding]) -> Container {
+        Container::with(networks, EndpointConfig { ports: ports.to_vec(), ..Default::default() })
+    }
+
+    /// With a container's id of its own and the ways out through this endpoint.
+    pub fn with(networks: &Networks, config: EndpointConfig) -> Container {
         let sandbox = networks.sandbox().unwrap();
-        let config = EndpointConfig { container_id: "c".repeat(64), ports: ports.to_vec(), ..Default::default() };
+        let config = wanted(config);
         let endpoint = networks.attach(&sandbox, &config).unwrap();
         Container { sandbox, endpoint }
     }
 
     pub fn address(&self) -> Ipv4Addr {
-        self.endpoint.record.address
+        v4(self.endpoint.record.ipv4.unwrap().net.address)
+    }
+
+    pub fn gateway(&self) -> Ipv4Addr {
+        v4(self.endpoint.record.ipv4.unwrap().gateway.unwrap())
     }
 
     pub fn listen(&self, port: u16) -> TcpListener {
@@ -203,5 +212,19 @@ pub fn output(program: &str, arguments: &[&str]) -> Option<String> {
             eprintln!("skipped: {program}: {error}");
             None
         }
+    }
+}
+
+/// The configuration of a container's first endpoint.
+pub fn wanted(config: EndpointConfig) -> EndpointConfig {
+    let container_id = if config.container_id.is_empty() { network::random_id().unwrap() } else { config.container_id };
+    EndpointConfig { container_id, default_ipv4: true, default_ipv6: true, ..config }
+}
+
+/// An address that is IPv4.
+pub fn v4(address: IpAddr) -> Ipv4Addr {
+    match address {
+        IpAddr::V4(address) => address,
+        IpAddr::V6(address) => panic!("{address}"),
     }
 }
