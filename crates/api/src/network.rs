@@ -105,6 +105,47 @@ wire! {
         pub link_local_ips: List<String>,
     }
 
+    /// `POST /networks/create`.
+    pub struct NetworkCreateRequest {
+        pub name: String,
+        /// Empty: `bridge`.
+        pub driver: String,
+        pub scope: String,
+        /// Absent: yes.
+        #[serde(rename = "EnableIPv4")]
+        pub enable_ipv4: Option<bool>,
+        /// Absent: the daemon's default.
+        #[serde(rename = "EnableIPv6")]
+        pub enable_ipv6: Option<bool>,
+        #[serde(rename = "IPAM")]
+        pub ipam: Option<Ipam>,
+        pub internal: bool,
+        pub attachable: bool,
+        pub ingress: bool,
+        pub config_only: bool,
+        pub config_from: Option<ConfigFrom>,
+        pub options: Map<String>,
+        pub labels: Map<String>,
+    }
+
+    /// Answer to [`NetworkCreateRequest`].
+    pub struct NetworkCreateResponse {
+        pub id: String,
+        pub warning: String,
+    }
+
+    /// `POST /networks/{id}/connect`.
+    pub struct NetworkConnectRequest {
+        pub container: String,
+        pub endpoint_config: Option<EndpointSettings>,
+    }
+
+    /// `POST /networks/{id}/disconnect`.
+    pub struct NetworkDisconnectRequest {
+        pub container: String,
+        pub force: bool,
+    }
+
     /// `POST /networks/prune`.
     pub struct PruneReport {
         pub networks_deleted: List<String>,

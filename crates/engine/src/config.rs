@@ -19,6 +19,20 @@ pub struct Config {
     pub parked_shims: usize,
     /// Address and subnet of the default bridge, `172.17.0.1/16`; `None`: the first subnet that the host does not route.
     pub bip: Option<String>,
+    /// The same for IPv6.
+    pub bip6: Option<String>,
+    /// Where containers on the default bridge get their addresses from, within its subnet.
+    pub fixed_cidr: Option<String>,
+    pub fixed_cidr_v6: Option<String>,
+    /// The way out of containers on the default bridge, when it is not the bridge.
+    pub default_gateway: Option<String>,
+    pub default_gateway_v6: Option<String>,
+    /// The default bridge has IPv6.
+    pub ipv6: bool,
+    /// Where free subnets are looked for, `base=10.10.0.0/16,size=24`; empty: Docker's pools and a large one.
+    pub address_pools: Vec<String>,
+    /// Driver options of networks that do not say otherwise.
+    pub network_options: BTreeMap<String, String>,
     /// `None`: the uplink's.
     pub mtu: Option<u32>,
     /// Name of the default bridge's link; `None`: `hoist0`, with a suffix of the data root.
@@ -69,6 +83,14 @@ impl Default for Config {
             runtime: "hoist-runtime".into(),
             parked_shims: 4,
             bip: None,
+            bip6: None,
+            fixed_cidr: None,
+            fixed_cidr_v6: None,
+            default_gateway: None,
+            default_gateway_v6: None,
+            ipv6: false,
+            address_pools: Vec::new(),
+            network_options: BTreeMap::new(),
             mtu: None,
             bridge: None,
             icc: true,

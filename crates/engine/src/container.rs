@@ -9,7 +9,9 @@
 //! ```
 
 mod attach;
+mod attachment;
 mod check;
+mod connect;
 mod create;
 mod directory;
 mod exec;
@@ -49,6 +51,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 pub use attach::{AttachOptions, Stream, attach};
+pub use connect::{connect, disconnect};
 pub use create::create;
 pub use exec::{exec_create, exec_inspect, exec_resize, exec_start};
 pub use explain::explain;

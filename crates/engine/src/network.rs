@@ -1,11 +1,22 @@
-//! Networks: the three that are always there.
+//! Networks: the three that are always there, and those that users make. A file for each verb.
 
-use ::network::{Driver, NetworkRecord, Networks};
-use api::filters::Filters;
-use api::network::{EndpointResource, Ipam, IpamConfig, Network};
+mod create;
+mod inspect;
+mod prune;
+mod remove;
 
-use crate::container::{EndpointNames, endpoint_resources};
-use crate::{Config, Engine, Error, Result, time};
+use std::collections::BTreeMap;
+
+use ::network::{NetworkRecord, Networks, Pool};
+
+use crate::events::Of;
+use crate::{Config, Engine, Error, Result};
+
+pub use crate::container::{connect, disconnect};
+pub use create::create;
+pub use inspect::{inspect, list};
+pub use prune::prune;
+pub use remove::remove;
 
 const KIND: &str = "network";
 
@@ -13,41 +24,99 @@ const KIND: &str = "network";
 pub(crate) fn open(config: &Config, store: &store::Store) -> Result<Networks> {
     let failed = |error| Error::system("read the networks' records", error);
     let stored = store.records().list(KIND).map_err(failed)?;
-    let records: Vec<NetworkRecord> =
-        stored.iter().filter_map(|document| serde_json::from_str(&document.json).ok()).collect();
+    let readable = |document: &store::Record| match serde_json::from_str::<NetworkRecord>(&document.json) {
+        Ok(record) => Some(record),
+        Err(error) => {
+            tracing::error!(network = document.id, %error, "a network's record cannot be read");
+            None
+        }
+    };
+    let records: Vec<NetworkRecord> = stored.iter().filter_map(readable).collect();
     let options = options(config, records)?;
     let networks = Networks::open(options).map_err(|error| Error::system("open the networks", error))?;
     for record in networks.records() {
-        let json = serde_json::to_string(&record).map_err(|error| Error::system("write a network's record", error))?;
-        store.records().put(KIND, &record.id, Some(&record.name), &json).map_err(failed)?;
+        put(store, &record)?;
     }
     Ok(networks)
 }
 
+/// Stores a network's record.
+fn put(store: &store::Store, record: &NetworkRecord) -> Result<()> {
+    let json = serde_json::to_string(record).map_err(|error| Error::system("write a network's record", error))?;
+    match store.records().put(KIND, &record.id, Some(&record.name), &json) {
+        Err(store::Error::NameTaken { .. }) => {
+            Err(Error::conflict(format!("network with name {} already exists", record.name)))
+        }
+        outcome => outcome.map_err(|error| Error::system("store a network's record", error)),
+    }
+}
+
+/// By name, by id, or by an unambiguous beginning of an id, in this order.
+pub(crate) fn find(engine: &Engine, text: &str) -> Result<NetworkRecord> {
+    let records = engine.networks.records();
+    let exact = records.iter().find(|record| record.name == text).or(records.iter().find(|record| record.id == text));
+    let mut beginning = records.iter().filter(|record| !text.is_empty() && record.id.starts_with(text));
+    match (exact, beginning.next(), beginning.count()) {
+        (Some(record), ..) | (None, Some(record), 0) => Ok(record.clone()),
+        (None, Some(_), more) => {
+            Err(Error::invalid(format!("network {text} is ambiguous ({} matches found based on ID prefix)", more + 1)))
+        }
+        (None, None, _) => Err(Error::not_found(format!("network {text} not found"))),
+    }
+}
+
+/// A network made by a user, as against the three that are always there.
+pub(crate) fn is_user_defined(name: &str) -> bool {
+    !matches!(name, "bridge" | "host" | "none" | "default")
+}
+
+fn publish(engine: &Engine, action: &str, record: &NetworkRecord) {
+    let attributes = [("name", record.name.clone()), ("type", record.driver.as_str().to_owned())];
+    engine.events.publish(Of::Network, action, &record.id, attributes.into_iter().collect());
+}
+
+/// `base=10.10.0.0/16,size=24`.
+pub(crate) fn parse_pool(text: &str) -> Option<Pool> {
+    let fields: BTreeMap<&str, &str> = text.split(',').map(|field| field.split_once('=')).collect::<Option<_>>()?;
+    let pool = Pool { base: fields.get("base")?.parse().ok()?, size: fields.get("size")?.parse().ok()? };
+    let most = if pool.base.is_ipv6() { 126 } else { 30 };
+    (fields.len() == 2 && pool.base == pool.base.network() && (pool.base.prefix..=most).contains(&pool.size))
+        .then_some(pool)
+}
+
 /// The settings as the networks take them. Pure.
 pub(crate) fn options(config: &Config, records: Vec<NetworkRecord>) -> Result<::network::Config> {
-    let invalid = |what: &str, text: &str| Error::invalid(format!("invalid {what} \"{text}\""));
     let defaults = ::network::Config::default();
     let options = ::network::Config {
         bridge_name: config.bridge_name(),
         table_name: config.table_name(),
-        bip: match &config.bip {
-            Some(text) => Some(text.parse().map_err(|_| invalid("bip", text))?),
-            None => None,
+        bip: parsed("bip", &config.bip)?,
+        bip6: parsed("bip6", &config.bip6)?,
+        fixed_cidr: parsed("fixed-cidr", &config.fixed_cidr)?,
+        fixed_cidr_v6: parsed("fixed-cidr-v6", &config.fixed_cidr_v6)?,
+        default_gateway: parsed("default-gateway", &config.default_gateway)?,
+        default_gateway_v6: parsed("default-gateway-v6", &config.default_gateway_v6)?,
+        ipv6: config.ipv6,
+        pools: match config.address_pools.as_slice() {
+            [] => defaults.pools,
+            texts => {
+                let pool = |text: &String| parse_pool(text).ok_or_else(|| invalid("address pool", text));
+                texts.iter().map(pool).collect::<Result<_>>()?
+            }
         },
         mtu: config.mtu,
         icc: config.icc,
         masquerade: config.ip_masq,
         ip_forward: config.ip_forward,
-        host_address: match &config.host_address {
-            Some(text) => text.parse().map_err(|_| invalid("host address", text))?,
-            None => defaults.host_address,
-        },
+        host_address: parsed("host address", &config.host_address)?.unwrap_or(defaults.host_address),
+        sandboxes: defaults.sandboxes,
         records,
-        ..defaults
     };
     if let Some(bip) = options.bip
-        && (!(1..=30).contains(&bip.prefix) || bip.address == bip.network().address || bip.address == bip.broadcast())
+        && (bip.is_ipv6()
+            || !(1..=30).contains(&bip.prefix)
+            || bip.address == bip.network().address
+            || bip.address == bip.broadcast())
     {
         return Err(invalid("bip", &bip.to_string()));
     }
@@ -57,97 +126,14 @@ pub(crate) fn options(config: &Config, records: Vec<NetworkRecord>) -> Result<::
     Ok(options)
 }
 
-/// `GET /networks`.
-pub fn list(engine: &Engine, filters: &Filters) -> Result<Vec<Network>> {
-    filters.check(&["dangling", "driver", "id", "label", "name", "scope", "type"])?;
-    let dangling = if filters.contains("dangling") { Some(filters.bool_or("dangling", false)?) } else { None };
-    for kind in filters.get("type") {
-        if !matches!(kind, "builtin" | "custom") {
-            return Err(Error::invalid(format!("invalid filter: 'type'='{kind}'")));
-        }
-    }
-    let records = engine.networks.records();
-    let matching = records.iter().filter(|record| {
-        filters.matches("name", |part| record.name.contains(part))
-            && filters.matches_prefix("id", &record.id)
-            && filters.matches_exactly("driver", driver(record))
-            && filters.matches_exactly("scope", "local")
-            && filters.matches_exactly("type", "builtin")
-            && !filters.contains("label")
-            // The built-in ones never count as unused.
-            && dangling != Some(true)
-    });
-    Ok(matching.map(|record| document(record, &[])).collect())
+fn invalid(what: &str, text: &str) -> Error {
+    Error::invalid(format!("invalid {what} \"{text}\""))
 }
 
-/// `GET /networks/{id}`: by id, name, or the beginning of an id.
-pub fn inspect(engine: &Engine, id: &str) -> Result<Network> {
-    let records = engine.networks.records();
-    let exact = records.iter().find(|record| record.id == id || record.name == id);
-    let mut beginning = records.iter().filter(|record| !id.is_empty() && record.id.starts_with(id));
-    let record = match (exact, beginning.next(), beginning.next()) {
-        (Some(record), ..) | (None, Some(record), None) => record,
-        (None, Some(_), Some(_)) => {
-            return Err(Error::invalid(format!("network {id} is ambiguous (2 matches found based on ID prefix)")));
-        }
-        (None, None, _) => return Err(Error::not_found(format!("network {id} not found"))),
-    };
-    Ok(document(record, &endpoint_resources(engine)))
-}
-
-fn driver(record: &NetworkRecord) -> &'static str {
-    match record.driver {
-        Driver::Bridge => "bridge",
-        Driver::Host => "host",
-        Driver::Null => "null",
-    }
-}
-
-fn document(record: &NetworkRecord, endpoints: &[EndpointNames]) -> Network {
-    let bridge = record.bridge.as_ref();
-    let config = bridge.map(|bridge| IpamConfig {
-        subnet: bridge.subnet.network().to_string(),
-        gateway: bridge.gateway.to_string(),
-        ..IpamConfig::default()
-    });
-    let options = bridge.map(|bridge| {
-        let on = |yes: bool| yes.to_string();
-        [
-            ("com.docker.network.bridge.default_bridge", on(true)),
-            ("com.docker.network.bridge.enable_icc", on(bridge.icc)),
-            ("com.docker.network.bridge.enable_ip_masquerade", on(bridge.masquerade)),
-            ("com.docker.network.bridge.host_binding_ipv4", "0.0.0.0".to_owned()),
-            ("com.docker.network.bridge.name", bridge.link.clone()),
-            ("com.docker.network.driver.mtu", bridge.mtu.to_string()),
-        ]
-    });
-    let containers = endpoints.iter().filter(|named| named.endpoint.network_id == record.id).map(|named| {
-        let resource = EndpointResource {
-            name: named.container_name.clone(),
-            endpoint_id: named.endpoint.id.clone(),
-            mac_address: named.endpoint.mac.to_string(),
-            ipv4_address: format!("{}/{}", named.endpoint.address, named.endpoint.prefix),
-            ipv6_address: String::new(),
-        };
-        (named.container_id.clone(), resource)
-    });
-    Network {
-        name: record.name.clone(),
-        id: record.id.clone(),
-        created: time::rfc3339(record.created),
-        scope: "local".to_owned(),
-        driver: driver(record).to_owned(),
-        enable_ipv4: true,
-        enable_ipv6: false,
-        ipam: Ipam {
-            driver: "default".to_owned(),
-            options: api::Map::default(),
-            config: config.map(|config| vec![config].into()).unwrap_or_default(),
-        },
-        containers: containers.collect(),
-        options: options.map_or_else(api::Map::new, |options| options.into_iter().collect()),
-        labels: api::Map::new(),
-        ..Network::default()
+fn parsed<T: std::str::FromStr>(what: &str, text: &Option<String>) -> Result<Option<T>> {
+    match text {
+        None => Ok(None),
+        Some(text) => text.parse().map(Some).map_err(|_| invalid(what, text)),
     }
 }
 
@@ -170,5 +156,12 @@ mod tests {
         check(|config| config.bip = Some("10.9.0.255/24".to_owned()), Some("invalid bip \"10.9.0.255/24\""));
         check(|config| config.mtu = Some(67), Some("invalid mtu \"67\""));
         check(|config| config.host_address = Some("x".to_owned()), Some("invalid host address \"x\""));
+        check(|config| config.bip6 = Some("x".to_owned()), Some("invalid bip6 \"x\""));
+        check(|config| config.address_pools = vec!["base=10.1.0.0/16,size=24".to_owned()], None);
+        for bad in
+            ["base=10.1.0.0/16", "base=10.1.0.0/16,size=8", "base=10.1.0.1/16,size=24", "base=10.1.0.0/16,size=31"]
+        {
+            assert!(parse_pool(bad).is_none(), "{bad}");
+        }
     }
 }

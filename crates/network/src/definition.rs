@@ -182,12 +182,21 @@ mod tests {
             (("10.1.0.1/24", "", "", ""), "invalid subnet 10.1.0.1/24: it should be 10.1.0.0/24"),
             (("fd00::/64", "", "", ""), "invalid subnet fd00::/64: IPv6 has not been enabled for this network"),
             (("10.1.0.0/24", "x", "", ""), "invalid ip-range x: invalid CIDR block notation"),
-            (("10.1.0.0/24", "10.1.0.0/16", "", ""), "invalid ip-range 10.1.0.0/16: CIDR block is bigger than its parent subnet 10.1.0.0/24"),
-            (("10.1.0.0/24", "10.2.0.0/25", "", ""), "invalid ip-range 10.2.0.0/25: parent subnet 10.1.0.0/24 doesn't contain ip-range"),
+            (
+                ("10.1.0.0/24", "10.1.0.0/16", "", ""),
+                "invalid ip-range 10.1.0.0/16: CIDR block is bigger than its parent subnet 10.1.0.0/24",
+            ),
+            (
+                ("10.1.0.0/24", "10.2.0.0/25", "", ""),
+                "invalid ip-range 10.2.0.0/25: parent subnet 10.1.0.0/24 doesn't contain ip-range",
+            ),
             (("10.1.0.0/24", "10.1.0.1/25", "", ""), "invalid ip-range 10.1.0.1/25: it should be 10.1.0.0/25"),
             (("10.1.0.0/24", "", "fd00::1", ""), "invalid gateway fd00::1: parent subnet is an IPv4 block"),
             (("10.1.0.0/24", "", "x", ""), "invalid gateway x: invalid address"),
-            (("10.1.0.0/24", "", "", "10.2.0.1"), "invalid auxiliary address 10.2.0.1: parent subnet 10.1.0.0/24 doesn't contain this address"),
+            (
+                ("10.1.0.0/24", "", "", "10.2.0.1"),
+                "invalid auxiliary address 10.2.0.1: parent subnet 10.1.0.0/24 doesn't contain this address",
+            ),
         ] {
             let error = subnets(&config(&[wanted], false)).unwrap_err();
             assert_eq!(error.to_string(), format!("invalid network config:\n{text}"));

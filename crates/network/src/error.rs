@@ -43,7 +43,9 @@ pub enum Error {
     #[error("invalid pool request: Pool overlaps with other one on this address space")]
     PoolOverlaps { subnet: IpNet },
     /// The interface belongs to another network of ours.
-    #[error("cannot create network {name} ({link}): conflicts with network {other} ({link}): networks have same bridge name")]
+    #[error(
+        "cannot create network {name} ({link}): conflicts with network {other} ({link}): networks have same bridge name"
+    )]
     BridgeTaken { name: String, link: String, other: String },
     /// Endpoints are still in the network.
     #[error("network {name} has active endpoints")]

@@ -219,8 +219,16 @@ mod tests {
             ("foo", "1", "unknown option \"foo\" for the driver bridge"),
             (MTU, "10", "invalid value \"10\" of com.docker.network.driver.mtu: it must be 68 to 65535"),
             (ICC, "maybe", "invalid value \"maybe\" of com.docker.network.bridge.enable_icc: it is not a boolean"),
-            (BRIDGE_NAME, "a/b", "invalid value \"a/b\" of com.docker.network.bridge.name: it is not the name of an interface"),
-            (GATEWAY_MODE_V4, "isolated", "invalid value \"isolated\" of com.docker.network.bridge.gateway_mode_ipv4: it is for internal networks only"),
+            (
+                BRIDGE_NAME,
+                "a/b",
+                "invalid value \"a/b\" of com.docker.network.bridge.name: it is not the name of an interface",
+            ),
+            (
+                GATEWAY_MODE_V4,
+                "isolated",
+                "invalid value \"isolated\" of com.docker.network.bridge.gateway_mode_ipv4: it is for internal networks only",
+            ),
         ] {
             assert_eq!(bridge(&map(&[(name, value)]), false, default()).unwrap_err().to_string(), text);
         }

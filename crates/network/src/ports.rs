@@ -227,9 +227,8 @@ mod tests {
     #[test]
     fn what_cannot_be_published_is_named() {
         let mut ports = Ports::default();
-        let mut reserve = |protocol, address: &str| {
-            ports.reserve(&binding(protocol, address, HostPort::Ephemeral), "a").map(|_| ())
-        };
+        let mut reserve =
+            |protocol, address: &str| ports.reserve(&binding(protocol, address, HostPort::Ephemeral), "a").map(|_| ());
         // Where the kernel has no SCTP, that is what the error says.
         assert!(matches!(reserve(Protocol::Sctp, ""), Ok(()) | Err(Error::UnsupportedProtocol { .. })));
         assert!(matches!(reserve(Protocol::Tcp, "192.0.2.200"), Err(Error::Bind { .. })));

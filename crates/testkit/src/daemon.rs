@@ -220,7 +220,7 @@ impl Daemon {
         }
     }
 
-    /// Removes all containers, by the API.
+    /// Removes all containers and the networks that were made, by the API.
     pub fn remove_containers(&self) -> Result<()> {
         let list = self.api("GET", "/containers/json?all=1", None)?.success()?.json()?;
         for container in list.as_array().into_iter().flatten() {
@@ -228,6 +228,22 @@ impl Daemon {
             let answer = self.api("DELETE", &format!("/containers/{id}?force=1&v=1"), None)?;
             if !matches!(answer.status, 200 | 204 | 404 | 409) {
                 bail!("cannot remove container {id}: {} {}", answer.status, answer.text());
+            }
+        }
+        self.remove_networks()
+    }
+
+    fn remove_networks(&self) -> Result<()> {
+        let list =
+            self.api("GET", "/networks?filters=%7B%22type%22%3A%5B%22custom%22%5D%7D", None)?.success()?.json()?;
+        // A configuration goes after those who took it.
+        let (sources, networks): (Vec<_>, Vec<_>) =
+            list.as_array().into_iter().flatten().partition(|network| network["ConfigOnly"] == true);
+        for network in networks.into_iter().chain(sources) {
+            let id = network["Id"].as_str().unwrap_or("");
+            let answer = self.api("DELETE", &format!("/networks/{id}"), None)?;
+            if !matches!(answer.status, 204 | 404) {
+                bail!("cannot remove network {id}: {} {}", answer.status, answer.text());
             }
         }
         Ok(())
@@ -288,7 +304,7 @@ impl Daemon {
         let ended = |pids: &mut dyn Iterator<Item = u32>| pids.filter(|pid| process::is_alive(*pid)).count() == 0;
         let others = || {
             let mut pids = process::of_root(&self.root);
-            pids.retain(|pid| !process::command_line(*pid).contains("keeper"));
+            pids.retain(|pid| !["keeper", "resolver"].iter().any(|role| process::command_line(*pid).contains(role)));
             pids
         };
         let _ = wait::until_true("the daemon's processes to end", Duration::from_secs(10), || Ok(others().is_empty()));
@@ -341,7 +357,14 @@ impl Daemon {
     fn is_own_link(&self, link: &str) -> bool {
         let master = std::fs::read_link(format!("/sys/class/net/{link}/master")).ok();
         let master = master.and_then(|path| path.file_name().map(|name| name.to_string_lossy().into_owned()));
-        let other = |name: &str| name.starts_with("hoist") && Some(name) != self.bridge();
+        // A bridge of a network says whose it is; the default bridge has its daemon's name.
+        let other = |name: &str| {
+            let alias = std::fs::read_to_string(format!("/sys/class/net/{name}/ifalias")).unwrap_or_default();
+            match alias.trim().strip_prefix("hoist:").and_then(|rest| rest.split(':').next()) {
+                Some(daemon) => Some(daemon) != self.bridge(),
+                None => name.starts_with("hoist") && Some(name) != self.bridge(),
+            }
+        };
         Some(link) != self.bridge() && !other(link) && !master.is_some_and(|master| other(&master))
     }
 
@@ -377,6 +400,13 @@ fn remove_network(bridge: &str) -> Result<()> {
     };
     let Some(name) = own_name(bridge) else { return Ok(()) };
     quiet("ip", &["link", "delete", bridge]);
+    // Bridges of networks that are left because the daemon was killed say whose they are.
+    for entry in std::fs::read_dir("/sys/class/net")?.flatten() {
+        let alias = std::fs::read_to_string(entry.path().join("ifalias")).unwrap_or_default();
+        if alias.starts_with(&format!("hoist:{bridge}:")) {
+            quiet("ip", &["link", "delete", &entry.file_name().to_string_lossy()]);
+        }
+    }
     for (family, table) in Snapshot::take()?.tables() {
         if table.contains(name) {
             quiet("nft", &["delete", "table", &family, &table]);

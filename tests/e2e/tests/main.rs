@@ -19,6 +19,7 @@ mod listing;
 mod loading;
 mod logs;
 mod networking;
+mod networks;
 mod options;
 mod ports;
 mod streams;
@@ -52,6 +53,7 @@ fn main() {
         confinement::TESTS,
         cgroups::TESTS,
         networking::TESTS,
+        networks::TESTS,
         bad_input::TESTS,
         hostile_archives::TESTS,
         transfer_faults::TESTS,

@@ -53,9 +53,22 @@ pub(crate) fn check(config: &Config, host: &mut HostConfig, facts: &HostFacts) -
         warnings.push("hoist does not run health checks yet".to_owned());
     }
     for extra in &host.extra_hosts {
-        if !extra.contains(':') {
+        let sound = extra.split_once([':', '=']).is_some_and(|(name, address)| {
+            let odd = |c: char| c.is_whitespace() || c.is_control();
+            !name.is_empty() && !address.is_empty() && !extra.contains(odd)
+        });
+        if !sound {
             return Err(Error::invalid(format!("bad format for add-host: \"{extra}\"")));
         }
+    }
+    for server in &host.dns {
+        if server.parse::<std::net::IpAddr>().is_err() {
+            return Err(Error::invalid(format!("bad nameserver address {server}")));
+        }
+    }
+    let words = |text: &str| text.chars().any(|c| c.is_whitespace() || c.is_control());
+    if let Some(odd) = host.dns_search.iter().chain(host.dns_options.iter()).find(|text| words(text)) {
+        return Err(Error::invalid(format!("invalid DNS setting: {odd:?}")));
     }
     for device in &host.devices {
         let permissions = &device.cgroup_permissions;
@@ -200,11 +213,8 @@ fn modes(config: &Config, host: &HostConfig) -> Result<()> {
                 return conflict("port exposing");
             }
         }
-        NetworkMode::Named(name) => {
-            return Err(Error::not_found(format!("network {name} not found")));
-        }
         NetworkMode::Host if !host.links.is_empty() => return Err(Error::invalid(link::HOST_CONFLICT)),
-        NetworkMode::Bridge | NetworkMode::Host | NetworkMode::None => {}
+        NetworkMode::Bridge | NetworkMode::Host | NetworkMode::None | NetworkMode::Named(_) => {}
     }
     Ok(())
 }

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use api::container::{CreateRequest, CreateResponse, HostConfig, NetworkMode};
-use api::network::EndpointSettings;
 use store::ImageRecord;
 
 use super::mounts::{Kind as MountKind, Mount};
-use super::{Container, Record, check, directory, link, logging, merge, mounts, names, networking, persist, publish};
+use super::{
+    Container, Record, attachment, check, directory, link, logging, merge, mounts, names, networking, persist, publish,
+};
 use crate::id::ContainerId;
 use crate::{Engine, Error, Kind, Result, image, volume};
 
@@ -29,6 +30,7 @@ pub fn create(
     let mut host_config = with_defaults(engine, request.host_config.clone());
     warnings.extend(check::check(&config, &mut host_config, &engine.host)?);
     check_joined_network(engine, &host_config)?;
+    let networks = attachment::plan(engine, request, &mut host_config)?;
     let links = link::plan(engine, &mut host_config)?;
     let mounts = mounts::plan(&config, &host_config)?;
     check_bind_sources(&mounts)?;
@@ -41,13 +43,14 @@ pub fn create(
         os: "linux".to_owned(),
         config,
         host_config,
-        endpoint_request: endpoint_request(request)?,
+        networks,
         links,
         mounts,
         state: Default::default(),
-        endpoint: None,
+        held_ports: Vec::new(),
+        kept_ports: Vec::new(),
     };
-    networking::endpoint_config(&record)?;
+    networking::check(&record)?;
 
     // Guards: what follows is undone unless the record is written.
     let mut guard = Guard { engine, id: &id, volumes: Vec::new(), done: false };
@@ -176,30 +179,6 @@ fn check_bind_sources(mounts: &[Mount]) -> Result<()> {
         ))),
         None => Ok(()),
     }
-}
-
-/// The settings for the one network that a container can be in. The docker client calls it `default` or by its name.
-fn endpoint_request(request: &CreateRequest) -> Result<EndpointSettings> {
-    let mut given = request.networking_config.endpoints_config.iter();
-    let (Some((name, settings)), None) = (given.next(), given.next()) else {
-        return match request.networking_config.endpoints_config.len() {
-            0 => Ok(EndpointSettings::default()),
-            _ => Err(Error::not_implemented("more than one network per container")),
-        };
-    };
-    let address = settings.ipam_config.as_ref().is_some_and(|ipam| {
-        !ipam.ipv4_address.is_empty() || !ipam.ipv6_address.is_empty() || !ipam.link_local_ips.is_empty()
-    });
-    if address && matches!(name.as_str(), "default" | "bridge") {
-        return Err(Error::invalid(format!(
-            "invalid config for network {name}: invalid endpoint settings:\nuser specified IP address is supported on \
-             user defined networks only"
-        )));
-    }
-    if !settings.links.is_empty() || !settings.aliases.is_empty() {
-        return Err(Error::not_implemented("links and aliases on the default bridge"));
-    }
-    Ok(settings.clone())
 }
 
 /// Makes the volumes that are not there, and fills new ones with what the image has at their place.

@@ -80,15 +80,15 @@ fn settle(engine: &Arc<Engine>, container: &Arc<Container>, exit: &Exit) {
     if !before.state.phase.is_alive() && before.state.phase != Phase::Starting {
         return;
     }
-    if let Some(endpoint) = &before.endpoint {
+    if before.endpoints().next().is_some() {
         // The shim holds the host ports until it has released everything: they are free when this is answered.
-        if !endpoint.ports.is_empty()
+        if !before.held_ports.is_empty()
             && let Some(run) = container.run()
             && !run.wait_closed(start::RELEASE)
         {
             tracing::warn!(container = before.id.short(), "the shim still holds the container's host ports");
         }
-        networking::detach(engine, endpoint);
+        networking::release(engine, &before);
     }
     let change = Change::Exited { code: exit.code, oom_killed: exit.oom_killed, at: exit.finished_at };
     let Ok(record) = container.apply(change) else { return };
@@ -127,8 +127,8 @@ fn tell(engine: &Engine, before: &Record, record: &Record) {
     let seconds = record.state.finished_at.saturating_sub(record.state.started_at) / 1_000_000_000;
     let details = [("exitCode", record.state.exit_code.to_string()), ("execDuration", seconds.to_string())];
     publish(engine, record, "die", &details);
-    if let Some(endpoint) = &before.endpoint {
-        networking::publish(engine, "disconnect", endpoint);
+    for attachment in before.networks.iter().filter(|attachment| !attachment.endpoint_id.is_empty()) {
+        networking::publish(engine, "disconnect", record, attachment);
     }
 }
 

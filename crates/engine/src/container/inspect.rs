@@ -15,7 +15,8 @@ use crate::{Engine, Result, time};
 pub fn inspect(engine: &Engine, id: &str, size: bool) -> Result<Inspect> {
     let container = engine.containers.find(id)?;
     let record = container.snapshot();
-    let directory = engine.container_dir(&record.id);
+    let directory = engine.container_dir(&super::networking::owner(engine, &record));
+    let own = engine.container_dir(&record.id);
     let file = |name: &str| directory.join(name).to_string_lossy().into_owned();
     let has_log = record.host_config.log_config.kind == "json-file";
     let args = record.args();
@@ -35,7 +36,7 @@ pub fn inspect(engine: &Engine, id: &str, size: bool) -> Result<Inspect> {
         resolv_conf_path: file(RESOLV_CONF),
         hostname_path: file(HOSTNAME),
         hosts_path: file(HOSTS),
-        log_path: if has_log { file(logs::FILE_NAME) } else { String::new() },
+        log_path: if has_log { own.join(logs::FILE_NAME).to_string_lossy().into_owned() } else { String::new() },
         name: format!("/{}", record.name),
         restart_count: i64::from(record.state.restart_count),
         driver: crate::system::STORAGE_DRIVER.to_owned(),
@@ -106,68 +107,82 @@ fn mount_point(mount: &Mount) -> MountPoint {
     }
 }
 
-/// Name of the network in documents.
-fn network_name(record: &Record) -> Option<&'static str> {
-    match NetworkMode::parse(&record.host_config.network_mode) {
-        NetworkMode::Bridge => Some("bridge"),
-        NetworkMode::Host => Some("host"),
-        NetworkMode::None => Some("none"),
-        NetworkMode::Container(_) | NetworkMode::Named(_) => None,
-    }
-}
-
 /// The container's networks; addresses only while it lives.
 pub(super) fn networks(engine: &Engine, record: &Record) -> api::Map<EndpointSettings> {
-    let Some(name) = network_name(record) else { return api::Map::new() };
-    let mut settings = record.endpoint_request.clone();
-    let network = engine.networks.records().into_iter().find(|network| network.name == name);
-    settings.network_id = network.map(|network| network.id).unwrap_or_default();
-    if record.state.phase == Phase::Created {
-        settings.network_id = String::new();
-    }
-    if let Some(endpoint) = record.endpoint.as_ref().filter(|_| record.state.phase.is_alive()) {
-        settings.endpoint_id.clone_from(&endpoint.id);
-        settings.network_id.clone_from(&endpoint.network_id);
-        settings.gateway = endpoint.gateway.to_string();
-        settings.ip_address = endpoint.address.to_string();
-        settings.ip_prefix_len = i64::from(endpoint.prefix);
-        settings.mac_address = endpoint.mac.to_string();
-    }
-    [(name, settings)].into_iter().collect()
+    let alive = record.state.phase.is_alive();
+    let one = |attachment: &super::attachment::Attachment| {
+        let mut settings = attachment.request.clone();
+        if record.state.phase != Phase::Created {
+            settings.network_id.clone_from(&attachment.network_id);
+            if settings.network_id.is_empty() {
+                settings.network_id = crate::network::find(engine, &attachment.name).map_or(String::new(), |n| n.id);
+            }
+            if crate::network::is_user_defined(&attachment.name) {
+                settings.dns_names = super::attachment::dns_names(record, attachment).into();
+            }
+        }
+        if alive {
+            settings.endpoint_id.clone_from(&attachment.endpoint_id);
+            if let Some(endpoint) = &attachment.endpoint {
+                settings.mac_address = endpoint.mac.to_string();
+                let text = |gateway: Option<std::net::IpAddr>| gateway.map(|g| g.to_string()).unwrap_or_default();
+                if let Some(placed) = endpoint.ipv4 {
+                    settings.gateway = text(placed.gateway);
+                    settings.ip_address = placed.net.address.to_string();
+                    settings.ip_prefix_len = i64::from(placed.net.prefix);
+                }
+                if let Some(placed) = endpoint.ipv6 {
+                    settings.ipv6_gateway = text(placed.gateway);
+                    settings.global_ipv6_address = placed.net.address.to_string();
+                    settings.global_ipv6_prefix_len = i64::from(placed.net.prefix);
+                }
+            }
+        }
+        (attachment.name.clone(), settings)
+    };
+    record.networks.iter().map(one).collect()
 }
 
 /// Published ports by container port; `null` for those that are only exposed.
 fn port_map(record: &Record) -> PortMap {
     let mut ports = PortMap::new();
-    let Some(endpoint) = record.endpoint.as_ref().filter(|_| record.state.phase.is_alive()) else { return ports };
+    if record.living_endpoints().next().is_none() {
+        return ports;
+    }
     for text in record.config.exposed_ports.keys() {
         for key in PortKey::parse_range(text).unwrap_or_default() {
             ports.entry(key.to_string()).or_default();
         }
     }
-    for port in &endpoint.ports {
+    for port in record.living_endpoints().flat_map(|endpoint| &endpoint.ports) {
         let key = format!("{}/{}", port.container_port, port.protocol);
-        let binding = PortBinding { host_ip: port.host_address.to_string(), host_port: port.host_port.to_string() };
-        ports.entry(key).or_default().push(binding);
+        let host_port = if port.host_port == 0 { String::new() } else { port.host_port.to_string() };
+        ports.entry(key).or_default().push(PortBinding { host_ip: port.host_address.to_string(), host_port });
     }
     ports
 }
 
 fn network_settings(engine: &Engine, record: &Record) -> NetworkSettings {
     let alive = record.state.phase.is_alive();
-    let endpoint = record.endpoint.as_ref().filter(|_| alive);
-    let mut settings =
-        NetworkSettings { ports: port_map(record), networks: networks(engine, record), ..Default::default() };
-    if alive && network_name(record).is_some() {
+    let networks = networks(engine, record);
+    let bridge = networks.get("bridge").cloned().filter(|_| alive).unwrap_or_default();
+    let mut settings = NetworkSettings {
+        ports: port_map(record),
+        endpoint_id: bridge.endpoint_id,
+        gateway: bridge.gateway,
+        ip_address: bridge.ip_address,
+        ip_prefix_len: bridge.ip_prefix_len,
+        ipv6_gateway: bridge.ipv6_gateway,
+        global_ipv6_address: bridge.global_ipv6_address,
+        global_ipv6_prefix_len: bridge.global_ipv6_prefix_len,
+        mac_address: if bridge.network_id.is_empty() { String::new() } else { bridge.mac_address },
+        networks,
+        ..Default::default()
+    };
+    let shares = matches!(NetworkMode::parse(&record.host_config.network_mode), NetworkMode::Container(_));
+    if alive && !shares {
         settings.sandbox_id = record.id.as_str().to_owned();
         settings.sandbox_key = format!("/proc/{}/ns/net", record.state.pid);
-    }
-    if let Some(endpoint) = endpoint {
-        settings.endpoint_id.clone_from(&endpoint.id);
-        settings.gateway = endpoint.gateway.to_string();
-        settings.ip_address = endpoint.address.to_string();
-        settings.ip_prefix_len = i64::from(endpoint.prefix);
-        settings.mac_address = endpoint.mac.to_string();
     }
     settings
 }

@@ -7,7 +7,7 @@
 //! A target that was removed takes its links with it, as with Docker.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use api::container::{HostConfig, NetworkMode, PortKey, Protocol};
 use serde::{Deserialize, Serialize};
@@ -30,14 +30,14 @@ pub(crate) struct Link {
 /// A link to a running container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Linked {
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// For `/etc/hosts`: the alias, the target's host name, its name.
     pub names: String,
     pub environment: Vec<String>,
 }
 
 /// Target and alias of `NAME`, `NAME:ALIAS`, or `/NAME:/SELF/ALIAS` as [`documents`] writes it.
-fn parse(text: &str) -> Result<(&str, &str)> {
+pub(super) fn parse(text: &str) -> Result<(&str, &str)> {
     if text.is_empty() {
         return Err(Error::invalid("empty string specified for links"));
     }
@@ -110,15 +110,31 @@ fn linked(record: &Record, link: &Link, target: &Record) -> Result<Linked> {
         let text = format!("Cannot link to a non running container: /{} AS {path}", target.name);
         return Err(Error::new(Kind::System, text));
     }
-    let Some(endpoint) = &target.endpoint else {
+    let Some(address) = address(target) else {
         let text = format!("Cannot link to /{}, as it does not belong to the default network", target.name);
         return Err(Error::new(Kind::System, text));
     };
-    Ok(Linked {
-        address: endpoint.address,
-        names: names(link, target),
-        environment: environment(&path, &link.alias, endpoint.address, target),
-    })
+    Ok(Linked { address, names: names(link, target), environment: environment(&path, &link.alias, address, target) })
+}
+
+/// Where the target is on the default bridge.
+fn address(target: &Record) -> Option<IpAddr> {
+    target.bridge_endpoint()?.addresses().next()
+}
+
+/// What the targets on the default bridge may be asked for where nobody else may talk.
+pub(super) fn permissions(engine: &Engine, record: &Record) -> Vec<network::Permission> {
+    let mut all = Vec::new();
+    let Some(from) = address(record) else { return all };
+    for link in &record.links {
+        let Some(target) = engine.containers.get(&link.target).map(|target| target.snapshot()) else { continue };
+        let Some(to) = address(&target).filter(|_| target.state.phase.is_alive()) else { continue };
+        for key in target.config.exposed_ports.keys().flat_map(|text| PortKey::parse_range(text).unwrap_or_default()) {
+            let protocol = super::networking::protocol(key.protocol);
+            all.push(network::Permission { from, to, protocol, port: key.port });
+        }
+    }
+    all
 }
 
 /// What `/etc/hosts` calls the target.
@@ -132,13 +148,13 @@ fn names(link: &Link, target: &Record) -> String {
 }
 
 /// The variables of one link. Pure.
-fn environment(path: &str, alias: &str, address: Ipv4Addr, target: &Record) -> Vec<String> {
+fn environment(path: &str, alias: &str, address: IpAddr, target: &Record) -> Vec<String> {
     let alias = alias.to_uppercase().replace('-', "_");
     let exposed = target.config.exposed_ports.keys();
     let mut ports: Vec<PortKey> = exposed.flat_map(|text| PortKey::parse_range(text).unwrap_or_default()).collect();
     ports.sort_by_key(|key| (key.port, key.protocol != Protocol::Tcp, key.protocol.as_str()));
     ports.dedup();
-    let url = |key: &PortKey| format!("{}://{address}:{}", key.protocol.as_str(), key.port);
+    let url = |key: &PortKey| format!("{}://{}", key.protocol.as_str(), std::net::SocketAddr::new(address, key.port));
     let mut all: Vec<String> = ports.first().map(|key| format!("{alias}_PORT={}", url(key))).into_iter().collect();
     for key in &ports {
         let (port, protocol) = (key.port, key.protocol.as_str());
@@ -159,12 +175,12 @@ fn environment(path: &str, alias: &str, address: Ipv4Addr, target: &Record) -> V
 
 /// Lines for `/etc/hosts`.
 pub(super) fn hosts(links: &[Linked]) -> impl Iterator<Item = (IpAddr, String)> + '_ {
-    links.iter().map(|linked| (linked.address.into(), linked.names.clone()))
+    links.iter().map(|linked| (linked.address, linked.names.clone()))
 }
 
 /// A target was started, maybe with another address: those that link to it get to know.
 pub(super) fn renew(engine: &Engine, target: &Record) {
-    let Some(endpoint) = &target.endpoint else { return };
+    let Some(address) = address(target) else { return };
     for container in engine.containers.all() {
         let record = container.snapshot();
         let mut links = record.links.iter().filter(|link| link.target == target.id).peekable();
@@ -173,7 +189,7 @@ pub(super) fn renew(engine: &Engine, target: &Record) {
         }
         let own = engine.container_dir(&record.id);
         let renewed = fs::read_to_string(own.join(HOSTS))
-            .map(|text| links.fold(text, |text, link| with_address(&text, &names(link, target), endpoint.address)));
+            .map(|text| links.fold(text, |text, link| with_address(&text, &names(link, target), address)));
         let written = renewed
             .map_err(|error| Error::system("read the hosts file", error))
             .and_then(|text| directory::write(&own, HOSTS, &text));
@@ -184,7 +200,7 @@ pub(super) fn renew(engine: &Engine, target: &Record) {
 }
 
 /// The text with another address for the line that has exactly these names. Pure.
-fn with_address(text: &str, names: &str, address: Ipv4Addr) -> String {
+fn with_address(text: &str, names: &str, address: IpAddr) -> String {
     let mut renewed = String::with_capacity(text.len() + 16);
     for line in text.split_inclusive('\n') {
         match line.trim_end_matches('\n').split_once('\t') {
@@ -228,7 +244,7 @@ mod tests {
     #[test]
     fn variables_and_names() {
         let target = target();
-        let all = environment("/web/my-db", "my-db", Ipv4Addr::new(172, 17, 0, 2), &target);
+        let all = environment("/web/my-db", "my-db", IpAddr::from([172, 17, 0, 2]), &target);
         let expected = [
             "MY_DB_PORT=tcp://172.17.0.2:80",
             "MY_DB_PORT_80_TCP=tcp://172.17.0.2:80",
@@ -267,7 +283,7 @@ mod tests {
     #[test]
     fn another_address() {
         let text = "127.0.0.1\tlocalhost\n172.17.0.2\tstore abc db\n10.0.0.1\tstore\nend";
-        let renewed = with_address(text, "store abc db", Ipv4Addr::new(172, 17, 0, 9));
+        let renewed = with_address(text, "store abc db", IpAddr::from([172, 17, 0, 9]));
         assert_eq!(renewed, "127.0.0.1\tlocalhost\n172.17.0.9\tstore abc db\n10.0.0.1\tstore\nend");
     }
 }

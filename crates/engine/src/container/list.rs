@@ -131,9 +131,7 @@ fn ancestors(engine: &Engine, filters: &Filters) -> Option<Vec<Ancestor>> {
 fn matches(engine: &Engine, record: &Record, filters: &Filters) -> bool {
     let ports_of = |text: &str| PortKey::parse_range(text).unwrap_or_default();
     let published: Vec<String> = record
-        .endpoint
-        .iter()
-        .filter(|_| record.state.phase.is_alive())
+        .living_endpoints()
         .flat_map(|endpoint| &endpoint.ports)
         .map(|port| format!("{}/{}", port.container_port, port.protocol))
         .collect();
@@ -226,10 +224,12 @@ fn command(args: &[String]) -> String {
 
 /// Published and exposed ports.
 fn ports(record: &Record) -> Vec<Port> {
-    let Some(endpoint) = record.endpoint.as_ref().filter(|_| record.state.phase.is_alive()) else { return Vec::new() };
-    let mut ports: Vec<Port> = endpoint
-        .ports
-        .iter()
+    if record.living_endpoints().next().is_none() {
+        return Vec::new();
+    }
+    let mut ports: Vec<Port> = record
+        .living_endpoints()
+        .flat_map(|endpoint| &endpoint.ports)
         .map(|port| Port {
             ip: port.host_address.to_string(),
             private_port: port.container_port,

@@ -6,12 +6,14 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use api::container::{NetworkMode, PortKey};
-use network::{Endpoint, EndpointConfig, EndpointRecord, HostPort, PortBinding, Sandbox};
+use network::{Endpoint, EndpointConfig, EndpointRecord, HostPort, NetworkRecord, PortBinding, Route, Sandbox};
 
+use super::attachment::Attachment;
 use super::directory::{self, HOSTNAME, HOSTS, RESOLV_CONF};
 use super::link::{self, Linked};
 use super::{Record, spec};
 use crate::events::Of;
+use crate::id::ContainerId;
 use crate::{Engine, Error, Kind, Result};
 
 /// The network namespace of a start.
@@ -41,16 +43,13 @@ pub(super) fn namespace(engine: &Engine, record: &Record) -> Result<Namespace> {
         NetworkMode::Host => Ok(Namespace::Host),
         NetworkMode::Container(other) => {
             let other = engine.containers.find(&other)?;
-            let pid = other.snapshot().state.pid;
-            if !other.snapshot().state.phase.is_alive() || pid == 0 {
+            if !other.snapshot().state.phase.is_alive() || other.snapshot().state.pid == 0 {
                 return Err(Error::conflict(format!(
                     "cannot join network namespace of a non running container: {}",
                     other.id
                 )));
             }
-            let file = fs::File::open(format!("/proc/{pid}/ns/net"))
-                .map_err(|error| Error::system("open the other container's network namespace", error))?;
-            Ok(Namespace::Shared(file.into()))
+            Ok(Namespace::Shared(namespace_of(&other.snapshot())?))
         }
         NetworkMode::Bridge | NetworkMode::None | NetworkMode::Named(_) => {
             let sandbox = engine.networks.sandbox();
@@ -59,35 +58,135 @@ pub(super) fn namespace(engine: &Engine, record: &Record) -> Result<Namespace> {
     }
 }
 
-/// Whether the container gets an endpoint.
+/// The namespace of a running container.
+pub(super) fn namespace_of(record: &Record) -> Result<OwnedFd> {
+    let file = fs::File::open(format!("/proc/{}/ns/net", record.state.pid))
+        .map_err(|error| Error::system("open the container's network namespace", error))?;
+    Ok(file.into())
+}
+
+/// One network of a container that is about to start.
+#[derive(Debug)]
+pub(super) struct Planned {
+    /// Which of the record's attachments.
+    pub at: usize,
+    pub network: NetworkRecord,
+    /// `None` where the driver makes no endpoints.
+    pub config: Option<EndpointConfig>,
+}
+
+/// Whether the container gets endpoints of bridges.
 pub(super) fn wants_endpoint(record: &Record) -> bool {
     !record.config.network_disabled && NetworkMode::parse(&record.host_config.network_mode).is_networked()
 }
 
-/// What is asked of the endpoint. Pure.
-pub(super) fn endpoint_config(record: &Record) -> Result<EndpointConfig> {
-    let request = &record.endpoint_request;
-    let mac = if request.mac_address.is_empty() { &record.config.mac_address } else { &request.mac_address };
-    let mac = match mac.as_str() {
-        "" => None,
-        text => Some(text.parse().map_err(|_| Error::invalid(format!("invalid MAC address: {text}")))?),
+/// Whether what is asked of the networks can be read at all.
+pub(super) fn check(record: &Record) -> Result<()> {
+    ports(record)?;
+    mac(record, 0).map(drop)
+}
+
+/// What is asked of each of the container's networks.
+pub(super) fn plan(engine: &Engine, record: &Record) -> Result<Vec<Planned>> {
+    if record.config.network_disabled {
+        return Ok(Vec::new());
+    }
+    let mut planned = Vec::new();
+    for (at, attachment) in record.networks.iter().enumerate() {
+        let network = crate::network::find(engine, &attachment.name)
+            .or_else(|error| engine.networks.record(&attachment.network_id).ok_or(error))
+            .map_err(|error| prefixed(error.kind, &error.message))?;
+        check_joinable(&network)?;
+        let config = match network.driver.has_endpoints() {
+            true => Some(endpoint_config(record, at, &network)?),
+            false => None,
+        };
+        planned.push(Planned { at, network, config });
+    }
+    let wanted = ports(record)?;
+    let routes: Vec<Route> = planned.iter().map(|one| route(record, one.at, &one.network)).collect();
+    let (ipv4, ipv6) = Route::choose(&routes);
+    for (at, one) in planned.iter_mut().enumerate() {
+        let Some(config) = &mut one.config else { continue };
+        (config.default_ipv4, config.default_ipv6) = (ipv4 == Some(at), ipv6 == Some(at));
+        config.ports = ports_of(&wanted, config.default_ipv4, config.default_ipv6, ipv6.is_some());
+    }
+    Ok(planned)
+}
+
+/// No container is in a network that only holds a configuration.
+pub(super) fn check_joinable(network: &NetworkRecord) -> Result<()> {
+    match network.config_only {
+        true => {
+            let name = &network.name;
+            Err(Error::invalid(format!("network {name} is a configuration-only network: no container can be in it")))
+        }
+        false => Ok(()),
+    }
+}
+
+/// Of the wanted ports those that one endpoint publishes. What names an IPv6 address goes where IPv6 leads out, or, if it
+/// does nowhere, to whoever will refuse it.
+pub(super) fn ports_of(wanted: &[PortBinding], ipv4: bool, ipv6: bool, somewhere: bool) -> Vec<PortBinding> {
+    let here = |binding: &&PortBinding| match binding.host_address {
+        None => ipv4 || ipv6,
+        Some(IpAddr::V4(_)) => ipv4,
+        Some(IpAddr::V6(_)) => ipv6 || (ipv4 && !somewhere),
     };
-    let address = request.ipam_config.as_ref().map(|ipam| ipam.ipv4_address.as_str()).filter(|text| !text.is_empty());
-    let address = match address {
-        None => None,
-        Some(text) => Some(text.parse().map_err(|_| Error::invalid(format!("invalid IPv4 address: {text}")))?),
+    wanted.iter().filter(here).cloned().collect()
+}
+
+/// What decides about the way out through one of the attachments.
+pub(super) fn route(record: &Record, at: usize, network: &NetworkRecord) -> Route {
+    let isolated = |mode: network::options::GatewayMode| mode == network::options::GatewayMode::Isolated;
+    let bridge = network.bridge.as_ref();
+    Route {
+        network: network.name.clone(),
+        priority: record.networks.get(at).map_or(0, |attachment| attachment.request.gw_priority),
+        internal: network.internal,
+        ipv4: network.ipv4 && bridge.is_some_and(|bridge| !isolated(bridge.gateway_mode_v4)),
+        ipv6: network.ipv6 && bridge.is_some_and(|bridge| !isolated(bridge.gateway_mode_v6)),
+    }
+}
+
+/// The Ethernet address that was asked for; the container's own old field counts for its first network.
+fn mac(record: &Record, at: usize) -> Result<Option<network::MacAddress>> {
+    let asked = record.networks.get(at).map_or("", |attachment| attachment.request.mac_address.as_str());
+    let text = if asked.is_empty() && at == 0 { record.config.mac_address.as_str() } else { asked };
+    match text {
+        "" => Ok(None),
+        text => Ok(Some(text.parse().map_err(|_| Error::invalid(format!("invalid MAC address: {text}")))?)),
+    }
+}
+
+/// What is asked of one endpoint, without ports and ways out.
+pub(super) fn endpoint_config(record: &Record, at: usize, network: &NetworkRecord) -> Result<EndpointConfig> {
+    let attachment = record.networks.get(at).cloned().unwrap_or_default();
+    let request = &attachment.request;
+    let ipam = request.ipam_config.clone().unwrap_or_default();
+    let address = |text: &str| match text {
+        "" => Ok(None),
+        text => text.parse().map(Some).map_err(|_| Error::invalid(format!("invalid IP address: {text}"))),
     };
+    let options =
+        network::options::endpoint(&request.driver_opts).map_err(|error| Error::invalid(error.to_string()))?;
+    let before = attachment.endpoint.iter().filter(|endpoint| endpoint.network_id == network.id);
     Ok(EndpointConfig {
         container_id: record.id.as_str().to_owned(),
-        mac,
-        address,
-        ports: ports(record)?,
+        network_id: Some(network.id.clone()),
+        mac: mac(record, at)?,
+        interface: options.interface,
+        ipv4: address(&ipam.ipv4_address)?,
+        ipv6: address(&ipam.ipv6_address)?,
+        preferred: before.flat_map(|endpoint| endpoint.addresses()).collect(),
+        link_local: ipam.link_local_ips.iter().filter_map(|text| text.parse().ok()).collect(),
+        sysctls: options.sysctls,
         ..EndpointConfig::default()
     })
 }
 
 /// `-p` and `-P`.
-fn ports(record: &Record) -> Result<Vec<PortBinding>> {
+pub(super) fn ports(record: &Record) -> Result<Vec<PortBinding>> {
     let host = &record.host_config;
     let mut wanted: BTreeMap<PortKey, Vec<PortBinding>> = BTreeMap::new();
     for (text, bindings) in &host.port_bindings {
@@ -117,23 +216,29 @@ fn ports(record: &Record) -> Result<Vec<PortBinding>> {
 }
 
 fn port(key: PortKey, host_address: Option<IpAddr>, host_port: HostPort) -> PortBinding {
-    let protocol = match key.protocol {
+    PortBinding { container_port: key.port, protocol: protocol(key.protocol), host_address, host_port }
+}
+
+/// The same word of the other crate.
+pub(super) fn protocol(protocol: api::container::Protocol) -> network::Protocol {
+    match protocol {
         api::container::Protocol::Tcp => network::Protocol::Tcp,
         api::container::Protocol::Udp => network::Protocol::Udp,
         api::container::Protocol::Sctp => network::Protocol::Sctp,
-    };
-    PortBinding { container_port: key.port, protocol, host_address, host_port }
+    }
 }
 
-/// Connects the namespace to the default bridge.
+/// Connects the namespace to a network.
 pub(super) fn attach(engine: &Engine, record: &Record, sandbox: &Sandbox, config: &EndpointConfig) -> Result<Endpoint> {
-    let endpoint = engine.networks.attach(sandbox, config).map_err(|error| translate(record, error))?;
-    publish(engine, "connect", &endpoint.record);
-    Ok(endpoint)
+    engine.networks.attach(sandbox, config).map_err(|error| translate(record, error))
+}
+
+fn prefixed(kind: Kind, text: &str) -> Error {
+    Error::new(kind, format!("failed to set up container networking: {text}"))
 }
 
 /// Docker's words around ours.
-fn translate(record: &Record, error: network::Error) -> Error {
+pub(super) fn translate(record: &Record, error: network::Error) -> Error {
     use network::Error as E;
     let ports = matches!(
         error,
@@ -148,7 +253,8 @@ fn translate(record: &Record, error: network::Error) -> Error {
     );
     let kind = match &error {
         E::AddressTaken { .. } => Kind::Forbidden,
-        E::AddressOutside { .. } => Kind::InvalidParameter,
+        E::AddressOutside { .. } | E::Ipv6Disabled { .. } | E::InterfaceTaken { .. } => Kind::InvalidParameter,
+        E::UnknownNetwork { .. } => Kind::NotFound,
         _ => Kind::System,
     };
     let chain = Error::system("", error).full_text();
@@ -163,7 +269,7 @@ fn translate(record: &Record, error: network::Error) -> Error {
             ),
         );
     }
-    Error::new(kind, format!("failed to set up container networking: {inner}"))
+    prefixed(kind, inner)
 }
 
 /// Releases address and ports.
@@ -175,25 +281,51 @@ pub(super) fn detach(engine: &Engine, endpoint: &EndpointRecord) {
 }
 
 /// Tells of a connection or its end.
-pub(super) fn publish(engine: &Engine, action: &str, endpoint: &EndpointRecord) {
-    let name = engine.networks.records().into_iter().find(|record| record.id == endpoint.network_id);
-    let name = name.map_or_else(|| "bridge".to_owned(), |record| record.name);
-    let attributes = [("container", endpoint.container_id.clone()), ("name", name), ("type", "bridge".to_owned())];
-    engine.events.publish(Of::Network, action, &endpoint.network_id, attributes.into_iter().collect());
+pub(super) fn publish(engine: &Engine, action: &str, record: &Record, attachment: &Attachment) {
+    let driver = engine.networks.record(&attachment.network_id).map_or("bridge", |network| network.driver.as_str());
+    let attributes =
+        [("container", record.id.as_str().to_owned()), ("name", attachment.name.clone()), ("type", driver.to_owned())];
+    engine.events.publish(Of::Network, action, &attachment.network_id, attributes.into_iter().collect());
+}
+
+/// Everything that the container's run had of its networks is given back.
+pub(super) fn release(engine: &Engine, record: &Record) {
+    record.endpoints().for_each(|endpoint| detach(engine, endpoint));
+    if let Err(error) = engine.networks.permit(record.id.as_str(), Vec::new()) {
+        tracing::warn!(container = record.id.short(), %error, "links are still permitted");
+    }
+    super::connect::let_go(engine, record);
+}
+
+/// Lets a starting container talk to those it links to, where the default bridge lets nobody talk.
+pub(super) fn permit(engine: &Engine, record: &Record) -> Result<()> {
+    if engine.config.icc || record.links.is_empty() {
+        return Ok(());
+    }
+    let permitted = engine.networks.permit(record.id.as_str(), link::permissions(engine, record));
+    permitted.map_err(|error| translate(record, error))
+}
+
+/// Whose `/etc` files the container has: its own, or those of the container whose network it shares.
+pub(super) fn owner(engine: &Engine, record: &Record) -> ContainerId {
+    let mut owner = record.id.clone();
+    let mut mode = NetworkMode::parse(&record.host_config.network_mode);
+    // A chain of any length ends: nobody can share with a container that is made later.
+    for _ in 0..64 {
+        let NetworkMode::Container(other) = &mode else { break };
+        let Ok(other) = engine.containers.find(other) else { break };
+        owner = other.id.clone();
+        mode = NetworkMode::parse(&other.snapshot().host_config.network_mode);
+    }
+    owner
 }
 
 /// Writes resolv.conf and hostname, and hosts as far as it is known before there is an endpoint.
 pub(super) fn write_files(engine: &Engine, record: &Record) -> Result<()> {
     let own = engine.container_dir(&record.id);
     let mode = NetworkMode::parse(&record.host_config.network_mode);
-    if let NetworkMode::Container(other) = &mode {
-        // Docker shares the other's files; ours are copies of them at the start.
-        let other = engine.container_dir(&engine.containers.find(other)?.id);
-        for name in [RESOLV_CONF, HOSTS, HOSTNAME] {
-            let text = fs::read_to_string(other.join(name)).unwrap_or_default();
-            directory::write(&own, name, &text)?;
-        }
-        return Ok(());
+    if matches!(mode, NetworkMode::Container(_)) {
+        return Ok(()); // it has the other's
     }
     let hostname = spec::hostname(record, &engine.host);
     directory::write(&own, HOSTNAME, &network::hosts::hostname_file(&hostname))?;
@@ -204,11 +336,15 @@ pub(super) fn write_files(engine: &Engine, record: &Record) -> Result<()> {
     let text = if mode == NetworkMode::Host && untouched {
         host
     } else {
-        network::resolv::container_resolv_conf(path, &host, &overrides, false)
+        let ipv6 = record
+            .networks
+            .iter()
+            .filter_map(|attachment| crate::network::find(engine, &attachment.name).ok().map(|network| network.ipv6));
+        network::resolv::container_resolv_conf(path, &host, &overrides, ipv6.into_iter().any(|ipv6| ipv6))
     };
     directory::write(&own, RESOLV_CONF, &text)?;
     if !wants_endpoint(record) {
-        write_hosts(engine, record, None, &[])?;
+        write_hosts(engine, record, &[], &[])?;
     }
     Ok(())
 }
@@ -227,7 +363,7 @@ fn overrides(engine: &Engine, record: &Record) -> network::resolv::Overrides {
 pub(super) fn write_hosts(
     engine: &Engine,
     record: &Record,
-    endpoint: Option<&EndpointRecord>,
+    endpoints: &[&EndpointRecord],
     links: &[Linked],
 ) -> Result<()> {
     let own = engine.container_dir(&record.id);
@@ -236,12 +372,11 @@ pub(super) fn write_hosts(
         let text = fs::read_to_string("/etc/hosts").unwrap_or_default();
         return directory::write(&own, HOSTS, &text);
     }
-    let gateway = endpoint.map(|endpoint| IpAddr::from(endpoint.gateway));
     let mut extra = Vec::new();
     for text in &record.host_config.extra_hosts {
-        let (name, address) = text.split_once(':').unwrap_or((text, ""));
+        let (name, address) = text.split_once([':', '=']).unwrap_or((text, ""));
         let address = if address == "host-gateway" {
-            gateway.or_else(|| engine.networks.default_bridge().bridge.map(|bridge| bridge.gateway.into()))
+            engine.networks.default_bridge().subnets.first().and_then(|subnet| subnet.gateway)
         } else {
             address.trim_start_matches('[').trim_end_matches(']').parse().ok()
         };
@@ -250,37 +385,60 @@ pub(super) fn write_hosts(
     }
     extra.extend(link::hosts(links));
     let hostname = spec::hostname(record, &engine.host);
-    let addresses: Vec<IpAddr> = endpoint.map(|endpoint| endpoint.address.into()).into_iter().collect();
+    let addresses: Vec<IpAddr> = endpoints.iter().flat_map(|endpoint| endpoint.addresses()).collect();
     let text = network::hosts::hosts_file(&network::hosts::Hosts {
         hostname: &hostname,
         domain: &record.config.domainname,
         addresses: &addresses,
         extra: &extra,
-        ipv6: false,
+        ipv6: addresses.iter().any(IpAddr::is_ipv6),
     });
     directory::write(&own, HOSTS, &text)
 }
 
-/// A living container's endpoint, for a network's document.
+/// Adds a running container's new addresses to hosts, or takes away those that it lost; what else was written there stays.
+pub(super) fn change_hosts(engine: &Engine, record: &Record, endpoint: &EndpointRecord, present: bool) -> Result<()> {
+    let own = engine.container_dir(&record.id);
+    let hostname = spec::hostname(record, &engine.host);
+    let names = match record.config.domainname.as_str() {
+        "" => hostname,
+        domain => format!("{hostname}.{domain} {hostname}"),
+    };
+    let path = own.join(HOSTS);
+    let mut text = fs::read_to_string(&path).map_err(|error| Error::system("read the hosts file", error))?;
+    for line in endpoint.addresses().map(|address| format!("{address}\t{names}\n")) {
+        if present {
+            if !text.is_empty() && !text.ends_with('\n') {
+                text.push('\n');
+            }
+            text.push_str(&line);
+        } else {
+            text = text.split_inclusive('\n').filter(|other| *other != line).collect();
+        }
+    }
+    directory::write(&own, HOSTS, &text)
+}
+
+/// A living container's place in a network, for that network's document.
 #[derive(Debug)]
 pub(crate) struct EndpointNames {
     pub container_id: String,
     pub container_name: String,
-    pub endpoint: EndpointRecord,
+    pub attachment: Attachment,
 }
 
-/// The endpoints of all living containers.
+/// Those of all living containers.
 pub(crate) fn endpoint_resources(engine: &Engine) -> Vec<EndpointNames> {
     let all = engine.containers.all();
-    all.iter()
-        .filter_map(|container| {
-            let record = container.snapshot();
-            let endpoint = record.endpoint.clone().filter(|_| record.state.phase.is_alive())?;
-            Some(EndpointNames {
+    let living = all.iter().map(|container| container.snapshot()).filter(|record| record.state.phase.is_alive());
+    living
+        .flat_map(|record| {
+            let named = |attachment: &Attachment| EndpointNames {
                 container_id: record.id.as_str().to_owned(),
                 container_name: record.name.clone(),
-                endpoint,
-            })
+                attachment: attachment.clone(),
+            };
+            record.networks.iter().map(named).collect::<Vec<_>>()
         })
         .collect()
 }

@@ -1,9 +1,9 @@
 //! What is remembered of a container: one JSON document in the database, and a copy in its directory to rebuild from.
 
 use api::container::{Config, HostConfig};
-use api::network::EndpointSettings;
 use serde::{Deserialize, Serialize};
 
+use super::attachment::Attachment;
 use super::link::Link;
 use super::mounts::Mount;
 use super::state::State;
@@ -32,24 +32,42 @@ pub(crate) struct Record {
     /// Merged with the image's.
     pub config: Config,
     pub host_config: HostConfig,
-    /// What was asked of the network.
+    /// Its places in networks; the one of the network mode first.
     #[serde(default)]
-    pub endpoint_request: EndpointSettings,
+    pub networks: Vec<Attachment>,
     #[serde(default)]
     pub links: Vec<Link>,
     #[serde(default)]
     pub mounts: Vec<Mount>,
     #[serde(default)]
     pub state: State,
-    /// The last endpoint; it is in use while the container is alive.
+    /// Ports of the host that its shim holds, published or not.
     #[serde(default)]
-    pub endpoint: Option<network::EndpointRecord>,
+    pub held_ports: Vec<network::BoundPort>,
+    /// Names under which the keeper holds ports that were published while it ran.
+    #[serde(default)]
+    pub kept_ports: Vec<String>,
 }
 
 impl Record {
     /// The program and its arguments.
     pub fn args(&self) -> Vec<String> {
         self.config.entrypoint.iter().chain(self.config.cmd.iter()).cloned().collect()
+    }
+
+    /// The endpoints of its last or present run.
+    pub fn endpoints(&self) -> impl Iterator<Item = &network::EndpointRecord> {
+        self.networks.iter().filter_map(|attachment| attachment.endpoint.as_ref())
+    }
+
+    /// Those that are in use.
+    pub fn living_endpoints(&self) -> impl Iterator<Item = &network::EndpointRecord> {
+        self.endpoints().filter(|_| self.state.phase.is_alive())
+    }
+
+    /// Its endpoint in the default bridge network.
+    pub fn bridge_endpoint(&self) -> Option<&network::EndpointRecord> {
+        self.networks.iter().find(|attachment| attachment.name == "bridge")?.endpoint.as_ref()
     }
 
     /// Whether one of its mounts is this volume.

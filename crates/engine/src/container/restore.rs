@@ -72,7 +72,7 @@ pub(crate) fn restore(engine: &Arc<Engine>) -> Result<()> {
         match answer(asked, deadline) {
             Found::Alive { run, state, execs } => {
                 revive(engine, &container, &run, &state, &execs);
-                living.extend(container.snapshot().endpoint.clone());
+                living.extend(container.snapshot().endpoints().cloned());
             }
             Found::Unstarted(run) => {
                 let asked = ask_again(&engine.shims, &engine.exec_dir(&container.id), run);
@@ -86,7 +86,7 @@ pub(crate) fn restore(engine: &Arc<Engine>) -> Result<()> {
         match await_start(asked, deadline) {
             Found::Alive { run, state, execs } => {
                 revive(engine, &container, &run, &state, &execs);
-                living.extend(container.snapshot().endpoint.clone());
+                living.extend(container.snapshot().endpoints().cloned());
             }
             Found::Unstarted(run) => ended.push((container, Some(run))),
             Found::Ended => ended.push((container, None)),
@@ -246,10 +246,15 @@ fn nothing_new(engine: &Arc<Engine>, container: &Arc<Container>, stuck: Option<&
     if record.state.phase == Phase::Starting {
         let error = "the daemon ended while the container was being started".to_owned();
         let _ = container.apply(Change::StartFailed { code: record.state.exit_code, error });
-        if let Some(endpoint) = &record.endpoint {
-            networking::detach(engine, endpoint);
-        }
-        container.update(|record| record.endpoint = None);
+        networking::release(engine, &record);
+        container.update(|record| {
+            record.networks.iter_mut().for_each(|attachment| {
+                attachment.endpoint_id.clear();
+                attachment.endpoint = None;
+            });
+            record.held_ports.clear();
+            record.kept_ports.clear();
+        });
     }
     if let Err(error) = persist::save(engine, container) {
         tracing::error!(container = record.id.short(), error = error.full_text(), "the record was not stored");

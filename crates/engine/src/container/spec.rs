@@ -368,11 +368,12 @@ pub(super) fn test_record(config: &str, host: &str) -> Record {
         os: "linux".to_owned(),
         config,
         host_config: host,
-        endpoint_request: Default::default(),
+        networks: Vec::new(),
         links: Vec::new(),
         mounts,
         state: Default::default(),
-        endpoint: None,
+        held_ports: Vec::new(),
+        kept_ports: Vec::new(),
     }
 }
 

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use oci::runtime::Device;
 use shim_api::{FromShim, Launch, Log, Role, State as ShimState, ToShim, UserLookup};
 
+use super::attachment::Attachment;
 use super::mounts::Kind as MountKind;
 use super::networking::{self, Namespace};
 use super::state::Change;
@@ -102,7 +103,8 @@ impl From<Error> for Failure {
 struct Start<'a> {
     engine: &'a Engine,
     container: &'a Arc<Container>,
-    endpoint: Option<network::EndpointRecord>,
+    /// What became of the record's attachments.
+    attachments: Vec<Attachment>,
     exec_dir: bool,
     committed: bool,
 }
@@ -113,10 +115,21 @@ impl Drop for Start<'_> {
             return;
         }
         *lock(&self.container.run) = None;
-        if let Some(endpoint) = &self.endpoint {
-            networking::detach(self.engine, endpoint);
-            networking::publish(self.engine, "disconnect", endpoint);
-            self.container.update(|record| record.endpoint = None);
+        let record = self.container.snapshot();
+        for attachment in self.attachments.iter().filter(|attachment| !attachment.endpoint_id.is_empty()) {
+            if let Some(endpoint) = &attachment.endpoint {
+                networking::detach(self.engine, endpoint);
+            }
+            networking::publish(self.engine, "disconnect", &record, attachment);
+        }
+        if !self.attachments.is_empty() {
+            self.container.update(|record| {
+                for attachment in &mut record.networks {
+                    attachment.endpoint_id.clear();
+                    attachment.endpoint = None;
+                }
+                record.held_ports.clear();
+            });
         }
         if self.exec_dir {
             directory::remove_exec(self.engine, &self.container.id);
@@ -134,20 +147,20 @@ impl Start<'_> {
         let planned = spec::plan(spec::Input {
             record,
             facts: &engine.host,
-            directory: &engine.container_dir(&record.id),
+            directory: &engine.container_dir(&networking::owner(engine, record)),
             devices,
             link_environment: links.iter().flat_map(|linked| linked.environment.clone()).collect(),
         })?;
         let log = logging::plan(&record.host_config.log_config)?;
         logging::check(record)?;
         let attributes = logging::resolve(record, &log.attributes)?.json(log.sent.is_none())?;
-        let config = networking::wants_endpoint(record).then(|| networking::endpoint_config(record)).transpose()?;
+        let networks = networking::plan(engine, record)?;
         if let Some(previous) = container.run() {
             previous.wait_closed(PREVIOUS);
         }
 
         // Ask.
-        let mut start = Start { engine, container, endpoint: None, exec_dir: false, committed: false };
+        let mut start = Start { engine, container, attachments: Vec::new(), exec_dir: false, committed: false };
         let exec_dir = directory::make_exec(engine, &record.id)?;
         start.exec_dir = true;
         let namespace = networking::namespace(engine, record)?;
@@ -162,10 +175,9 @@ impl Start<'_> {
         given.extend(namespace.descriptor().map(|descriptor| (Role::NetNs, descriptor)));
         // Reserved ports go to the shim with the request, so they are reserved first; else both happen at once.
         let mut holds: Vec<OwnedFd> = Vec::new();
-        if let (Some(config), Namespace::Own(sandbox)) = (&config, &namespace)
-            && !config.ports.is_empty()
-        {
-            holds = start.connect(record, sandbox, config)?;
+        let publishes = networks.iter().any(|one| one.config.as_ref().is_some_and(|config| !config.ports.is_empty()));
+        if publishes {
+            holds = start.connect(record, &namespace, &networks)?;
         }
         given.extend(holds.iter().map(|hold| (Role::Hold, hold.as_fd())));
         let (ours, theirs) =
@@ -178,13 +190,25 @@ impl Start<'_> {
         drop(theirs);
 
         // Beside it.
-        if let (Some(config), Namespace::Own(sandbox), None) = (&config, &namespace, &start.endpoint) {
-            start.connect(record, sandbox, config)?;
+        if !publishes {
+            start.connect(record, &namespace, &networks)?;
         }
-        if let Some(endpoint) = &start.endpoint {
-            networking::write_hosts(engine, record, Some(endpoint), &links)?;
-            container.update(|record| record.endpoint = Some(endpoint.clone()));
-            persist::save(engine, container)?;
+        if !start.attachments.is_empty() {
+            let endpoints: Vec<&network::EndpointRecord> =
+                start.attachments.iter().filter_map(|attachment| attachment.endpoint.as_ref()).collect();
+            if networking::wants_endpoint(record) {
+                networking::write_hosts(engine, record, &endpoints, &links)?;
+            }
+            let held = endpoints.iter().flat_map(|endpoint| endpoint.ports.clone()).collect();
+            let record = container.update(|record| {
+                record.networks.clone_from(&start.attachments);
+                record.held_ports = held;
+                record.kept_ports.clear();
+            });
+            if !endpoints.is_empty() {
+                persist::save(engine, container)?;
+            }
+            networking::permit(engine, &record)?;
         }
         let (waiting, handed) = attach::hand_over(container, &run);
 
@@ -201,15 +225,37 @@ impl Start<'_> {
         Ok(())
     }
 
+    /// Takes the container into its networks. What came about is in `attachments`, also when it fails.
     fn connect(
         &mut self,
         record: &Record,
-        sandbox: &network::Sandbox,
-        config: &network::EndpointConfig,
+        namespace: &Namespace,
+        networks: &[networking::Planned],
     ) -> Result<Vec<OwnedFd>> {
-        let endpoint = networking::attach(self.engine, record, sandbox, config)?;
-        self.endpoint = Some(endpoint.record);
-        Ok(endpoint.holds)
+        let mut holds = Vec::new();
+        if networks.is_empty() {
+            return Ok(holds);
+        }
+        self.attachments.clone_from(&record.networks);
+        for attachment in &mut self.attachments {
+            attachment.endpoint_id.clear();
+            attachment.endpoint = None;
+        }
+        for one in networks {
+            let attachment = &mut self.attachments[one.at];
+            attachment.network_id.clone_from(&one.network.id);
+            match (&one.config, namespace) {
+                (Some(config), Namespace::Own(sandbox)) => {
+                    let endpoint = networking::attach(self.engine, record, sandbox, config)?;
+                    attachment.endpoint_id.clone_from(&endpoint.record.id);
+                    attachment.endpoint = Some(endpoint.record);
+                    holds.extend(endpoint.holds);
+                }
+                _ => attachment.endpoint_id = crate::id::random_hex(32),
+            }
+            networking::publish(self.engine, "connect", record, attachment);
+        }
+        Ok(holds)
     }
 }
 

@@ -7,7 +7,7 @@ use crate::route::{Route, route};
 use engine::Error;
 use hyper::Method;
 
-pub(crate) static ROUTES: [Route; 33] = [
+pub(crate) static ROUTES: [Route; 28] = [
     route(Method::GET, "/containers/{id}/checkpoints", Quick(checkpoints)),
     route(Method::POST, "/containers/{id}/checkpoints", Quick(checkpoints)),
     route(Method::DELETE, "/containers/{id}/checkpoints/{checkpoint}", Quick(checkpoints)),
@@ -24,11 +24,6 @@ pub(crate) static ROUTES: [Route; 33] = [
     route(Method::POST, "/grpc", Quick(buildkit)),
     route(Method::POST, "/commit", Quick(commit)),
     route(Method::GET, "/images/{name*}/attestations", Quick(attestations)),
-    route(Method::POST, "/networks/create", Quick(network_create)),
-    route(Method::POST, "/networks/prune", Quick(network_prune)),
-    route(Method::POST, "/networks/{id}/connect", Quick(network_connect)),
-    route(Method::POST, "/networks/{id}/disconnect", Quick(network_disconnect)),
-    route(Method::DELETE, "/networks/{id}", Quick(network_remove)),
     route(Method::PUT, "/volumes/{name}", Quick(volume_update)),
     route(Method::GET, "/plugins/privileges", Quick(plugins)),
     route(Method::GET, "/plugins/{name*}/json", Quick(plugin_inspect)),
@@ -99,26 +94,6 @@ fn commit(_: &Call) -> Outcome {
 
 fn attestations(_: &Call) -> Outcome {
     Err(Error::not_implemented("attestations of images"))
-}
-
-fn network_create(_: &Call) -> Outcome {
-    Err(Error::not_implemented("creating networks"))
-}
-
-fn network_prune(_: &Call) -> Outcome {
-    Err(Error::not_implemented("pruning networks"))
-}
-
-fn network_connect(_: &Call) -> Outcome {
-    Err(Error::not_implemented("connecting a container to a network"))
-}
-
-fn network_disconnect(_: &Call) -> Outcome {
-    Err(Error::not_implemented("disconnecting a container from a network"))
-}
-
-fn network_remove(_: &Call) -> Outcome {
-    Err(Error::not_implemented("removing networks"))
 }
 
 fn volume_update(_: &Call) -> Outcome {

@@ -76,7 +76,8 @@ impl Networks {
         let mut holds = Vec::new();
         let families = Families { ipv4: ipv6.contains(&false), ipv6: ipv6.contains(&true) };
         for binding in ports {
-            if let Err(error) = shared.reserve_port(&mut state.ports, binding, &details, families, &mut added, &mut holds)
+            if let Err(error) =
+                shared.reserve_port(&mut state.ports, binding, &details, families, &mut added, &mut holds)
             {
                 added.ports.iter().for_each(|port| state.ports.release(port, &added.id));
                 return Err(error);
@@ -86,7 +87,8 @@ impl Networks {
         whole.ports.extend(added.ports.iter().cloned());
         state.endpoints.insert(whole.id.clone(), whole.clone());
         drop(state);
-        let published = self.shared.open_firewall("publishing ports").and_then(|()| shared.publish(&added.publications()));
+        let published =
+            self.shared.open_firewall("publishing ports").and_then(|()| shared.publish(&added.publications()));
         if let Err(error) = published {
             let mut state = lock(&shared.state);
             added.ports.iter().for_each(|port| state.ports.release(port, &added.id));
@@ -276,7 +278,11 @@ impl Shared {
             for address in record.addresses() {
                 neighbour::set(&mut request, plan.bridge_index, address, record.mac);
             }
-            let port = Port { hairpin: !record.ports.is_empty(), isolated: !plan.bridge.icc && !bridge::frames_are_filtered(), no_address: false };
+            let port = Port {
+                hairpin: !record.ports.is_empty(),
+                isolated: !plan.bridge.icc && !bridge::frames_are_filtered(),
+                no_address: false,
+            };
             if port.hairpin || port.isolated {
                 link::set_port(&mut request, &name, port);
             }
@@ -397,4 +403,24 @@ pub(super) fn wait_for_carrier(
         }
     }
     Ok(()) // late at worst, not lost: packets are repeated
+}
+
+impl Networks {
+    /// Publishes ports of an endpoint whose holds are elsewhere already. Returns what the endpoint is then.
+    pub fn adopt_ports(&self, endpoint: &EndpointRecord, ports: &[BoundPort]) -> Result<EndpointRecord> {
+        let shared = &*self.shared;
+        let mut state = lock(&shared.state);
+        let mut whole = endpoint.clone();
+        whole.ports.extend(ports.iter().cloned());
+        for port in ports {
+            state.ports.restore(port, &endpoint.id);
+        }
+        state.endpoints.insert(whole.id.clone(), whole.clone());
+        drop(state);
+        let added = EndpointRecord { ports: ports.to_vec(), ..endpoint.clone() };
+        shared.open_firewall("publishing ports")?;
+        shared.publish(&added.publications())?;
+        conntrack::forget(&added);
+        Ok(whole)
+    }
 }

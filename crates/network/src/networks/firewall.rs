@@ -75,11 +75,9 @@ impl Shared {
 
     /// Adds a bridge.
     pub fn add_bridge(&self, bridge: &nft::Bridge) -> Result<()> {
-        self.with_table("masquerading", "add a network", |table| {
-            match table.add_bridge(bridge) {
-                Err(error) if error.errno == Errno::NOENT => self.write(table),
-                result => result,
-            }
+        self.with_table("masquerading", "add a network", |table| match table.add_bridge(bridge) {
+            Err(error) if error.errno == Errno::NOENT => self.write(table),
+            result => result,
         })?;
         // Only behind the table's guard.
         sysctl::set(&format!("net/ipv4/conf/{}/route_localnet", bridge.name), "1")
@@ -226,7 +224,8 @@ mod tests {
             };
             let ports = if published { vec![binding] } else { Vec::new() };
             let sandbox = networks.sandbox().unwrap();
-            let attached = networks.attach(&sandbox, &EndpointConfig { ports, default_ipv4: true, ..EndpointConfig::default() });
+            let attached =
+                networks.attach(&sandbox, &EndpointConfig { ports, default_ipv4: true, ..EndpointConfig::default() });
             let named = match attached {
                 Err(Error::NftablesUnavailable { needed_for, .. }) => needed_for,
                 Err(error) => panic!("{error}"),

@@ -53,8 +53,7 @@ impl Networks {
             sysctl::ensure("net/ipv4/ip_forward", "1")?;
         }
         let ipv6 = networks.values().any(|network| network.record.ipv6);
-        let state =
-            State { networks, ports: Ports::default(), endpoints: HashMap::new(), permissions: HashMap::new() };
+        let state = State { networks, ports: Ports::default(), endpoints: HashMap::new(), permissions: HashMap::new() };
         let shared = Shared {
             default,
             sockets: Sockets::new(socket),

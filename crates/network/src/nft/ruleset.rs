@@ -222,8 +222,7 @@ fn rules() -> Rules {
             Expression::InSet(names.permitted, R(0)),
             Expression::Accept,
         ];
-        let unprotected =
-            [names.destination(R(0)), Expression::InSet(names.unprotected, R(0)), Expression::Accept];
+        let unprotected = [names.destination(R(0)), Expression::InSet(names.unprotected, R(0)), Expression::Accept];
         for rule in [&open[..], &permitted[..], &unprotected[..]] {
             rules.push(("to_container", [&names.is()[..], rule].concat()));
         }
@@ -289,8 +288,7 @@ fn postrouting(destination_changed: &[Expression<'static>]) -> Rules {
             let loopback = [first_byte, LOOPBACK, Expression::Masquerade];
             rules.push(("postrouting", [&TO_BRIDGE[..], &names.is(), &loopback].concat()));
         }
-        let hairpin =
-            [&TO_BRIDGE[..], &names.is(), &from(names.subnets), destination_changed, masquerade].concat();
+        let hairpin = [&TO_BRIDGE[..], &names.is(), &from(names.subnets), destination_changed, masquerade].concat();
         rules.push(("postrouting", hairpin));
     }
     rules
@@ -414,7 +412,10 @@ mod tests {
         assert_eq!(all[1].1[0].key, [10, 0, 0, 1, 17, 0, 0, 0, 0x12, 0x34, 0, 0]);
         assert_eq!(all[1].1[0].data, [172, 17, 0, 2, 0, 53, 0, 0]);
         assert_eq!(all[2].1[0].data.len(), 20);
-        assert_eq!((all[3].1[0].key.as_slice(), all[3].1[0].data.len()), (&[172, 17, 0, 2, 17, 0, 0, 0, 0, 53, 0, 0][..], 0));
+        assert_eq!(
+            (all[3].1[0].key.as_slice(), all[3].1[0].data.len()),
+            (&[172, 17, 0, 2, 17, 0, 0, 0, 0, 53, 0, 0][..], 0)
+        );
     }
 
     #[test]

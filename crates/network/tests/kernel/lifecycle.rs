@@ -17,7 +17,11 @@ fn the_bridge() {
         let record = networks.default_bridge();
         let bridge = record.bridge.clone().unwrap();
         assert_eq!((bridge.link.as_str(), record.subnets[0].net.to_string().as_str()), ("hoist0", "172.17.0.0/16"));
-        assert_eq!((record.subnets[0].gateway.unwrap().to_string().as_str(), bridge.mtu), ("172.17.0.1", 1400), "the uplink's MTU");
+        assert_eq!(
+            (record.subnets[0].gateway.unwrap().to_string().as_str(), bridge.mtu),
+            ("172.17.0.1", 1400),
+            "the uplink's MTU"
+        );
         let mut socket = Socket::route().unwrap();
         let found = link::find(&mut socket, "hoist0").unwrap().unwrap();
         assert_eq!((found.kind.as_str(), found.mtu, found.up), ("bridge", 1400, true));
@@ -58,8 +62,11 @@ fn inside_of_a_container() {
         let networks = open(|config| config.bip = Some("10.7.0.1/24".parse().unwrap()));
         let sandbox = networks.sandbox().unwrap();
         let mac = "02:00:00:00:00:09".parse().unwrap();
-        let config =
-            wanted(EndpointConfig { mac: Some(mac), ipv4: Some(Ipv4Addr::new(10, 7, 0, 9).into()), ..EndpointConfig::default() });
+        let config = wanted(EndpointConfig {
+            mac: Some(mac),
+            ipv4: Some(Ipv4Addr::new(10, 7, 0, 9).into()),
+            ..EndpointConfig::default()
+        });
         let record = networks.attach(&sandbox, &config).unwrap().record;
         assert_eq!((record.ipv4.unwrap().net.to_string().as_str(), record.mac), ("10.7.0.9/24", mac));
         assert_eq!((record.id.len(), record.link.len()), (64, 11));
@@ -102,8 +109,11 @@ fn a_refused_attach_leaves_nothing() {
         networks.detach(&one.endpoint.record).unwrap();
         drop(one);
         // A name that cannot be made fails late, after address and ports were taken.
-        let odd =
-            wanted(EndpointConfig { interface: Some("lo".to_owned()), ports: ports.clone(), ..EndpointConfig::default() });
+        let odd = wanted(EndpointConfig {
+            interface: Some("lo".to_owned()),
+            ports: ports.clone(),
+            ..EndpointConfig::default()
+        });
         let error = networks.attach(&sandbox, &odd).unwrap_err();
         assert!(matches!(error, Error::InterfaceTaken { .. }), "{error}");
         assert!(networks.endpoints().is_empty());

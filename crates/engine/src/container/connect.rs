@@ -1,0 +1,311 @@
+//! `POST /networks/{id}/connect` and `…/disconnect`: a container's networks change, while it runs or not.
+//!
+//! ```text
+//!  connect     attach ─▶ hosts, names ─▶ rebalance ─▶ record ─▶ event
+//!  disconnect  (ports and ways out move first) rebalance ─▶ hosts, names ─▶ disconnect ─▶ record ─▶ event
+//! ```
+//! Rebalancing: the ways out and the published ports belong to the endpoints that [`network::Route::choose`] names; after a
+//! change of networks they move there. The host's ports themselves stay reserved, by the shim or the keeper.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use api::container::NetworkMode;
+use api::network::{NetworkConnectRequest, NetworkDisconnectRequest};
+use network::{BoundPort, EndpointRecord, NetworkRecord, Route, Sandbox};
+
+use super::attachment::{self, Attachment};
+use super::{Container, Phase, Record, networking, persist};
+use crate::shim::KEEPER_SOCKET;
+use crate::{Engine, Error, Kind, Result};
+
+/// Connects a container.
+pub fn connect(engine: &Engine, network: &str, request: &NetworkConnectRequest) -> Result<()> {
+    let container = engine.containers.find(&request.container)?;
+    let network = crate::network::find(engine, network)?;
+    let _operation = container.operate();
+    container.settled();
+    let record = container.snapshot();
+    check_phase(&record)?;
+    check_mode(&record, &network)?;
+    networking::check_joinable(&network)?;
+    let settings = request.endpoint_config.clone().unwrap_or_default();
+    attachment::check(engine, &network.name, Some(&network), &settings)?;
+    if let Some(at) = position(&record, &network) {
+        if record.state.phase.is_alive() {
+            return Err(Error::new(
+                Kind::Forbidden,
+                format!("endpoint with name {} already exists in network {}", record.name, network.name),
+            ));
+        }
+        // Of one that does not run, the wishes change.
+        container.update(|record| record.networks[at] = Attachment::new(&network.name, settings));
+        return persist::save(engine, &container);
+    }
+    let added = Attachment::new(&network.name, settings);
+    if !record.state.phase.is_alive() {
+        container.update(|record| push(record, added));
+        return persist::save(engine, &container);
+    }
+    connect_running(engine, &container, &network, added)
+}
+
+/// The first network decides about the mode of one that had none.
+fn push(record: &mut Record, added: Attachment) {
+    record.networks.push(added);
+}
+
+fn connect_running(
+    engine: &Engine,
+    container: &Arc<Container>,
+    network: &NetworkRecord,
+    added: Attachment,
+) -> Result<()> {
+    let before = container.snapshot();
+    let namespace = networking::namespace_of(&before)?;
+    if !container.snapshot().state.phase.is_alive() {
+        return Err(super::not_running(&container.id));
+    }
+    let mut planned = Record::clone(&before);
+    planned.networks.push(added);
+    let at = planned.networks.len() - 1;
+    let config = networking::endpoint_config(&planned, at, network)?;
+    let duplicate = namespace.try_clone().map_err(|error| Error::system("share the namespace", error))?;
+    let sandbox = Sandbox::from_descriptor(duplicate);
+    let endpoint = networking::attach(engine, &before, &sandbox, &config)?.record;
+    let record = container.update(|record| {
+        let mut attachment = planned.networks[at].clone();
+        attachment.network_id.clone_from(&network.id);
+        attachment.endpoint_id.clone_from(&endpoint.id);
+        attachment.endpoint = Some(endpoint.clone());
+        record.networks.push(attachment);
+    });
+    let outcome = networking::change_hosts(engine, &record, &endpoint, true)
+        .and_then(|()| rebalance(engine, container, namespace.as_fd(), None));
+    if let Err(error) = outcome {
+        let _ = engine.networks.disconnect(namespace.as_fd(), &endpoint);
+        let _ = networking::change_hosts(engine, &record, &endpoint, false);
+        container.update(|record| record.networks.retain(|other| other.endpoint_id != endpoint.id));
+        let _ = rebalance(engine, container, namespace.as_fd(), None);
+        return Err(error);
+    }
+    persist::save(engine, container)?;
+    let record = container.snapshot();
+    if let Some(attachment) = record.networks.iter().find(|other| other.endpoint_id == endpoint.id) {
+        networking::publish(engine, "connect", &record, attachment);
+    }
+    Ok(())
+}
+
+/// Disconnects a container. `force`: also one that is not there any more.
+pub fn disconnect(engine: &Engine, network: &str, request: &NetworkDisconnectRequest) -> Result<()> {
+    let found = crate::network::find(engine, network);
+    let container = engine.containers.find(&request.container)?;
+    let _operation = container.operate();
+    container.settled();
+    let record = container.snapshot();
+    check_phase(&record)?;
+    let missing = |name: &str| {
+        let text = format!("container {} is not connected to the network {name}", record.id);
+        Err(Error::new(Kind::System, text))
+    };
+    let network = match found {
+        Ok(network) => network,
+        // A container that does not run can leave a network that was removed.
+        Err(error) => {
+            let at = record.networks.iter().position(|other| other.name == network || other.network_id == network);
+            return match at.filter(|_| !record.state.phase.is_alive()) {
+                Some(at) => {
+                    container.update(|record| drop(record.networks.remove(at)));
+                    persist::save(engine, &container)
+                }
+                None => Err(error),
+            };
+        }
+    };
+    if NetworkMode::parse(&record.host_config.network_mode) == NetworkMode::Host && network.name == "host" {
+        return Err(Error::invalid(attachment::HOST_CONFLICT));
+    }
+    let Some(at) = position(&record, &network) else { return missing(&network.name) };
+    let gone = record.networks[at].clone();
+    if !record.state.phase.is_alive() {
+        container.update(|record| drop(record.networks.remove(at)));
+        return persist::save(engine, &container);
+    }
+    let namespace = networking::namespace_of(&record)?;
+    if let Some(endpoint) = &gone.endpoint {
+        rebalance(engine, &container, namespace.as_fd(), Some(&endpoint.id))?;
+        networking::change_hosts(engine, &record, endpoint, false)?;
+        // Rebalancing has changed its ports.
+        let record = container.snapshot();
+        let endpoint = record.endpoints().find(|other| other.id == endpoint.id).unwrap_or(endpoint).clone();
+        engine
+            .networks
+            .disconnect(namespace.as_fd(), &endpoint)
+            .map_err(|error| Error::system("disconnect the container", error))?;
+    }
+    let record = container.update(|record| {
+        record.networks.retain(|other| other.name != gone.name);
+    });
+    persist::save(engine, &container)?;
+    networking::publish(engine, "disconnect", &record, &gone);
+    Ok(())
+}
+
+fn position(record: &Record, network: &NetworkRecord) -> Option<usize> {
+    record.networks.iter().position(|other| other.name == network.name)
+}
+
+fn check_phase(record: &Record) -> Result<()> {
+    match record.state.phase {
+        Phase::Removing | Phase::Dead => Err(Error::conflict(format!(
+            "Container {} is marked for removal and cannot be connected or disconnected to the network",
+            record.id
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a container of this mode can be in the network beside its others.
+fn check_mode(record: &Record, network: &NetworkRecord) -> Result<()> {
+    let conflict = |text: &str| Err(Error::invalid(text));
+    match NetworkMode::parse(&record.host_config.network_mode) {
+        NetworkMode::Container(_) => return conflict(attachment::SHARED_CONFLICT),
+        NetworkMode::Host => return conflict(attachment::HOST_CONFLICT),
+        _ => {}
+    }
+    if network.name == "host" {
+        return conflict(attachment::HOST_CONFLICT);
+    }
+    let others = !record.networks.is_empty();
+    let in_none = record.networks.iter().any(|other| other.name == "none");
+    match (network.name == "none" && others) || (in_none && network.name != "none") {
+        true => conflict(attachment::NONE_CONFLICT),
+        false => Ok(()),
+    }
+}
+
+/// Moves ways out and published ports to the endpoints that lead out now; `without` is about to go.
+fn rebalance(engine: &Engine, container: &Container, namespace: BorrowedFd<'_>, without: Option<&str>) -> Result<()> {
+    let record = container.snapshot();
+    let mut present: Vec<(usize, EndpointRecord)> = Vec::new();
+    let mut routes: Vec<Route> = Vec::new();
+    for (at, attachment) in record.networks.iter().enumerate() {
+        let (Some(endpoint), Some(network)) = (&attachment.endpoint, engine.networks.record(&attachment.network_id))
+        else {
+            continue;
+        };
+        if without != Some(endpoint.id.as_str()) {
+            present.push((at, endpoint.clone()));
+            routes.push(networking::route(&record, at, &network));
+        }
+    }
+    let (ipv4, ipv6) = Route::choose(&routes);
+    for (family, chosen) in [(false, ipv4), (true, ipv6)] {
+        let target = chosen.and_then(|at| present.get(at)).map(|(_, endpoint)| endpoint);
+        if let Some(target) = target {
+            engine
+                .networks
+                .set_default_route(namespace, target, family)
+                .map_err(|error| networking::translate(&record, error))?;
+        }
+        move_ports(engine, container, target.map(|endpoint| endpoint.id.as_str()), family)?;
+    }
+    publish_first(engine, container, &present, (ipv4, ipv6))
+}
+
+/// The ports of one family that the container holds are published at `target` and nowhere else.
+fn move_ports(engine: &Engine, container: &Container, target: Option<&str>, ipv6: bool) -> Result<()> {
+    let record = container.snapshot();
+    let held: Vec<BoundPort> =
+        record.held_ports.iter().filter(|port| port.host_address.is_ipv6() == ipv6).cloned().collect();
+    for endpoint in record.endpoints().filter(|endpoint| target != Some(endpoint.id.as_str())) {
+        let of_family: Vec<BoundPort> =
+            endpoint.ports.iter().filter(|port| port.host_address.is_ipv6() == ipv6).cloned().collect();
+        if of_family.is_empty() {
+            continue;
+        }
+        let left =
+            engine.networks.withdraw(endpoint, &of_family).map_err(|error| networking::translate(&record, error))?;
+        note(container, left);
+    }
+    let record = container.snapshot();
+    let Some(target) = record.endpoints().find(|endpoint| target == Some(endpoint.id.as_str())) else {
+        return Ok(());
+    };
+    let missing: Vec<BoundPort> = held.into_iter().filter(|port| !target.ports.contains(port)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let whole = engine.networks.adopt_ports(target, &missing).map_err(|error| networking::translate(&record, error))?;
+    note(container, whole);
+    Ok(())
+}
+
+/// A container that was started without a way out and gets one: its ports are reserved now, and kept by the keeper.
+fn publish_first(
+    engine: &Engine,
+    container: &Container,
+    present: &[(usize, EndpointRecord)],
+    (ipv4, ipv6): (Option<usize>, Option<usize>),
+) -> Result<()> {
+    let record = container.snapshot();
+    let wanted = networking::ports(&record)?;
+    if !record.held_ports.is_empty() || wanted.is_empty() || (ipv4.is_none() && ipv6.is_none()) {
+        return Ok(());
+    }
+    let keeper = keeper::Keeper::connect(&engine.config.exec_root.join(KEEPER_SOCKET))
+        .map_err(|error| Error::system("reach the keeper", error))?;
+    for (at, (_, endpoint)) in present.iter().enumerate() {
+        let (here4, here6) = (ipv4 == Some(at), ipv6 == Some(at));
+        let ports = networking::ports_of(&wanted, here4, here6, ipv6.is_some());
+        if ports.is_empty() {
+            continue;
+        }
+        let families: Vec<bool> =
+            [(here4, false), (here6, true)].into_iter().filter(|(here, _)| *here).map(|(_, ipv6)| ipv6).collect();
+        let published = engine
+            .networks
+            .publish(endpoint, &ports, &families)
+            .map_err(|error| networking::translate(&record, error))?;
+        let mut names = Vec::new();
+        for hold in &published.holds {
+            let name = format!("port:{}:{}", record.id, crate::id::random_hex(4));
+            keeper.hold(&name, hold).map_err(|error| Error::system("keep a published port", error))?;
+            names.push(name);
+        }
+        let reserved: Vec<BoundPort> = published.record.ports.clone();
+        container.update(|record| {
+            record.held_ports.extend(reserved);
+            record.kept_ports.extend(names);
+        });
+        note(container, published.record);
+    }
+    Ok(())
+}
+
+/// The endpoint as it is now goes into the record.
+fn note(container: &Container, endpoint: EndpointRecord) {
+    container.update(|record| {
+        for attachment in &mut record.networks {
+            if attachment.endpoint_id == endpoint.id {
+                attachment.endpoint = Some(endpoint.clone());
+            }
+        }
+    });
+}
+
+/// The ports that the keeper holds for a container which has ended are free again.
+pub(super) fn let_go(engine: &Engine, record: &Record) {
+    if record.kept_ports.is_empty() {
+        return;
+    }
+    match keeper::Keeper::connect(&engine.config.exec_root.join(KEEPER_SOCKET)) {
+        Ok(keeper) => {
+            for name in &record.kept_ports {
+                let _ = keeper.release(name);
+            }
+        }
+        Err(error) => tracing::debug!(%error, "no keeper, so it holds no ports"),
+    }
+}

@@ -1,0 +1,325 @@
+//! User-defined networks: made, joined, left, removed.
+
+use anyhow::{Context, Result, ensure};
+use testkit::harness::{Lab, SOON, Test};
+use testkit::{tests, wait};
+
+use crate::check::{eq, has, lacks};
+
+pub const TESTS: &[Test] = tests![
+    made_and_removed,
+    refusals,
+    w31_live_connect_and_disconnect,
+    gateways_and_ports_move,
+    ipv6_chosen_and_given,
+    internal_networks,
+    networks_keep_apart,
+    without_icc,
+    configuration_networks,
+    addresses_stay_with_the_stopped,
+    survive_the_daemon,
+    shared_files,
+    several_at_create,
+];
+
+fn made_and_removed(lab: &mut Lab) -> Result<()> {
+    let client = &lab.client;
+    let id = client.ok(
+        "network create --subnet 10.213.0.0/16 --ip-range 10.213.4.0/24 --gateway 10.213.0.9 --aux-address router=10.213.4.1 \
+         --label tier=back -o com.docker.network.driver.mtu=1400 -o com.docker.network.bridge.name=hoist-e2e0 made",
+    )?;
+    ensure!(crate::check::is_hex(&id, 64), "no id: {id}");
+    let network = lab.daemon.api("GET", "/networks/made", None)?.success()?.json()?;
+    eq("id", network["Id"].as_str(), Some(id.as_str()))?;
+    eq(
+        "ipam",
+        &network["IPAM"],
+        &serde_json::json!({"Driver": "default", "Options": {}, "Config": [{
+            "Subnet": "10.213.0.0/16", "IPRange": "10.213.4.0/24", "Gateway": "10.213.0.9",
+            "AuxiliaryAddresses": {"router": "10.213.4.1"},
+        }]}),
+    )?;
+    eq("labels", network["Labels"]["tier"].as_str(), Some("back"))?;
+    lab.pull("busybox")?;
+    client.ok("run -d --name box --network made busybox sleep 1000")?;
+    let shown = client.ok("exec box ip addr show eth0")?;
+    for part in ["inet 10.213.4.", "mtu 1400"] {
+        has(&shown, part)?;
+    }
+    has(&client.ok("exec box ip route")?, "default via 10.213.0.9 dev eth0")?;
+    ensure!(std::path::Path::new("/sys/class/net/hoist-e2e0/bridge").exists(), "no bridge of that name");
+    let error = client.fails(1, "network rm made")?;
+    has(&error.stderr, "error while removing network: network made has active endpoints (name:\"box\" id:\"")?;
+    has(&client.ok("network ls --filter label=tier --format {{.Name}}/{{.Driver}}")?, "made/bridge")?;
+    eq("dangling", client.ok("network ls -q --filter dangling=true")?.as_str(), "")?;
+    client.ok("rm -f box")?;
+    eq("dangling", client.ok("network ls --filter dangling=true --format {{.Name}}")?.as_str(), "made")?;
+    client.ok("network create other")?;
+    has(&client.ok("network prune -f --filter label=tier=back")?, "Deleted Networks:\nmade")?;
+    lacks(&client.ok("network ls")?, "made")?;
+    client.ok("network rm other")?;
+    // The bridge goes after the answer.
+    wait::until_true("the bridge to go", SOON, || Ok(!std::path::Path::new("/sys/class/net/hoist-e2e0").exists()))
+}
+
+fn refusals(lab: &mut Lab) -> Result<()> {
+    let client = &lab.client;
+    client.ok("network create --subnet 10.214.0.0/24 first")?;
+    for (line, text) in [
+        ("network create first", "network with name first already exists"),
+        ("network create --subnet 10.214.0.0/16 second", "Pool overlaps with other one on this address space"),
+        ("network create bridge", "operation is not permitted on predefined bridge network"),
+        (
+            "network create --driver nosuch second",
+            "could not find plugin nosuch in v1 plugin registry: plugin not found",
+        ),
+        ("network create --driver host second", "only one instance of \"host\" network is allowed"),
+        ("network create --driver macvlan second", "macvlan"),
+        ("network create -o foo=bar second", "unknown option \"foo\""),
+        ("network create --subnet 10.215.0.1/24 second", "invalid subnet 10.215.0.1/24: it should be 10.215.0.0/24"),
+        (
+            "network create --ipv6 --subnet fd00:215::/64 --ipv4=false -o com.docker.network.driver.mtu=1 second",
+            "it must be 68 to 65535",
+        ),
+        ("network rm nosuch", "network nosuch not found"),
+        ("network rm bridge", "bridge is a pre-defined network and cannot be removed"),
+        ("network inspect nosuch", "network nosuch not found"),
+        ("network connect first nosuch", "No such container: nosuch"),
+    ] {
+        let output = client.run(line)?;
+        ensure!(output.code != 0, "{line} went well");
+        has(&output.stderr, text).with_context(|| line.to_owned())?;
+    }
+    lab.pull("busybox")?;
+    client.ok("create --name box --network nosuch busybox true")?;
+    has(&client.fails(1, "start box")?.stderr, "network nosuch not found")?;
+    for (line, text) in [
+        ("run --network first --ip 10.9.9.9 busybox true", "no configured subnet contains IP address 10.9.9.9"),
+        ("run --network-alias x busybox true", "network-scoped alias"),
+    ] {
+        has(&client.fails(125, line)?.stderr, text)?;
+    }
+    client.ok("run -d --name one --network first --ip 10.214.0.7 busybox sleep 1000")?;
+    let output = client.run("run -d --network first --ip 10.214.0.7 busybox sleep 1000")?;
+    has(&output.stderr, "Address already in use")?;
+    has(
+        &client.fails(1, "network connect first one")?.stderr,
+        "endpoint with name one already exists in network first",
+    )?;
+    has(&client.fails(1, "network disconnect bridge one")?.stderr, "is not connected to the network bridge")
+}
+
+fn w31_live_connect_and_disconnect(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    let client = &lab.client;
+    client.ok("network create --subnet 10.216.0.0/24 one")?;
+    client.ok("network create --subnet 10.217.0.0/24 two")?;
+    client.ok("run -d --name aa --network one busybox sleep 1000")?;
+    client.ok("run -d --name bb --network two --ip 10.217.0.5 busybox sleep 1000")?;
+    client.fails(1, "exec aa ping -c 1 -W 1 10.217.0.5")?;
+    client.ok("network connect --ip 10.217.0.9 --alias helper two aa")?;
+    has(&client.ok("exec aa ip addr show eth1")?, "inet 10.217.0.9/24")?;
+    client.ok("exec aa ping -c 1 -W 5 10.217.0.5")?;
+    has(&client.ok("exec aa cat /etc/hosts")?, "10.217.0.9\t")?;
+    has(&client.ok("exec aa ip route")?, "default via 10.216.0.1 dev eth0")?;
+    eq("aliases", client.field("aa", "{{index .NetworkSettings.Networks.two.Aliases 0}}")?.as_str(), "helper")?;
+    has(&client.ok("network inspect two --format '{{json .Containers}}'")?, "10.217.0.9/24")?;
+    client.ok("network disconnect two aa")?;
+    lacks(&client.ok("exec aa cat /etc/hosts")?, "10.217.0.9")?;
+    wait::until_true("the interface to go", SOON, || Ok(!client.ok("exec aa ip link")?.contains("eth1")))?;
+    client.fails(1, "exec aa ping -c 1 -W 1 10.217.0.5")?;
+    // What is done to a stopped container counts at its start.
+    client.ok("stop -t 0 aa")?;
+    client.ok("network connect two aa")?;
+    client.ok("network disconnect one aa")?;
+    client.ok("start aa")?;
+    client.ok("exec aa ping -c 1 -W 5 10.217.0.5")?;
+    lacks(&client.ok("exec aa ip addr")?, "10.216.0.")?;
+    client.ok("rm -f aa bb")?;
+    client.ok("network rm one two")?;
+    Ok(())
+}
+
+fn gateways_and_ports_move(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    let client = &lab.client;
+    client.ok("network create --subnet 10.218.0.0/24 --internal inner")?;
+    client.ok("network create --subnet 10.219.0.0/24 beta")?;
+    client.ok("network create --subnet 10.220.0.0/24 alpha")?;
+    client.ok("run -d --name web --network inner -p 127.0.0.1::8000 busybox httpd -f -p 8000 -h /etc")?;
+    eq("ports", client.ok("port web")?.as_str(), "")?;
+    lacks(&client.ok("exec web ip route")?, "default")?;
+    client.ok("network connect beta web")?;
+    has(&client.ok("exec web ip route")?, "default via 10.219.0.1")?;
+    let port: u16 = client.ok("port web 8000")?.rsplit(':').next().context("no port")?.trim().parse()?;
+    let page =
+        || {
+            wait::until_true("the page", SOON, || {
+                Ok(testkit::http::get(([127, 0, 0, 1], port).into(), "/hostname").is_ok())
+            })
+        };
+    page()?;
+    // By name the first one leads out, and the port goes along.
+    client.ok("network connect alpha web")?;
+    has(&client.ok("exec web ip route")?, "default via 10.220.0.1")?;
+    page()?;
+    client.ok("network disconnect beta web")?;
+    page()?;
+    client.ok("network connect --gw-priority 5 beta web")?;
+    has(&client.ok("exec web ip route")?, "default via 10.219.0.1")?;
+    page()?;
+    client.ok("network disconnect alpha web")?;
+    client.ok("network disconnect beta web")?;
+    eq("ports", client.ok("port web")?.as_str(), "")?;
+    lacks(&client.ok("exec web ip route")?, "default")?;
+    client.ok("network connect alpha web")?;
+    eq("the same port", client.ok("port web 8000")?.as_str(), format!("127.0.0.1:{port}").as_str())?;
+    page()
+}
+
+fn ipv6_chosen_and_given(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    let client = &lab.client;
+    client.ok("network create --ipv6 six")?;
+    let subnets = client.ok("network inspect six --format '{{range .IPAM.Config}}{{.Subnet}} {{end}}'")?;
+    ensure!(subnets.split_whitespace().any(|subnet| subnet.starts_with("fd")), "no unique local subnet: {subnets}");
+    client.ok("network create --ipv6 --ipv4=false --subnet fd00:221::/64 only")?;
+    client.ok("run -d --name aa --network six busybox sleep 1000")?;
+    client.ok("run -d --name bb --network only --ip6 fd00:221::77 busybox sleep 1000")?;
+    let address = client.field("aa", "{{.NetworkSettings.Networks.six.GlobalIPv6Address}}")?;
+    has(&client.ok("exec aa ip -6 addr show eth0")?, &address)?;
+    has(&client.ok("exec bb ip -6 addr show eth0")?, "fd00:221::77/64")?;
+    eq("IPv4", client.field("bb", "{{.NetworkSettings.Networks.only.IPAddress}}")?.as_str(), "")?;
+    client.ok("exec bb ping -6 -c 1 -W 5 fd00:221::1")?;
+    client.fails(1, &format!("exec bb ping -6 -c 1 -W 1 {address}"))?;
+    Ok(())
+}
+
+fn internal_networks(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    let client = &lab.client;
+    client.ok("network create --internal --subnet 10.222.0.0/24 inner")?;
+    client.ok("run -d --name aa --network inner busybox sleep 1000")?;
+    client.ok("run -d --name bb --network inner busybox sleep 1000")?;
+    let b = client.field("bb", "{{.NetworkSettings.Networks.inner.IPAddress}}")?;
+    client.ok(&format!("exec aa ping -c 1 -W 5 {b}"))?;
+    eq("gateway", client.field("aa", "{{.NetworkSettings.Networks.inner.Gateway}}")?.as_str(), "")?;
+    lacks(&client.ok("exec aa ip route")?, "default")
+}
+
+fn networks_keep_apart(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    let client = &lab.client;
+    client.ok("network create --subnet 10.223.0.0/24 one")?;
+    client.ok("network create --subnet 10.224.0.0/24 two")?;
+    client.ok("run -d --name aa --network one busybox sleep 1000")?;
+    client.ok("run -d --name bb --network two busybox sleep 1000")?;
+    client.ok("run -d --name cc busybox sleep 1000")?;
+    for (from, to, network) in [("aa", "bb", "two"), ("bb", "aa", "one"), ("cc", "aa", "one"), ("aa", "cc", "bridge")] {
+        let address = client.field(to, &format!("{{{{.NetworkSettings.Networks.{network}.IPAddress}}}}"))?;
+        client.fails(1, &format!("exec {from} ping -c 1 -W 1 {address}"))?;
+    }
+    Ok(())
+}
+
+fn without_icc(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    let client = &lab.client;
+    client.ok("network create --subnet 10.225.0.0/24 -o com.docker.network.bridge.enable_icc=false quiet")?;
+    client.ok("run -d --name aa --network quiet busybox sleep 1000")?;
+    client.ok("run -d --name bb --network quiet busybox sleep 1000")?;
+    let b = client.field("bb", "{{.NetworkSettings.Networks.quiet.IPAddress}}")?;
+    client.ok("exec aa ping -c 1 -W 5 10.225.0.1")?;
+    client.fails(1, &format!("exec aa ping -c 1 -W 1 {b}"))?;
+    Ok(())
+}
+
+fn configuration_networks(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    let client = &lab.client;
+    client.ok("network create --config-only --subnet 10.226.0.0/24 --label from=plan plan")?;
+    eq("driver", client.ok("network inspect plan --format {{.Driver}}/{{.ConfigOnly}}")?.as_str(), "null/true")?;
+    client.ok("network create --config-from plan real")?;
+    eq("source", client.ok("network inspect real --format {{.ConfigFrom.Network}}")?.as_str(), "plan")?;
+    eq(
+        "subnet",
+        client.ok("network inspect real --format '{{(index .IPAM.Config 0).Subnet}}'")?.as_str(),
+        "10.226.0.0/24",
+    )?;
+    has(&client.fails(1, "network rm plan")?.stderr, "configuration network \"plan\" is in use")?;
+    client.fails(125, "run --rm --network plan busybox true")?;
+    client.ok("run --rm --network real busybox true")?;
+    client.ok("network rm real")?;
+    client.ok("network rm plan")?;
+    Ok(())
+}
+
+fn addresses_stay_with_the_stopped(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    let client = &lab.client;
+    client.ok("network create net")?;
+    let address = |name: &str| client.field(name, "{{.NetworkSettings.Networks.net.IPAddress}}");
+    client.ok("run -d --name aa --network net busybox sleep 1000")?;
+    client.ok("run -d --name bb --network net busybox sleep 1000")?;
+    let before = (address("aa")?, address("bb")?);
+    client.ok("stop -t 0 aa bb")?;
+    client.ok("start bb aa")?;
+    eq("addresses", (address("aa")?, address("bb")?), before)
+}
+
+fn survive_the_daemon(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    lab.client.ok("network create --subnet 10.227.0.0/24 -o com.docker.network.bridge.name=hoist-e2e1 net")?;
+    lab.client.ok("network create --subnet 10.228.0.0/24 -o com.docker.network.bridge.name=hoist-e2e2 idle")?;
+    lab.client.ok("run -d --name aa --network net -p 127.0.0.1::8000 busybox httpd -f -p 8000 -h /etc")?;
+    lab.client.ok("network connect idle aa")?;
+    let before = lab.client.ok("network inspect net idle")?;
+    lab.daemon.kill9()?;
+    lab.daemon.restart()?;
+    eq("networks", lab.client.ok("network inspect net idle")?, before)?;
+    lab.client.ok("exec aa ping -c 1 -W 5 10.228.0.1")?;
+    // A bridge that somebody deleted is there again after a start.
+    lab.client.ok("network disconnect idle aa")?;
+    lab.daemon.stop()?;
+    let deleted = std::process::Command::new("ip").args(["link", "delete", "hoist-e2e2"]).status()?;
+    ensure!(deleted.success(), "cannot delete the bridge");
+    lab.daemon.restart()?;
+    lab.client.ok("network connect idle aa")?;
+    lab.client.ok("exec aa ping -c 1 -W 5 10.228.0.1")?;
+    lab.client.ok("network disconnect idle aa")?;
+    lab.client.ok("network rm idle")?;
+    Ok(())
+}
+
+fn shared_files(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    let client = &lab.client;
+    client.ok("network create --subnet 10.229.0.0/24 late")?;
+    client.ok("run -d --name owner busybox sleep 1000")?;
+    client.ok("run -d --name guest --network container:owner busybox sleep 1000")?;
+    client.ok("network connect late owner")?;
+    // Not a copy: what changes later is seen.
+    has(&client.ok("exec guest cat /etc/hosts")?, "10.229.0.")?;
+    has(&client.ok("exec guest ip addr")?, "10.229.0.")?;
+    eq("hosts", client.field("guest", "{{.HostsPath}}")?, client.field("owner", "{{.HostsPath}}")?)?;
+    has(&client.fails(1, "network connect late guest")?.stderr, "container sharing network namespace")
+}
+
+fn several_at_create(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    let client = &lab.client;
+    client.ok("network create --subnet 10.230.0.0/24 one")?;
+    client.ok("network create --subnet 10.231.0.0/24 two")?;
+    client.ok("run -d --name aa --network name=one,ip=10.230.0.9,mac-address=02:00:00:00:00:11 \
+         --network name=two,gw-priority=1,driver-opt=com.docker.network.endpoint.ifname=lan busybox sleep 1000")?;
+    let shown = client.ok("exec aa ip addr")?;
+    for part in ["10.230.0.9/24", "02:00:00:00:00:11", "lan"] {
+        has(&shown, part)?;
+    }
+    has(&client.ok("exec aa ip route")?, "default via 10.231.0.1 dev lan")?;
+    eq(
+        "networks",
+        client.ok("inspect aa --format '{{range $k, $v := .NetworkSettings.Networks}}{{$k}} {{end}}'")?.trim(),
+        "one two",
+    )
+}
