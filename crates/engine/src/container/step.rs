@@ -14,10 +14,11 @@ use std::path::PathBuf;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use api::container::{Config, HostConfig};
+use api::container::{Config, HostConfig, NetworkMode};
 use oci::Digest;
 use shim_api::{AttachStreams, FromShim, Launch, ProcessRef, Role, ToShim, UserLookup};
 
+use super::attachment::Attachment;
 use super::mounts::{Kind as MountKind, Mount};
 use super::networking::{self, Namespace};
 use super::{Record, directory, exit, spec};
@@ -93,14 +94,12 @@ impl Ran<'_> {
 struct Place<'a> {
     engine: &'a Engine,
     id: ContainerId,
-    endpoint: Option<network::EndpointRecord>,
+    endpoints: Vec<network::EndpointRecord>,
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        if let Some(endpoint) = &self.endpoint {
-            networking::detach(self.engine, endpoint);
-        }
+        self.endpoints.iter().for_each(|endpoint| networking::detach(self.engine, endpoint));
         directory::remove_exec(self.engine, &self.id);
         if let Err(error) = directory::remove(self.engine, &self.id) {
             tracing::warn!(step = self.id.short(), %error, "a step's directory is still there");
@@ -129,18 +128,19 @@ pub fn run<'a>(
     })?;
     let layers = super::start::layers(engine, &record)?;
 
-    let mut place = Place { engine, id: record.id.clone(), endpoint: None };
+    let mut place = Place { engine, id: record.id.clone(), endpoints: Vec::new() };
     directory::make(engine, &record.id)?;
     let exec_dir = directory::make_exec(engine, &record.id)?;
     let namespace = networking::namespace(engine, &record)?;
     networking::write_files(engine, &record)?;
     let writable = directory::open(&engine.container_dir(&record.id).join(directory::WRITABLE))?;
     if let (true, Namespace::Own(sandbox)) = (networking::wants_endpoint(&record), &namespace) {
-        let config = networking::endpoint_config(&record)?;
-        let endpoint = engine.networks.attach(sandbox, &config);
-        let endpoint = endpoint.map_err(|error| Error::system("set up the network of a build step", error))?.record;
-        networking::write_hosts(engine, &record, Some(&endpoint), &[])?;
-        place.endpoint = Some(endpoint);
+        for config in networking::plan(engine, &record)?.into_iter().filter_map(|one| one.config) {
+            let endpoint = engine.networks.attach(sandbox, &config);
+            let endpoint = endpoint.map_err(|error| Error::system("set up the network of a build step", error))?;
+            place.endpoints.push(endpoint.record);
+        }
+        networking::write_hosts(engine, &record, &place.endpoints.iter().collect::<Vec<_>>(), &[])?;
     }
     let mut given: Vec<(Role, BorrowedFd<'_>)> = vec![(Role::ExecDir, exec_dir.as_fd())];
     given.extend(layers.iter().map(|layer| (Role::Layer, layer.as_fd())));
@@ -251,6 +251,11 @@ fn record(step: Step) -> Record {
         made.options = mount.options;
         made
     });
+    let networks = match NetworkMode::parse(&step.host.network_mode) {
+        NetworkMode::Bridge => vec![Attachment::new("bridge", Default::default())],
+        NetworkMode::Named(name) => vec![Attachment::new(&name, Default::default())],
+        NetworkMode::Host | NetworkMode::None | NetworkMode::Container(_) => Vec::new(),
+    };
     Record {
         id: ContainerId::random(),
         name: String::new(),
@@ -260,11 +265,12 @@ fn record(step: Step) -> Record {
         os: "linux".to_owned(),
         config: step.config,
         host_config: step.host,
-        endpoint_request: Default::default(),
+        networks,
         links: Vec::new(),
         mounts: mounts.collect(),
         state: Default::default(),
-        endpoint: None,
+        held_ports: Vec::new(),
+        kept_ports: Vec::new(),
     }
 }
 
