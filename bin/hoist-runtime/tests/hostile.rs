@@ -244,6 +244,60 @@ fn cve_2019_5736_and_2016_9962_processes_on_their_way_into_a_container() {
     assert!(std::fs::read(bundle::PROGRAM).unwrap() == program);
 }
 
+/// The same where the container may look into every process: what it sees has no more than itself by then.
+#[test]
+fn cve_2016_9962_beside_cap_sys_ptrace() {
+    let Some(host) = Host::new("ptrace") else { return };
+    let script = format!(
+        "o=$(grep CapEff /proc/self/status); while :; do for p in /proc/[0-9]*; do read c < $p/comm; case $c in hoist-*) \
+         echo SEEN; [ -e $p/root{base} ] && echo ENTERED; [ -e $p/cwd{base} ] && echo ENTERED; \
+         s=$(grep CapEff $p/status); [ -n \"$s\" ] && [ \"$s\" != \"$o\" ] && echo RIGHTS \"$s\"; \
+         for f in $p/fd/*; do [ -e $f/{relative} ] && echo FOUND; done;; esac; done; done 2>/dev/null",
+        base = host.base.display(),
+        relative = host.base.join("root").strip_prefix("/").unwrap().display(),
+    );
+    let mut spec = host.spec(&["sh", "-c", &script]);
+    let caps: Vec<String> = ["CAP_CHOWN", "CAP_KILL", "CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE"].map(str::to_owned).to_vec();
+    let sets = Some(oci::runtime::Capabilities {
+        bounding: caps.clone(),
+        effective: caps.clone(),
+        permitted: caps,
+        ..Default::default()
+    });
+    spec.process.as_mut().unwrap().capabilities = sets.clone();
+    let container = host.create("c", Launch { spec, ..Launch::default() });
+    container.tell(&ToShim::Start, &[]);
+    container.started();
+    for number in 0..30 {
+        let mut exec = Exec { id: format!("e{number}"), ..Exec::default() };
+        exec.process = host.spec(&["sh", "-c", "exit 9"]).process.unwrap();
+        exec.process.capabilities = sets.clone();
+        exec.process.terminal = number % 3 == 0;
+        exec.process.no_new_privileges = number % 2 == 0;
+        if exec.process.terminal {
+            exec.process.args[2] = "tty | grep -q /dev/pts && [ -t 0 ] && (: < /dev/tty) && exit 9".to_owned();
+        }
+        let document = sys::memfd::with_bytes("exec", &serde_json::to_vec(&exec).unwrap()).unwrap();
+        container.tell(&ToShim::Exec, &[document.as_fd()]);
+        match container.hear() {
+            Some(FromShim::ExecStarted { .. }) => {}
+            other => panic!("{number}: {other:?}"),
+        }
+        match container.hear() {
+            Some(FromShim::ExecExited { exit_code, .. }) => assert_eq!(exit_code, 9, "{number}"),
+            other => panic!("{number}: {other:?}"),
+        }
+    }
+    container.tell(&ToShim::Signal { request: 1, process: ProcessRef::Init, signal: 9, all: true }, &[]);
+    container.hear();
+    container.exited();
+    let log = container.log();
+    eprintln!("seen {} times", log.matches("SEEN").count());
+    for word in ["ENTERED", "FOUND", "RIGHTS"] {
+        assert!(!log.contains(word), "{word}: {log}");
+    }
+}
+
 #[test]
 fn cve_2022_24769_2022_0492_and_masks() {
     let Some(mut bundle) = Bundle::new("masks") else { return };

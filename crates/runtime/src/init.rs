@@ -34,7 +34,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use label::Labels;
-use oci::runtime::{Hook, Hooks, Process, State};
+use oci::runtime::{Hook, Hooks, Process, Spec, State};
 use rustix::fs::{Mode, OFlags};
 use shim_api::{Exec, Launch, Role, UserLookup};
 use sys::process::namespace;
@@ -306,6 +306,7 @@ fn run_inner(
         labels,
         filter,
         start_hooks,
+        late: None,
         shim,
     };
     last.become_program()
@@ -323,7 +324,37 @@ fn give_streams(stdio: Option<&Stdio>, user: &UserNamespace) -> Result<(), Error
     Ok(())
 }
 
-/// A process that joins a running container. Its pid namespace was joined by whoever cloned it.
+/// How a process gets into a running container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entrance {
+    /// It was cloned into the container's pid namespace and joins the rest.
+    Inside,
+    /// It joins the rest, gives up its rights, and the process that it then clones enters the pid namespace, just before
+    /// the program. Those in there who may look into everybody (`CAP_SYS_PTRACE`) never see more than they have.
+    Late,
+}
+
+impl Entrance {
+    /// For a container whose processes have up to these rights. A user namespace of its own keeps them from looking into
+    /// ours, whose memory belongs to the host's.
+    pub fn of(spec: &Spec) -> Entrance {
+        let looks = |process: &Process| match &process.capabilities {
+            None => true,
+            Some(sets) => sets.bounding.iter().chain(&sets.permitted).any(|name| {
+                let name = name.to_ascii_uppercase();
+                name == "CAP_SYS_PTRACE" || name == "SYS_PTRACE" || name == "ALL"
+            }),
+        };
+        let own = Namespaces::of(spec, &[]);
+        let user = own.user || own.joins_user;
+        match !user && spec.process.as_ref().is_some_and(looks) {
+            true => Entrance::Late,
+            false => Entrance::Inside,
+        }
+    }
+}
+
+/// A process that joins a running container, by the `entrance` that whoever cloned it has prepared.
 ///
 /// `seccomp` counts for [`shim_api::Seccomp::Spec`]. `bound`: it ends with its parent.
 pub fn run_exec(
@@ -333,9 +364,9 @@ pub fn run_exec(
     stdio: Option<&Stdio>,
     report: &OwnedFd,
     seccomp: Option<&oci::runtime::Seccomp>,
-    bound: bool,
+    (entrance, bound): (Entrance, bool),
 ) -> ! {
-    let error = match run_exec_inner(context, exec, container, stdio, report, seccomp, bound) {
+    let error = match run_exec_inner(context, exec, container, stdio, report, seccomp, (entrance, bound)) {
         Ok(never) => match never {},
         Err(error) => error,
     };
@@ -349,7 +380,7 @@ fn run_exec_inner(
     stdio: Option<&Stdio>,
     report: &OwnedFd,
     seccomp: Option<&oci::runtime::Seccomp>,
-    bound: bool,
+    (entrance, bound): (Entrance, bool),
 ) -> Result<std::convert::Infallible, Error> {
     let process = &exec.process;
     let plan = ProcessPlan::of(process)?;
@@ -359,12 +390,15 @@ fn run_exec_inner(
         let _ = sys::schedule::set_affinity(cpus);
     }
     join_keyring(&exec.keyring)?;
-    let labels = label::prepare(process)?;
+    let mut labels = label::prepare(process)?;
     let mut filter = context.filter(exec.seccomp, seccomp, &exec.seccomp_profile, process)?;
     if let Some(filter) = &mut filter {
         filter.notify = context.notify(exec.seccomp, seccomp, None)?;
     }
-    join_container(context, container)?;
+    join_container(context, container, if entrance == Entrance::Late { namespace::PID } else { 0 })?;
+    if let (Entrance::Late, Some(labels)) = (entrance, &mut labels) {
+        labels.leave_host()?;
+    }
     let terminal = if process.terminal {
         let slash = open_slash()?;
         let size = process.console_size.as_ref().map(|size| (size.height as u16, size.width as u16));
@@ -382,6 +416,7 @@ fn run_exec_inner(
         labels,
         filter,
         start_hooks: None,
+        late: (entrance == Entrance::Late).then_some((context, report)),
         shim: Some(report).filter(|_| bound),
     };
     last.become_program()
@@ -399,9 +434,9 @@ fn join_keyring(name: &str) -> Result<(), Error> {
 }
 
 /// Joins every namespace of the container, its user namespace if it has one of its own.
-fn join_container(context: &Context, container: &OwnedFd) -> Result<(), Error> {
+fn join_container(context: &Context, container: &OwnedFd, also: i32) -> Result<(), Error> {
     let failed = Error::step("join the container's namespaces");
-    let all = namespace::MOUNT | namespace::NETWORK | namespace::IPC | namespace::UTS | namespace::CGROUP;
+    let all = also | namespace::MOUNT | namespace::NETWORK | namespace::IPC | namespace::UTS | namespace::CGROUP;
     // The kernel joins the user namespace first, and refuses one in which the process is already.
     let with_user = sys::process::join_namespaces(context.proof, container, all | namespace::USER | namespace::TIME);
     match with_user {
@@ -465,6 +500,8 @@ struct Last<'a> {
     labels: Option<Labels>,
     filter: Option<Filter>,
     start_hooks: Option<(&'a Vec<Hook>, State)>,
+    /// The pid namespace is entered in the end, and the parent hears of it here.
+    late: Option<(&'a Context, &'a OwnedFd)>,
     shim: Option<&'a OwnedFd>,
 }
 
@@ -480,7 +517,9 @@ impl Last<'_> {
         }
         if let Some(peer) = self.streams.terminal {
             let _ = rustix::fs::fchown(peer, Some(rustix::fs::Uid::from_raw(identity.uid)), None);
-            terminal::take(peer)?;
+            if self.late.is_none() {
+                terminal::take(peer)?;
+            }
         } else if let Some(stdio) = self.streams.stdio {
             for (number, stream) in (0..).zip(stdio) {
                 if identity.uid != 0 && is_own(stream) {
@@ -498,13 +537,24 @@ impl Last<'_> {
         if let Some((hooks, state)) = &self.start_hooks {
             hooks::run(hooks, state, None).map_err(Error::Hook)?;
         }
-        if let Some(labels) = self.labels.take() {
+        if let Some(labels) = self.labels.as_ref().filter(|_| self.late.is_none()) {
             labels.set()?;
         }
         // Before the filter: one that knows nothing of close_range(2) may still let the program run.
         sys::process::close_on_exec_from(3 + self.streams.preserve).map_err(Error::step("close descriptors"))?;
         privilege::drop_to(&identity, process, self.filter.as_mut())?;
         let program = program::find(&process.args, &environment)?;
+        if let Some((context, report)) = self.late {
+            namespaces::step(context, report)?;
+            // A session and its terminal end with their first process, which was another.
+            let _ = rustix::process::setsid();
+            if let Some(peer) = self.streams.terminal {
+                terminal::take(peer)?;
+            }
+            if let Some(labels) = &self.labels {
+                labels.set()?;
+            }
+        }
         if let Some(report) = self.shim {
             rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
                 .map_err(|errno| Error::Step { what: "set the death signal", source: errno.into() })?;

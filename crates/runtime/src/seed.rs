@@ -14,6 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::process::Signal;
 use sys::process::{Clone, Side, namespace};
 
+use crate::init::Entrance;
 use crate::{Context, init};
 
 /// Largest document (`Launch`, `Exec`) in bytes.
@@ -32,7 +33,7 @@ pub enum Kind {
     /// Descriptors: report socket, launch memfd, [standard streams], the launch's descriptors.
     Init { pid_namespace: bool },
     /// Descriptors: report socket, exec memfd, [standard streams], pidfd of the container.
-    Exec,
+    Exec(Entrance),
 }
 
 /// Bits of a request's second byte: which optional descriptors come along, in this order.
@@ -75,7 +76,8 @@ impl Seed {
         let kind = match request.kind {
             Kind::Init { pid_namespace: false } => b'i',
             Kind::Init { pid_namespace: true } => b'I',
-            Kind::Exec => b'E',
+            Kind::Exec(Entrance::Inside) => b'E',
+            Kind::Exec(Entrance::Late) => b'L',
         };
         let mut descriptors = vec![request.report, request.document];
         if let Some(stdio) = request.stdio {
@@ -136,6 +138,7 @@ fn clone_from(context: &Context, header: [u8; 2], descriptors: Vec<OwnedFd>) -> 
                 sys::process::join_namespaces(context.proof, joined, namespace::PID)?;
             }
         }
+        b'L' => {}
         _ => {
             let container = rest.first().ok_or(io::ErrorKind::InvalidData)?;
             sys::process::join_namespaces(context.proof, container, namespace::PID)?;
@@ -143,14 +146,21 @@ fn clone_from(context: &Context, header: [u8; 2], descriptors: Vec<OwnedFd>) -> 
     }
     match sys::process::clone(context.proof, &options)? {
         Side::Parent { pid } => Ok(pid),
-        Side::Child => child(context, header[0] != b'E', report, &document, stdio.as_ref(), &rest),
+        Side::Child => {
+            let entrance = match header[0] {
+                b'E' => Some(Entrance::Inside),
+                b'L' => Some(Entrance::Late),
+                _ => None,
+            };
+            child(context, entrance, report, &document, stdio.as_ref(), &rest)
+        }
     }
 }
 
-/// The cloned process: reads its document and becomes what it says.
+/// The cloned process: reads its document and becomes what it says; a container's first process without an `entrance`.
 pub fn child(
     context: &Context,
-    is_init: bool,
+    entrance: Option<Entrance>,
     report: OwnedFd,
     document: &OwnedFd,
     stdio: Option<&init::Stdio>,
@@ -160,19 +170,20 @@ pub fn child(
     let mut kept = vec![report.as_fd(), document.as_fd()];
     kept.extend(stdio.into_iter().flatten().chain(rest).map(AsFd::as_fd));
     sys::process::close_except(&kept);
-    let _ = rustix::thread::set_name(if is_init { c"hoist-init" } else { c"hoist-exec" });
+    let _ = rustix::thread::set_name(if entrance.is_none() { c"hoist-init" } else { c"hoist-exec" });
     let bytes = sys::memfd::read_all(document, MAX_DOCUMENT).unwrap_or_default();
-    if is_init {
+    let Some(entrance) = entrance else {
         match serde_json::from_slice(&bytes) {
             Ok(launch) => init::run(context, &launch, rest, stdio, init::Gate::Shim(report)),
             Err(error) => refuse(&report, &error),
         }
-    } else {
-        match (serde_json::from_slice(&bytes), rest.first()) {
-            (Ok(exec), Some(container)) => init::run_exec(context, &exec, container, stdio, &report, None, true),
-            (Err(error), _) => refuse(&report, &error),
-            (_, None) => sys::process::exit(1),
+    };
+    match (serde_json::from_slice(&bytes), rest.first()) {
+        (Ok(exec), Some(container)) => {
+            init::run_exec(context, &exec, container, stdio, &report, None, (entrance, true))
         }
+        (Err(error), _) => refuse(&report, &error),
+        (_, None) => sys::process::exit(1),
     }
 }
 

@@ -32,6 +32,7 @@ use sys::process::Ended;
 use sys::signal::{self, SignalFd};
 
 use crate::Context;
+use crate::init::{self, Entrance};
 use crate::report::ToParent;
 use crate::seed::{self, Kind, Request};
 use control::Control;
@@ -121,8 +122,12 @@ struct Shim<'c> {
     stage: Stage,
     /// This process's own, as the state has it.
     start_time: u64,
+    /// How exec'd processes get in.
+    entrance: Entrance,
     /// The container has a pid namespace of its own, whose processes end with the first one.
     own_processes: bool,
+    /// And a user namespace.
+    own_users: bool,
     control: Option<Control>,
     listener: Option<OwnedFd>,
     /// A hoistd that has connected and not spoken yet.
@@ -564,7 +569,7 @@ impl Shim<'_> {
         self.seed_until = sys::clock::monotonic_ms() + SEED_STAYS;
         let (report, theirs) = sys::socket::seqpacket_pair().map_err(text)?;
         let request = Request {
-            kind: Kind::Exec,
+            kind: Kind::Exec(self.entrance),
             report: theirs.as_fd(),
             document: document.as_fd(),
             stdio: stdio.as_ref(),
@@ -584,6 +589,11 @@ impl Shim<'_> {
             other => other,
         };
         let pid = cloned.map_err(text)?;
+        // Others after it come where it may look into them.
+        let with = oci::runtime::Spec { process: Some(exec.process), ..oci::runtime::Spec::default() };
+        if !self.own_users && init::Entrance::of(&with) == Entrance::Late {
+            self.entrance = Entrance::Late;
+        }
         self.children.push(Child::new(ProcessRef::Exec(exec.id), pid, report, streams));
         Ok(())
     }

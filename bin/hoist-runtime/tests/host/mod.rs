@@ -36,7 +36,7 @@ impl Host {
         std::fs::copy("/bin/busybox", base.join("root/bin/busybox")).unwrap();
         for applet in [
             "sh", "echo", "cat", "true", "sleep", "id", "ls", "grep", "pwd", "kill", "stty", "head", "seq", "wc", "dd",
-            "yes", "mount", "unshare", "mkdir", "ln", "tr", "chmod", "ps", "touch",
+            "yes", "mount", "unshare", "mkdir", "ln", "tr", "chmod", "ps", "touch", "tty", "readlink",
         ] {
             std::os::unix::fs::symlink("busybox", base.join("root/bin").join(applet)).unwrap();
         }

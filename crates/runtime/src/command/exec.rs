@@ -9,6 +9,7 @@ use sys::process::{Clone, Side, namespace};
 use super::console::Console;
 use super::options::Given;
 use super::{Entry, Error, Status, create, io, log, place, root, wait};
+use crate::init::Entrance;
 use crate::report::ToParent;
 use crate::{Context, init};
 
@@ -60,9 +61,12 @@ fn start(
     }
     let group = cgroup_for(&context, given, entry)?;
     let (ours, theirs) = sys::socket::seqpacket_pair().map_err(io("socket"))?;
+    let entrance = Entrance::of(spec);
     let clone_child = |sibling: bool| {
-        sys::process::join_namespaces(context.proof, &container, namespace::PID)
-            .map_err(io("join the pid namespace"))?;
+        if entrance == Entrance::Inside {
+            sys::process::join_namespaces(context.proof, &container, namespace::PID)
+                .map_err(io("join the pid namespace"))?;
+        }
         let clone = |group: Option<&cgroup::Cgroup>| {
             let cgroup = group.and_then(cgroup::Cgroup::v2_dir);
             sys::process::clone(context.proof, &Clone { sibling, cgroup, ..Clone::default() })
@@ -76,17 +80,17 @@ fn start(
         }
         .map_err(io("clone"))
     };
-    let pid = match place::clone_in(&context, group.as_ref(), clone_child)? {
+    let mut pid = match place::clone_in(&context, group.as_ref(), clone_child)? {
         Side::Parent { pid } => pid,
         Side::Child => {
             sys::process::close_from_except(3 + exec.preserve, &[theirs.as_fd(), container.as_fd()]);
             let _ = rustix::thread::set_name(c"hoist-exec");
-            init::run_exec(&context, exec, &container, None, &theirs, spec.linux.seccomp.as_ref(), false)
+            init::run_exec(&context, exec, &container, None, &theirs, spec.linux.seccomp.as_ref(), (entrance, false))
         }
     };
     drop(theirs);
     log::debug(|| format!("{}: process {pid}", record.id));
-    let started = wait_started(&ours, console).and_then(|master| {
+    let started = wait_started(&ours, console, &mut pid).and_then(|master| {
         if let Some(path) = given.value("pid-file") {
             create::write_pid(path, pid)?;
         }
@@ -114,11 +118,15 @@ fn cgroup_for(context: &Context, given: &Given, entry: &Entry) -> Result<Option<
 }
 
 /// The socket closes with the exec.
-fn wait_started(report: &OwnedFd, console: &Console) -> Result<Option<OwnedFd>, Error> {
+fn wait_started(report: &OwnedFd, console: &Console, pid: &mut i32) -> Result<Option<OwnedFd>, Error> {
     let mut kept = None;
     loop {
         match ToParent::receive(report).map_err(io("hear from the process"))? {
-            Some((ToParent::Ready | ToParent::Hooks | ToParent::Network | ToParent::Moved { .. }, _)) => {}
+            Some((ToParent::Moved { pid: next }, _)) => {
+                let before = std::mem::replace(pid, next);
+                let _ = sys::process::reap(Some(before), true);
+            }
+            Some((ToParent::Ready | ToParent::Hooks | ToParent::Network, _)) => {}
             Some((ToParent::Terminal, descriptors)) => {
                 if let Some(master) = descriptors.into_iter().next() {
                     kept = console.hand_over(master)?;

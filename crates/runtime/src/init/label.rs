@@ -65,6 +65,24 @@ pub fn prepare(process: &Process) -> Result<Option<Labels>, Error> {
 }
 
 impl Labels {
+    /// Goes on with the container's own procfs, after making sure that it is one: for a process that others in the
+    /// container can look into, and that must not have the host's.
+    pub fn leave_host(&mut self) -> Result<(), Error> {
+        /// `PROC_ROOT_INO` of the kernel.
+        const ROOT_INODE: u64 = 1;
+        let failed =
+            |errno: rustix::io::Errno| Error::Step { what: "open the container's /proc", source: errno.into() };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let proc = rustix::fs::open("/proc", flags, Mode::empty()).map_err(failed)?;
+        let is_proc = rustix::fs::fstatfs(&proc).map_err(failed)?.f_type as u64 == PROC_MAGIC
+            && rustix::fs::fstat(&proc).map_err(failed)?.st_ino == ROOT_INODE;
+        if !is_proc {
+            return Err(Error::Invalid("the container's /proc is not a procfs".to_owned()));
+        }
+        self.proc = proc;
+        Ok(())
+    }
+
     /// For the next exec of this very process.
     pub fn set(&self) -> Result<(), Error> {
         for (files, text) in &self.writes {

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use oci::runtime::Spec;
 use shim_api::Role;
-use sys::process::{Clone, Side, namespace};
+use sys::process::{Side, namespace};
 
 use super::error::Error;
 use super::user_namespace::UserNamespace;
@@ -202,9 +202,9 @@ pub fn enter(
 ///
 /// The parent hears the new number before the child goes on.
 pub fn step(context: &Context, report: &OwnedFd) -> Result<(), Error> {
-    let failed = Error::step("clone the container's first process");
+    let failed = Error::step("clone the container's process");
     let (ours, theirs) = sys::socket::seqpacket_pair().map_err(&failed)?;
-    match sys::process::clone(context.proof, &Clone { sibling: true, ..Clone::default() }).map_err(&failed)? {
+    match sys::process::clone_sister(context.proof).map_err(&failed)? {
         Side::Child => {
             drop(ours);
             match sys::socket::receive(&theirs, &mut [0; 1]) {

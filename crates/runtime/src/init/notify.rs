@@ -53,9 +53,12 @@ impl Notify {
             "state": self.state,
         });
         let bytes = serde_json::to_vec(&document).map_err(|error| failed(error.into()))?;
-        let options = Clone { sibling: true, share_descriptors: true, ..Clone::default() };
+        // A child: the first process of a pid namespace can have no sisters.
+        let options = Clone { share_descriptors: true, ..Clone::default() };
         match sys::process::clone(self.proof, &options).map_err(&failed)? {
-            Side::Parent { .. } => Ok(Sender { socket: ours, _kept: [self.agent, theirs], path: self.path }),
+            Side::Parent { pid } => {
+                Ok(Sender { helper: pid, socket: ours, _kept: [self.agent, theirs], path: self.path })
+            }
             Side::Child => {
                 let mut number = [0; 4];
                 let errno = match rustix::io::read(&theirs, &mut number[..]) {
@@ -76,6 +79,7 @@ impl Notify {
 /// The way to the helper.
 #[derive(Debug)]
 pub(super) struct Sender {
+    helper: i32,
     socket: OwnedFd,
     /// What the helper uses, in the table that both have.
     _kept: [OwnedFd; 2],
@@ -83,13 +87,15 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    /// Hands the listener over and waits until that is done. With the filter in place: write, read and close only.
+    /// Hands the listener over and waits until that is done. With the filter in place: write, read, wait4 and close only.
     pub(super) fn send(self, listener: &OwnedFd) -> Result<(), Error> {
         let failed = |source| Error::Path { path: format!("seccomp listenerPath {}", self.path), source };
         let number = listener.as_fd().as_raw_fd().to_le_bytes();
         rustix::io::write(&self.socket, &number).map_err(|errno| failed(errno.into()))?;
         let mut answer = [0; 4];
         let length = rustix::io::read(&self.socket, &mut answer[..]).map_err(|errno| failed(errno.into()))?;
+        // Where the filter refuses it, the program is left with a child that has ended.
+        let _ = sys::process::reap(Some(self.helper), true);
         match (length, i32::from_le_bytes(answer)) {
             (4, 0) => Ok(()),
             (4, errno) => Err(failed(io::Error::from_raw_os_error(errno))),

@@ -105,7 +105,7 @@ pub fn launch<'c>(
     match finish(launch, descriptors, &place) {
         Ok(rest) => Ok(Shim {
             context,
-            id: rest.launch.id,
+            id: rest.launch.id.clone(),
             cgroup: path,
             place,
             seed_until: sys::clock::monotonic_ms() + SEED_STAYS,
@@ -113,6 +113,8 @@ pub fn launch<'c>(
             stage: Stage::Created { start: false },
             start_time: sys::process::start_time(std::process::id() as i32).unwrap_or(0),
             own_processes: own.pid,
+            own_users: own.user || own.joins_user,
+            entrance: init::Entrance::of(&rest.launch.spec),
             control: None,
             listener: rest.listener,
             newcomer: None,

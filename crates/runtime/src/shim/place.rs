@@ -7,6 +7,7 @@ use oci::runtime::{DeviceRule, Resources};
 use rustix::process::Signal;
 use sys::process::{Clone, Side, namespace};
 
+use crate::init::Entrance;
 use crate::seed::{self, Kind, Request, Seed};
 use crate::{Context, Error};
 
@@ -73,7 +74,8 @@ impl Place {
                     sys::process::join_namespaces(context.proof, joined, namespace::PID)?;
                 }
             }
-            Kind::Exec => {
+            Kind::Exec(Entrance::Late) => {}
+            Kind::Exec(Entrance::Inside) => {
                 let container = request.rest.first().ok_or(io::ErrorKind::InvalidInput)?;
                 // Concerns only the children that are still to be made, all of which are this container's.
                 sys::process::join_namespaces(context.proof, container, namespace::PID)?;
@@ -82,10 +84,15 @@ impl Place {
         match sys::process::clone(context.proof, &options)? {
             Side::Parent { pid } => Ok(pid),
             Side::Child => {
-                let is_init = request.kind != Kind::Exec;
+                let entrance = match request.kind {
+                    Kind::Exec(entrance) => Some(entrance),
+                    Kind::Init { .. } => None,
+                };
                 let own = |descriptor: std::os::fd::BorrowedFd<'_>| descriptor.try_clone_to_owned();
                 match (own(request.report), own(request.document)) {
-                    (Ok(report), Ok(document)) => seed::child(context, is_init, report, &document, request.stdio, rest),
+                    (Ok(report), Ok(document)) => {
+                        seed::child(context, entrance, report, &document, request.stdio, rest)
+                    }
                     _ => sys::process::exit(1),
                 }
             }
