@@ -17,6 +17,7 @@ mod label;
 mod masks;
 mod mounts;
 mod namespaces;
+mod net_devices;
 mod notify;
 mod privilege;
 mod program;
@@ -51,7 +52,7 @@ use crate::{Context, hooks};
 pub const INTEL_RDT: bool = false;
 
 /// Whether `linux.netDevices` are moved.
-pub const NET_DEVICES: bool = false;
+pub const NET_DEVICES: bool = true;
 
 /// The standard streams of a process without a terminal.
 pub type Stdio = [OwnedFd; 3];
@@ -140,9 +141,6 @@ fn run_inner(
     if matches!(gate, Gate::Shim(_)) && spec.hooks != Hooks::default() {
         return Err(Error::Unsupported("hooks are run by the command line only".to_owned()));
     }
-    if !plan.net_devices.is_empty() {
-        return Err(Error::Unsupported("linux.netDevices is not supported by this runtime yet".to_owned()));
-    }
     if plan.resctrl.is_some() {
         return Err(Error::Unsupported("linux.intelRdt is not supported by this runtime yet".to_owned()));
     }
@@ -196,10 +194,20 @@ fn run_inner(
         }
     }
     let notify = context.notify(launch.seccomp, spec.linux.seccomp.as_ref(), gate.state("created", 0))?;
+    let mover = match plan.net_devices.as_slice() {
+        [] => None,
+        devices => Some(net_devices::Mover::start(context.proof, devices)?),
+    };
     let separate = namespaces::enter(context, &plan, &own, &given, user.as_ref())?;
     if launch.tell_network && own.network {
         let network = namespaces::open("/proc/self/ns/net")?;
         ToParent::Network.send_with(gate.socket(), &[network.as_fd()]).map_err(Error::step("tell the network"))?;
+    }
+    if let Some(mover) = mover {
+        if !separate.network {
+            return Err(Error::Invalid("linux.netDevices needs a network namespace other than the host's".to_owned()));
+        }
+        mover.finish(&namespaces::open("/proc/self/ns/net")?)?;
     }
     if own.in_steps() {
         namespaces::step(context, gate.socket())?;

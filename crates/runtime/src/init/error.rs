@@ -73,7 +73,7 @@ impl Error {
 }
 
 /// The C library's words in lower case, as Go programs print them, without Rust's "(os error N)".
-fn plain(error: &io::Error) -> String {
+pub(super) fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     let mut characters = text.chars();
