@@ -500,3 +500,155 @@ fn init_is_sealed_where_others_can_see_it() {
     bundle.ok(&["delete", "--force", "c2"]);
     bundle.ok(&["delete", "--force", "c1"]);
 }
+
+/// `/dev/console`, `/dev/ptmx` and `/dev/pts` of an image are links to the host, files, or somebody else's terminal.
+#[test]
+fn cve_2025_52565_consoles_and_terminals_of_the_image() {
+    let Some(mut bundle) = Bundle::new("console") else { return };
+    let marker = Marker::new(&bundle.base);
+    let host = marker.path.to_str().unwrap().to_owned();
+    let rootfs = bundle.rootfs();
+    bundle.spec.process.as_mut().unwrap().terminal = true;
+    bundle.args(&["sh", "-c", "tty"]);
+    let plain = bundle.spec.mounts.clone();
+    let console = bundle.base.join("console.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&console).unwrap();
+    let run = |bundle: &Bundle| {
+        bundle.write();
+        let (code, _, error) = bundle.run(&["create", "--console-socket", console.to_str().unwrap(), "t"]);
+        if code == 0 {
+            // Whatever was handed over is a terminal of the container's own.
+            let (socket, _) = listener.accept().unwrap();
+            let mut buffer = [0; 64];
+            let (_, descriptors) = sys::socket::receive(&socket, &mut buffer).unwrap();
+            assert!(rustix::termios::isatty(&descriptors[0]));
+            bundle.ok(&["delete", "--force", "t"]);
+        }
+        (code, error)
+    };
+    assert_eq!(run(&bundle), (0, String::new()));
+    // /dev is the image's own.
+    for without in ["/dev", "/dev/pts"] {
+        for (name, target) in [
+            ("/dev/console", format!("{host}/file")),
+            ("/dev/console", "/proc/sys/kernel/core_pattern".to_owned()),
+            ("/dev/pts", host.clone()),
+            ("/dev/pts/ptmx", format!("{host}/file")),
+            ("/dev/pts/ptmx", "/dev/null".to_owned()),
+            ("/dev/pts", "/proc/self/fd".to_owned()),
+            ("/dev", host.clone()),
+        ] {
+            bundle.spec.mounts = plain.clone();
+            bundle.spec.mounts.retain(|mount| !mount.destination.starts_with(without));
+            let _ = std::fs::remove_file(rootfs.join("dev"));
+            let _ = std::fs::remove_dir_all(rootfs.join("dev"));
+            plant(&rootfs, name, &target);
+            let (code, error) = run(&bundle);
+            marker.check(&format!("{without} {name} -> {target}"));
+            assert!(code == 0 || error.trim_end().lines().count() == 1, "{name} -> {target}: {error}");
+        }
+    }
+}
+
+/// Masked and read-only paths, devices and the working directory change places with links while a container is made.
+#[test]
+fn cve_2025_31133_paths_change_while_they_are_masked() {
+    let Some(mut bundle) = Bundle::new("mask-race") else { return };
+    let marker = Marker::new(&bundle.base);
+    let rootfs = bundle.rootfs();
+    for name in ["a/dir/secret", "a/dir/work"] {
+        std::fs::create_dir_all(rootfs.join(name)).unwrap();
+    }
+    std::fs::write(rootfs.join("a/dir/file"), "x").unwrap();
+    symlink(format!("../../../../../../../..{}", marker.path.display()), rootfs.join("a/link")).unwrap();
+    bundle.spec.linux.masked_paths.extend(["/a/dir/secret", "/a/dir/file", "/a/dir/sub"].map(str::to_owned));
+    bundle.spec.linux.readonly_paths.extend(["/a/dir/work", "/a/dir", "/a/dir/sub"].map(str::to_owned));
+    bundle.spec.linux.devices.push(oci::runtime::Device {
+        kind: "c".to_owned(),
+        path: "/a/dir/node".to_owned(),
+        major: 1,
+        minor: 3,
+        ..Default::default()
+    });
+    bundle.spec.mounts.push(mount("/a/dir/copied", "tmpfs", &["tmpcopyup"]));
+    bundle.spec.mounts.push(mount("/a/dir/work", "", &["remount", "bind", "ro"]));
+    bundle.spec.process.as_mut().unwrap().cwd = "/a/dir/cwd".to_owned();
+    bundle.args(&["true"]);
+    bundle.write();
+    let stop = AtomicBool::new(false);
+    let outcomes = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let directory = std::fs::File::open(rootfs.join("a")).unwrap();
+            while !stop.load(Ordering::Relaxed) {
+                let flags = rustix::fs::RenameFlags::EXCHANGE;
+                rustix::fs::renameat_with(&directory, "dir", &directory, "link", flags).unwrap();
+            }
+        });
+        let outcomes: Vec<i32> = (0..60).map(|_| bundle.run(&["run", "r"]).0).collect();
+        stop.store(true, Ordering::Relaxed);
+        outcomes
+    });
+    assert!(outcomes.iter().all(|code| matches!(code, 0 | 1)), "{outcomes:?}");
+    marker.check("after the race");
+}
+
+/// procfs is not what it seems: something else is mounted on it, or it is mounted twice.
+#[test]
+fn cve_2025_52881_writes_go_to_the_containers_own_procfs() {
+    let Some(mut bundle) = Bundle::new("fake-proc") else { return };
+    let fake = bundle.base.join("fake");
+    std::fs::create_dir_all(fake.join("sys/net/ipv4")).unwrap();
+    std::fs::create_dir_all(fake.join("self/attr")).unwrap();
+    std::fs::write(fake.join("sys/net/ipv4/ip_forward"), "untouched").unwrap();
+    bundle.spec.linux.sysctl = [("net.ipv4.ip_forward".to_owned(), "1".to_owned())].into();
+    bundle.spec.linux.readonly_paths.clear();
+    bundle.spec.linux.masked_paths.clear();
+    bundle.args(&["cat", "/proc/sys/net/ipv4/ip_forward"]);
+    let plain = bundle.spec.mounts.clone();
+    for destination in ["/proc", "/proc/", "/proc/sys", "/proc/sys/net", "/proc/self/attr", "/./proc/sys"] {
+        bundle.spec.mounts = plain.clone();
+        bundle.spec.mounts.push(bind(&fake, destination, &[]));
+        let (code, out, error) = bundle.run_container("c");
+        assert_eq!((code, out.as_str()), (1, ""), "{destination}: {error}");
+        assert_eq!(std::fs::read_to_string(fake.join("sys/net/ipv4/ip_forward")).unwrap(), "untouched");
+    }
+    // What was below the container's procfs is not written to either.
+    bundle.spec.mounts = plain.clone();
+    bundle.spec.mounts.insert(0, bind(&fake, "/proc", &[]));
+    let (_, out, _) = bundle.run_container("c");
+    assert!(matches!(out.as_str(), "1\n" | ""), "{out}");
+    assert_eq!(std::fs::read_to_string(fake.join("sys/net/ipv4/ip_forward")).unwrap(), "untouched");
+    bundle.spec.mounts = plain;
+    assert_eq!(bundle.run_container("c").1, "1\n");
+}
+
+/// Hooks get the configuration's environment alone, and the host's programs.
+#[test]
+fn cve_2024_0132_and_2025_23266_hooks_know_nothing_of_the_image() {
+    let Some(mut bundle) = Bundle::new("hook-env") else { return };
+    let noted = bundle.base.join("noted");
+    bundle
+        .spec
+        .process
+        .as_mut()
+        .unwrap()
+        .env
+        .extend(["LD_PRELOAD=/evil.so".to_owned(), "LD_AUDIT=/evil.so".to_owned()]);
+    bundle.spec.process.as_mut().unwrap().env.push("PATH=/evil".to_owned());
+    let hook = oci::runtime::Hook {
+        path: "/bin/busybox".to_owned(),
+        args: ["sh", "-c", &format!("/bin/busybox env >> {}", noted.display())].map(str::to_owned).to_vec(),
+        ..Default::default()
+    };
+    bundle.spec.hooks.prestart = vec![hook.clone()];
+    bundle.spec.hooks.create_runtime = vec![hook.clone()];
+    bundle.spec.hooks.create_container = vec![hook.clone()];
+    bundle.spec.hooks.poststart = vec![hook.clone()];
+    bundle.spec.hooks.poststop = vec![hook];
+    bundle.args(&["/bin/true"]);
+    let (code, _, error) = bundle.run_container("c");
+    assert_eq!((code, error.as_str()), (0, ""));
+    let text = std::fs::read_to_string(&noted).unwrap();
+    assert!(!text.contains("evil") && !text.contains("LD_"), "{text}");
+    assert!(!text.is_empty());
+}

@@ -244,7 +244,10 @@ fn network_devices_move_with_their_addresses() {
     }
     tool(&["ip", "link", "add", &second, "type", "dummy"]);
     tool(&["ip", "address", "add", "198.51.100.7/29", "dev", &first]);
-    tool(&["ip", "address", "add", "2001:db8::7/64", "dev", &first]);
+    let six = std::path::Path::new("/proc/net/if_inet6").exists();
+    if six {
+        tool(&["ip", "address", "add", "2001:db8::7/64", "dev", &first]);
+    }
     tool(&["ip", "link", "set", &first, "mtu", "1234", "up"]);
     std::os::unix::fs::symlink("busybox", bundle.rootfs().join("bin/ip")).unwrap();
     bundle.spec.linux.net_devices = [
@@ -260,7 +263,7 @@ fn network_devices_move_with_their_addresses() {
     let (code, out, error) = bundle.run_container("c1");
     assert_eq!((code, error.as_str()), (0, ""));
     assert!(out.contains("inside0: <BROADCAST,NOARP,UP,LOWER_UP> mtu 1234"), "{out}");
-    assert!(out.contains("inet 198.51.100.7/29") && out.contains("inet6 2001:db8::7/64"), "{out}");
+    assert!(out.contains("inet 198.51.100.7/29") && (!six || out.contains("inet6 2001:db8::7/64")), "{out}");
     assert!(out.contains(&format!("{second}: <BROADCAST,NOARP,UP,LOWER_UP>")), "{out}");
     // They ended with the container's network; now they are not there.
     let (code, _, error) = bundle.run_container("c1");

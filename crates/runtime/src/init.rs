@@ -445,21 +445,18 @@ fn join_keyring(name: &str) -> Result<(), Error> {
 fn join_container(context: &Context, container: &OwnedFd, also: i32) -> Result<(), Error> {
     let failed = Error::step("join the container's namespaces");
     let all = also | namespace::MOUNT | namespace::NETWORK | namespace::IPC | namespace::UTS | namespace::CGROUP;
-    // The kernel joins the user namespace first, and refuses one in which the process is already.
-    let with_user = sys::process::join_namespaces(context.proof, container, all | namespace::USER | namespace::TIME);
-    match with_user {
-        Ok(()) => user_namespace::become_root(),
-        Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
-            match sys::process::join_namespaces(context.proof, container, all | namespace::TIME) {
-                // Kernels without time namespaces.
-                Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
-                    sys::process::join_namespaces(context.proof, container, all).map_err(failed)
-                }
-                other => other.map_err(failed),
-            }
+    // The kernel refuses the user namespace in which the process is already, and kinds that it does not have (time).
+    for (kinds, with_user) in
+        [(namespace::USER | namespace::TIME, true), (namespace::USER, true), (namespace::TIME, false), (0, false)]
+    {
+        match sys::process::join_namespaces(context.proof, container, all | kinds) {
+            Ok(()) if with_user => return user_namespace::become_root(),
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidInput && kinds != 0 => {}
+            Err(error) => return Err(failed(error)),
         }
-        Err(error) => Err(failed(error)),
     }
+    Ok(())
 }
 
 /// A session of its own, default signals, and no way for anybody in the container to look into this process before it
