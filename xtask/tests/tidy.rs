@@ -44,6 +44,7 @@ const RINGS: &[(&str, u8)] = &[
     ("fuzz", 6),
     ("testkit", 6),
     ("e2e", 7),
+    ("security", 7),
     ("xtask", 7),
 ];
 
@@ -164,7 +165,7 @@ fn report(what: &str, found: Vec<String>) {
 }
 
 fn is_product(name: &str) -> bool {
-    !["testkit", "e2e", "xtask"].contains(&name)
+    !["testkit", "e2e", "security", "xtask"].contains(&name)
 }
 
 #[test]

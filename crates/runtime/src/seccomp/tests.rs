@@ -298,3 +298,19 @@ fn kernel_enforces_the_default_profile() {
     .join()
     .unwrap();
 }
+
+/// The kernel's crypto sockets have let containers write to files of others; Docker's profile refuses them. A filter cannot
+/// look into what `socketcall` is given.
+#[test]
+fn cve_2026_31431_sockets_of_the_kernels_crypto_are_refused() {
+    let profile = docker_default(CapSet::from_names(&oci::capability::DOCKER_DEFAULT).unwrap()).unwrap();
+    let code = compile_for(&profile, Arch::X86_64).unwrap();
+    let (af_inet, af_alg, af_vsock) = (2, 38, 40);
+    for (arch, bit) in [(Arch::X86_64, 0), (Arch::X86, 0), (Arch::X32, X32_BIT)] {
+        let socket = number(arch, "socket").unwrap() | bit;
+        for (family, refused) in [(af_inet, false), (af_alg, true), (af_vsock, true)] {
+            let verdict = run(&code, arch.audit(), socket, [family, 5, 0, 0, 0, 0]);
+            assert_eq!(verdict != ALLOW, refused, "{arch:?} {family}: {verdict:#x}");
+        }
+    }
+}
