@@ -389,3 +389,51 @@ fn the_shim_makes_user_namespaces_and_hands_out_the_network() {
     let log = container.log();
     assert!(log.contains("\"0\\n") && log.contains("\"1\\n") && log.contains("700000"), "{log}");
 }
+
+#[test]
+fn layers_belong_to_the_containers_user_namespace() {
+    let Some(host) = Host::new("idmap-layers") else { return };
+    let layer = host.base.join("root");
+    std::fs::write(layer.join("of-root"), "x").unwrap();
+    std::fs::write(layer.join("of-www"), "x").unwrap();
+    std::os::unix::fs::chown(layer.join("of-www"), Some(33), Some(34)).unwrap();
+    let writable = host.base.join("writable");
+    for name in ["upper", "work"] {
+        std::fs::create_dir_all(writable.join(name)).unwrap();
+    }
+    give(&writable.join("upper"), BASE);
+    let mounts = [sys::mount::clone_path(&layer, false).unwrap()];
+    let directory = OwnedFd::from(std::fs::File::open(&writable).unwrap());
+    let script = "ls -ln /of-root /of-www | while read a b c d e; do echo $c $d; done; echo more >> /of-www && echo new > /made; \
+                  chown 44 /made; ls -ln /of-www | while read a b c d e; do echo $c; done; mkdir /dev/none 2>/dev/null; echo end";
+    let mut spec = host.spec(&["sh", "-c", script]);
+    spec.linux.namespaces.push(namespace("user", ""));
+    spec.linux.uid_mappings = mapping(BASE);
+    spec.linux.gid_mappings = mapping(BASE);
+    let sets = spec.process.as_mut().unwrap().capabilities.as_mut().unwrap();
+    for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
+        set.push("CAP_DAC_OVERRIDE".to_owned());
+    }
+    let launch = Launch { spec, idmap_layers: true, ..Launch::default() };
+    // Attached beside its files where overlayfs takes no detached ones.
+    let given = [(Role::Layer, mounts[0].as_fd()), (Role::Writable, directory.as_fd())];
+    let container = host.create_with("c1", launch, &given);
+    container.tell(&ToShim::Start, &[]);
+    match container.hear() {
+        Some(FromShim::Started { .. }) => {}
+        Some(FromShim::Failed { message, .. }) if message.contains("id-map the layers: invalid argument") => {
+            eprintln!("skipped: the file system of {} takes no id mapping", layer.display());
+            return;
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(container.exited().code, 0);
+    let log = container.log();
+    let lines: Vec<&str> =
+        log.lines().map(|line| line.split("\"log\":\"").nth(1).unwrap().split("\\n").next().unwrap()).collect();
+    assert_eq!(lines, ["0 0", "33 34", "33", "end"], "{log}");
+    // The layer is as it was; what was written has the host's ids.
+    assert_eq!(layer.join("of-www").metadata().unwrap().uid(), 33);
+    assert_eq!(writable.join("upper/of-www").metadata().unwrap().uid(), BASE + 33);
+    assert_eq!(writable.join("upper/made").metadata().unwrap().uid(), BASE + 44);
+}
