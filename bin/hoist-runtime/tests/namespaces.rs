@@ -402,7 +402,11 @@ fn layers_belong_to_the_containers_user_namespace() {
         std::fs::create_dir_all(writable.join(name)).unwrap();
     }
     give(&writable.join("upper"), BASE);
-    let mounts = [sys::mount::clone_path(&layer, false).unwrap()];
+    // Where overlayfs takes no detached layers, they are attached beside their files.
+    let mount = match sys::mount::overlay_takes_detached() {
+        true => sys::mount::clone_path(&layer, false).unwrap(),
+        false => OwnedFd::from(std::fs::File::open(&layer).unwrap()),
+    };
     let directory = OwnedFd::from(std::fs::File::open(&writable).unwrap());
     let script = "ls -ln /of-root /of-www | while read a b c d e; do echo $c $d; done; echo more >> /of-www && echo new > /made; \
                   chown 44 /made; ls -ln /of-www | while read a b c d e; do echo $c; done; mkdir /dev/none 2>/dev/null; echo end";
@@ -415,8 +419,7 @@ fn layers_belong_to_the_containers_user_namespace() {
         set.push("CAP_DAC_OVERRIDE".to_owned());
     }
     let launch = Launch { spec, idmap_layers: true, ..Launch::default() };
-    // Attached beside its files where overlayfs takes no detached ones.
-    let given = [(Role::Layer, mounts[0].as_fd()), (Role::Writable, directory.as_fd())];
+    let given = [(Role::Layer, mount.as_fd()), (Role::Writable, directory.as_fd())];
     let container = host.create_with("c1", launch, &given);
     container.tell(&ToShim::Start, &[]);
     match container.hear() {

@@ -162,9 +162,7 @@ fn run_inner(
     let mut mount = match (given(Role::Writable), &user) {
         (Some(writable), Some(user)) if launch.idmap_layers => {
             let layers: Vec<_> = with_role(Role::Layer).collect();
-            let mapped = rootfs::map_layers(context.proof, &layers, writable, user)?;
-            let layers: Vec<_> = mapped.layers.iter().map(AsFd::as_fd).collect();
-            Some(rootfs::overlay(&layers, mapped.writable.as_fd(), launch.ephemeral)?)
+            Some(rootfs::map_layers(context.proof, &layers, writable, user)?.overlay(launch.ephemeral)?)
         }
         (Some(writable), _) => {
             Some(rootfs::overlay(&with_role(Role::Layer).collect::<Vec<_>>(), writable, launch.ephemeral)?)

@@ -128,6 +128,11 @@ pub fn attach_over_root(mount: impl AsFd) -> io::Result<()> {
     Ok(rustix::mount::move_mount(mount, "", rustix::fs::CWD, "/", flags)?)
 }
 
+/// Takes away what [`attach_over_root`] attached last, while this process's root is still below it.
+pub fn detach_over_root() -> io::Result<()> {
+    Ok(rustix::mount::unmount("/", UnmountFlags::DETACH)?)
+}
+
 /// `struct mount_attr` of `<linux/mount.h>`.
 #[repr(C)]
 struct MountAttr {

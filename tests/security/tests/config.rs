@@ -68,7 +68,7 @@ fn cve_2024_9407_options_cannot_be_smuggled() {
         for change in [
             (|spec, word| spec.linux.rootfs_propagation = word) as fn(&mut Spec, String),
             |spec, word| spec.linux.namespaces.push(Namespace { kind: word, path: String::new() }),
-            |spec, word| drop(spec.linux.time_offsets.insert(word, TimeOffset::default())),
+            |spec, word| spec.linux.time_offsets.extend([(word, TimeOffset::default())]),
             |spec, word| spec.oci_version = word,
             |spec, word| {
                 spec.process.get_or_insert_default().rlimits.push(oci::runtime::Rlimit { kind: word, soft: 1, hard: 1 })

@@ -97,8 +97,14 @@ fn move_all(proof: SingleThreaded, devices: &[(&str, &str)], network: &OwnedFd) 
         move |error: io::Error| format!("network device \"{host}\": {what}: {}", super::error::plain(&error))
     };
     let mut outside = Netlink::open().map_err(said("", "open a socket"))?;
+    sys::process::join_namespaces(proof, network, namespace::NETWORK).map_err(said("", "join"))?;
+    let mut inside_socket = Netlink::open().map_err(said("", "open a socket"))?;
     let mut moved = Vec::new();
     for (host, inside) in devices {
+        // The kernel would notice after the move only.
+        if inside_socket.index(inside).is_ok() {
+            return Err(said(host, "move it")(io::Error::from(rustix::io::Errno::EXIST)));
+        }
         let index = outside.index(host).map_err(said(host, "look it up"))?;
         let addresses = outside.addresses(index).map_err(said(host, "read its addresses"))?;
         let mut attributes = Vec::new();
@@ -107,8 +113,6 @@ fn move_all(proof: SingleThreaded, devices: &[(&str, &str)], network: &OwnedFd) 
         outside.request(SETLINK, ACK, &link(index, 0, 0), &attributes).map_err(said(host, "move it"))?;
         moved.push((*host, *inside, addresses));
     }
-    sys::process::join_namespaces(proof, network, namespace::NETWORK).map_err(said("", "join"))?;
-    let mut inside_socket = Netlink::open().map_err(said("", "open a socket"))?;
     for (host, inside, addresses) in moved {
         let index = inside_socket.index(inside).map_err(said(host, "look it up in the container"))?;
         for address in addresses {

@@ -22,8 +22,23 @@ pub fn directory(path: &str) -> Result<OwnedFd, Error> {
 /// Layers whose files belong to a user namespace, with the writable directory, as [`overlay`] takes them.
 #[derive(Debug)]
 pub struct Mapped {
-    pub layers: Vec<OwnedFd>,
-    pub writable: OwnedFd,
+    layers: Vec<OwnedFd>,
+    writable: OwnedFd,
+    /// They are attached over the root directory.
+    attached: bool,
+}
+
+impl Mapped {
+    /// The overlay of them; nothing else needs them then.
+    pub fn overlay(self, ephemeral: bool) -> Result<OwnedFd, Error> {
+        let layers: Vec<BorrowedFd<'_>> = self.layers.iter().map(AsFd::as_fd).collect();
+        let made = overlay(&layers, self.writable.as_fd(), ephemeral)?;
+        if self.attached {
+            // Inside a user namespace it could not be taken away any more.
+            sys::mount::detach_over_root().map_err(Error::step("detach the layers"))?;
+        }
+        Ok(made)
+    }
 }
 
 /// Copies the layers' mounts and maps the owners of their files.
@@ -47,7 +62,8 @@ pub fn map_layers(
         .collect::<io::Result<_>>()
         .map_err(&failed)?;
     if sys::mount::overlay_takes_detached() {
-        return Ok(Mapped { layers, writable: writable.try_clone_to_owned().map_err(failed)? });
+        let writable = writable.try_clone_to_owned().map_err(failed)?;
+        return Ok(Mapped { layers, writable, attached: false });
     }
     let writable = sys::mount::clone_descriptor(writable, false).map_err(&failed)?;
     sys::process::unshare(proof, namespace::MOUNT).map_err(&failed)?;
@@ -61,7 +77,7 @@ pub fn map_layers(
         let target = rustix::fs::openat(&base, name.as_str(), flags, Mode::empty());
         sys::mount::attach(mount, target.map_err(|errno| failed(errno.into()))?).map_err(&failed)?;
     }
-    Ok(Mapped { layers, writable })
+    Ok(Mapped { layers, writable, attached: true })
 }
 
 /// A detached overlay of layers' mounts, the topmost first, and of a directory with `upper` and `work`.
