@@ -54,7 +54,7 @@ use Kind::{Bool, List, Map, Number, Text, Ulimits};
 
 /// In the order of `--help`.
 #[rustfmt::skip]
-pub static OPTIONS: [Option; 45] = [
+pub static OPTIONS: [Option; 47] = [
     option("bip", "bip", Text, "Address and subnet of the default bridge, in CIDR notation", |s, v| text(&mut s.engine.bip, v)),
     option("bridge", "bridge", Text, "Name of the default bridge's link (default \"hoist0\")", |s, v| text(&mut s.engine.bridge, v)).short('b'),
     option("config-file", "", Text, "Configuration file (default \"/etc/hoist/daemon.json\")", |s, v| { s.config_file = Some(v.into()); Ok(()) }),
@@ -70,6 +70,7 @@ pub static OPTIONS: [Option; 45] = [
     option("help", "", Bool, "Print this", |_, _| Ok(())),
     option("host", "hosts", List, "Address to listen on: unix://, tcp://, fd:// (default \"unix:///run/hoist.sock\")", |s, v| list(&mut s.hosts, v)).short('H'),
     option("icc", "icc", Bool, "Containers of the default bridge may talk to each other (default true)", |s, v| boolean(&mut s.engine.icc, v)),
+    option("image-versions", "image-versions", Number, "Earlier versions of each tag that image prune leaves (default 0)", |s, v| { s.engine.image_versions = v.parse().ok().filter(|n| *n <= store_versions()).ok_or(format!("{v} is not a number from 0 to {}", store_versions()))?; Ok(()) }),
     option("init", "init", Bool, "Run an init in all containers", |s, v| boolean(&mut s.engine.init, v)),
     option("insecure-registry", "insecure-registries", List, "Registry that may be spoken to over plain HTTP", |s, v| list(&mut s.engine.insecure_registries, v)),
     option("ip", "ip", Text, "Host address of published ports (default 0.0.0.0)", |s, v| { v.parse::<std::net::IpAddr>().map_err(|_| format!("{v} is not an ip address"))?; text(&mut s.engine.host_address, v) }),
@@ -77,6 +78,7 @@ pub static OPTIONS: [Option; 45] = [
     option("ip-masq", "ip-masq", Bool, "Masquerade what leaves the default bridge (default true)", |s, v| boolean(&mut s.engine.ip_masq, v)),
     option("ip6tables", "ip6tables", Bool, "Always true: hoistd has a table of its own", |_, v| always(true, v, "has an nft table of its own and touches no other")),
     option("iptables", "iptables", Bool, "Always true: hoistd has a table of its own", |_, v| always(true, v, "has an nft table of its own and touches no other")),
+    option("keep-compressed-layers", "keep-compressed-layers", Bool, "Keep compressed layers after a pull, for pushes of the same bytes (default true)", |s, v| boolean(&mut s.engine.keep_compressed_layers, v)),
     option("label", "labels", List, "Label of the daemon, key=value", label),
     option("live-restore", "live-restore", Bool, "Always true: containers go on without the daemon", |_, v| always(true, v, "leaves containers running when it ends")),
     option("log-driver", "log-driver", Text, "Where logs go: json-file, local, journald, syslog or none (default \"json-file\")", log_driver),
@@ -132,6 +134,11 @@ pub fn help() -> String {
         text.push_str(&format!("{left:width$}   {right}\n"));
     }
     text
+}
+
+/// Versions that the log of a tag has at most.
+fn store_versions() -> usize {
+    engine::image::MAX_VERSIONS
 }
 
 fn text(place: &mut std::option::Option<String>, value: &str) -> Result<(), String> {

@@ -26,6 +26,7 @@ pub mod error;
 pub mod event;
 pub mod exec;
 pub mod explain;
+pub mod extension;
 pub mod filters;
 pub mod image;
 pub mod network;

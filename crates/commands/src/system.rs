@@ -3,6 +3,8 @@
 pub(crate) mod df;
 pub(crate) mod events;
 pub(crate) mod info;
+pub(crate) mod prune;
+pub(crate) mod verify;
 pub(crate) mod version;
 
 use crate::failure::{Failure, Outcome};

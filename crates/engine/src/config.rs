@@ -56,6 +56,10 @@ pub struct Config {
     pub push_zstd: bool,
     /// Proxies for registries; what is empty comes from the environment.
     pub proxies: distribution::Proxies,
+    /// Compressed layers are kept after a pull, so that a push sends the same bytes; else they are made anew for it.
+    pub keep_compressed_layers: bool,
+    /// Earlier versions of each tag that `image prune` leaves.
+    pub image_versions: usize,
     pub dns: Vec<String>,
     pub dns_options: Vec<String>,
     pub dns_search: Vec<String>,
@@ -104,6 +108,8 @@ impl Default for Config {
             max_download_attempts: 5,
             push_zstd: false,
             proxies: distribution::Proxies::default(),
+            keep_compressed_layers: true,
+            image_versions: 0,
             dns: Vec::new(),
             dns_options: Vec::new(),
             dns_search: Vec::new(),

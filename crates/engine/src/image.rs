@@ -9,12 +9,15 @@ mod import;
 mod inspect;
 mod list;
 mod load;
+mod log;
+mod pin;
 mod manifests;
 mod platform;
 mod prune;
 mod pull;
 mod push;
 mod remote;
+mod rollback;
 mod save;
 mod search;
 mod tag;
@@ -31,17 +34,23 @@ pub use import::{ImportRequest, ImportSource, import};
 pub use inspect::inspect;
 pub use list::{ListOptions, list};
 pub use load::load;
+pub use log::log;
 pub use oci::Platform;
+pub use pin::{pin, pins};
 pub use platform::parse_platform;
-pub use prune::prune;
+pub use prune::{plan_prune, prune};
 pub use pull::{Cancel, PullRequest, pull};
 pub use push::{PushRequest, push};
 pub use remote::{login, look};
+pub use rollback::roll_back;
 pub use save::{Save, save};
 pub use search::{SearchRequest, search};
 pub use tag::tag;
 
+pub use store::MAX_VERSIONS;
+
 pub(crate) use delete::free_unused;
+pub(crate) use pin::names;
 pub(crate) use pull::{proxies, registry};
 
 use crate::events::Of;
@@ -99,6 +108,7 @@ pub(crate) fn resolve(engine: &Engine, text: &str) -> Result<ImageRecord> {
 fn translate(text: &str, error: store::Error) -> Error {
     match error {
         store::Error::NoImage { text } => Error::not_found(format!("No such image: {text}")),
+        error @ store::Error::NoVersion { .. } => Error::not_found(error.to_string()),
         store::Error::AmbiguousImage { .. } => Error::invalid(format!("ambiguous reference: {text}")),
         store::Error::Reference(error) => Error::invalid(error.to_string()),
         error => Error::system("look for the image", error),

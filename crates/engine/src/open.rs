@@ -120,6 +120,8 @@ impl Engine {
         container::restore(&engine)?;
         engine.tidier.start(&engine).map_err(|error| Error::system("start the thread for log files", error))?;
         crate::volume::adopt(&engine)?;
+        // What an operation left that was cut off.
+        engine.workers.submit(|engine| crate::image::free_unused(engine));
         Ok(engine)
     }
 

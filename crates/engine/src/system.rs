@@ -3,11 +3,13 @@
 mod df;
 mod events;
 mod info;
+mod verify;
 mod version;
 
 pub use df::df;
 pub use events::{EventsOptions, events};
 pub use info::info;
+pub use verify::verify;
 pub use version::version;
 
 /// How images and containers are stored, in Docker's documents: layers stacked by overlayfs.

@@ -4,6 +4,7 @@ mod build;
 mod containers;
 mod execs;
 mod hoist;
+mod hoist_store;
 mod images;
 mod later;
 mod networks;
@@ -26,6 +27,7 @@ pub(crate) static TABLE: &[&[Route]] = &[
     &volumes::ROUTES,
     &swarm::ROUTES,
     &hoist::ROUTES,
+    &hoist_store::ROUTES,
 ];
 
 #[cfg(test)]

@@ -25,9 +25,11 @@ pub mod media_type;
 pub mod platform;
 pub mod reference;
 pub mod runtime;
+pub mod version;
 
 pub use digest::{Digest, DigestError, DigestHasher};
 pub use image::{ContainerConfig, Healthcheck, History, ImageConfig, RootFs};
 pub use manifest::{Descriptor, Index, Manifest};
 pub use platform::{Platform, PlatformError};
 pub use reference::{Reference, ReferenceError};
+pub use version::parse_version;

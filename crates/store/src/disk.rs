@@ -267,13 +267,18 @@ pub(crate) fn used(metadata: &fs::Metadata) -> u64 {
     metadata.blocks() * 512
 }
 
-/// The same for all below a directory, each file once. What cannot be read counts as nothing.
+/// The same for all below a directory, each file once, without what is mounted there. What cannot be read counts as
+/// nothing.
 pub(crate) fn tree_size(directory: &Path) -> u64 {
     let mut total = 0;
+    let Ok(device) = fs::symlink_metadata(directory).map(|metadata| metadata.dev()) else { return 0 };
     let mut seen = std::collections::HashSet::new();
     let mut pending = vec![directory.to_owned()];
     while let Some(path) = pending.pop() {
         let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
+        if metadata.dev() != device {
+            continue;
+        }
         if metadata.nlink() == 1 || metadata.is_dir() || seen.insert((metadata.dev(), metadata.ino())) {
             total += used(&metadata);
         }

@@ -28,6 +28,8 @@ pub enum Error {
         "layer {diff_id} was stored by an older hoist, without what its archive takes; remove its images and pull them again"
     )]
     NoTar { diff_id: Digest },
+    #[error("layer {diff_id} is damaged: its inodes or names are not those of its archive")]
+    Damaged { diff_id: Digest },
     #[error("blob {digest} has {size} bytes, the limit is {limit}")]
     BlobTooLarge { digest: Digest, size: u64, limit: u64 },
     #[error("wrong digest: expected {expected}, got {actual}")]

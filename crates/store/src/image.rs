@@ -5,7 +5,7 @@ mod log;
 mod resolve;
 
 pub use keep::Keep;
-pub use log::{MAX_VERSIONS, Version, parse_version};
+pub use log::{MAX_VERSIONS, Version};
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -100,6 +100,13 @@ impl Layers {
         })
     }
 
+    /// The layer's file, and what it says of itself.
+    pub(crate) fn image(&self, diff_id: &Digest) -> Result<(File, Label)> {
+        let file = self.open(diff_id)?;
+        let label = self.label(diff_id, &file)?;
+        Ok((file, label))
+    }
+
     /// What is known of a layer.
     ///
     /// # Errors

@@ -19,6 +19,13 @@ pub struct Pruned {
     pub freed: u64,
 }
 
+/// What nothing refers to, with bytes on disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Garbage {
+    pub layers: Vec<(Digest, u64)>,
+    pub blobs: Vec<(Digest, u64)>,
+}
+
 impl Store {
     /// Removes layers and blobs that no image refers to, unless a [`crate::Lease`] protects them.
     pub fn prune_unreferenced(&self) -> Result<Pruned> {
@@ -47,34 +54,58 @@ impl Store {
         Ok(records.iter().filter_map(|record| Some(serde_json::from_str::<Step>(&record.json).ok()?.layer)).collect())
     }
 
-    fn prune(&self, candidate: impl Fn(&Digest) -> bool, in_use: &HashSet<Digest>) -> Result<Pruned> {
+    /// What [`Store::prune_unreferenced_except`] would remove if the images in `gone` were not there any more.
+    pub fn garbage(&self, in_use: &HashSet<Digest>, gone: &HashSet<Digest>) -> Result<Garbage> {
         // Candidates first, references second: what becomes an image in between is seen as one.
         let layers = self.layers().list()?;
         let blobs = self.content().list()?;
         let mut referenced = in_use.clone();
         referenced.insert(*self.mount_points());
-        let removable =
-            |digest: &Digest, referenced: &HashSet<Digest>| candidate(digest) && !referenced.contains(digest);
-        for image in self.images().list()? {
+        for image in self.images().list()?.into_iter().filter(|image| !gone.contains(&image.id)) {
             referenced.extend(image.layers);
             referenced.extend(image.manifest);
             referenced.extend(image.blobs.iter().map(|blob| blob.digest));
             referenced.insert(image.id);
         }
         referenced.extend(self.build_cache()?);
+        let free = |digest: &Digest| !referenced.contains(digest) && !self.leased(digest);
+        let size = |digest: &Digest| self.layers().info(digest).map_or(0, |info| info.disk);
+        Ok(Garbage {
+            layers: layers.into_iter().filter(free).map(|digest| (digest, size(&digest))).collect(),
+            blobs: blobs.into_iter().filter(|(digest, _)| free(digest)).collect(),
+        })
+    }
+
+    fn prune(&self, candidate: impl Fn(&Digest) -> bool, in_use: &HashSet<Digest>) -> Result<Pruned> {
+        let Garbage { layers, blobs } = self.garbage(in_use, &HashSet::new())?;
         let mut pruned = Pruned::default();
-        for layer in layers.into_iter().filter(|layer| removable(layer, &referenced)) {
-            if let Some(size) = self.layers().retire(&layer)? {
-                pruned.freed += size;
-                pruned.layers.push(layer);
-            }
-        }
-        for (blob, _) in blobs.into_iter().filter(|(blob, _)| removable(blob, &referenced)) {
+        // Compressed forms first: they can be made again of the layers.
+        for (blob, _) in blobs.into_iter().filter(|(blob, _)| candidate(blob)) {
             if let Some(size) = self.content().retire(&blob)? {
                 pruned.freed += size;
                 pruned.blobs.push(blob);
             }
         }
+        for (layer, _) in layers.into_iter().filter(|(layer, _)| candidate(layer)) {
+            if let Some(size) = self.layers().retire(&layer)? {
+                pruned.freed += size;
+                pruned.layers.push(layer);
+            }
+        }
         Ok(pruned)
+    }
+
+    /// Removes the compressed layers of an image; they are made anew when it is pushed, with another digest perhaps.
+    /// Those that another image has too stay. Bytes that were freed.
+    pub fn drop_compressed(&self, id: &Digest) -> Result<u64> {
+        let image = self.images().get(id)?;
+        let layer = |blob: &oci::Descriptor| oci::media_type::is_layer(&blob.media_type);
+        let (dropped, kept): (Vec<_>, Vec<_>) = image.blobs.into_iter().partition(layer);
+        if dropped.is_empty() {
+            return Ok(0);
+        }
+        self.images().set_blobs(id, &kept)?;
+        let digests: HashSet<Digest> = dropped.iter().map(|blob| blob.digest).collect();
+        self.prune_of(&digests).map(|pruned| pruned.freed)
     }
 }

@@ -88,6 +88,19 @@ impl Store {
         &self.0.mount_points
     }
 
+    /// Bytes that all of this takes on the disk, as `du` counts them: blobs, layers, the database, and what is still
+    /// to be freed.
+    pub fn disk_usage(&self) -> u64 {
+        let database = ["meta.db", "meta.db-wal", "meta.db-shm"];
+        let all = ["content", "layers"].iter().chain(&database);
+        all.map(|name| disk::tree_size(&self.0.root.join(name))).sum()
+    }
+
+    /// Does a lease protect this?
+    pub(crate) fn leased(&self, digest: &oci::Digest) -> bool {
+        self.0.leases.unless_used(digest, || ()).is_none()
+    }
+
     /// Protects what is looked at and written from [`Store::prune_unreferenced`], until it is dropped. Hold one from
     /// the first look at a layer until the image or container that uses it is recorded.
     pub fn lease(&self) -> Lease {

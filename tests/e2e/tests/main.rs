@@ -22,6 +22,7 @@ mod networking;
 mod networks;
 mod options;
 mod ports;
+mod store;
 mod streams;
 mod survival;
 mod terminal;
@@ -47,6 +48,8 @@ fn main() {
         lifecycle::TESTS,
         streams::TESTS,
         layers::TESTS,
+        store::TESTS,
+        store::HOIST_TESTS,
         loading::TESTS,
         logs::TESTS,
         logs::HOIST_TESTS,

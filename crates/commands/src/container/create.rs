@@ -72,8 +72,9 @@ pub(crate) fn create(context: &Context, parsed: &Parsed, prepared: CreateBody) -
     let image = parsed.args.first().map_or("", String::as_str);
     let reference = match Reference::parse(image) {
         Ok(reference) => Some(reference.with_default_tag()),
-        // 64 hex digits are an id; the daemon knows it or not.
+        // 64 hex digits are an id; the daemon knows it or not. The same for an earlier version of a tag.
         Err(oci::ReferenceError::LooksLikeId { .. }) => None,
+        Err(_) if oci::parse_version(image).is_some() => None,
         Err(error) => return Err(Failure::new(error.to_string())),
     };
     let platform = context.platform(parsed.str("platform"));

@@ -3,8 +3,9 @@
 use client::Request;
 use serde::Deserialize;
 
+use super::plan;
 use super::remove::Deleted;
-use crate::cli::{Args, Command, Kind, Parsed, flag};
+use crate::cli::{Args, Command, Kind, Parsed, flag, hidden};
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::human;
@@ -20,6 +21,7 @@ pub(crate) const COMMAND: Command = Command {
         flag("all", 'a', Kind::Bool(false), "Remove all unused images, not just dangling ones"),
         flag("filter", '\0', Kind::FILTER, "Provide filter values (e.g. \"until=<timestamp>\")"),
         flag("force", 'f', Kind::Bool(false), "Do not prompt for confirmation"),
+        hidden("dry-run", Kind::Bool(false)),
     ],
     args: Args::None,
     interspersed: true,
@@ -39,6 +41,12 @@ const DANGLING: &str = "WARNING! This will remove all dangling images.\nAre you 
 
 fn run(context: &Context, parsed: &Parsed) -> Outcome {
     let all = parsed.bool("all");
+    if parsed.bool("dry-run") {
+        let dangling = if all { "dangling=false" } else { "dangling=true" };
+        let filters = filters::encode(parsed.list("filter").into_iter().chain([dangling]));
+        let (text, bytes) = plan::describe(context.client()?, filters)?;
+        return crate::out::text(&format!("{text}Space that would be reclaimed: {}\n", human::size(bytes as f64, 4)));
+    }
     if !parsed.bool("force") && !prompt::confirm(if all { ALL } else { DANGLING })? {
         return Ok(());
     }

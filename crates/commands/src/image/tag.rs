@@ -30,8 +30,10 @@ fn run(context: &Context, parsed: &Parsed) -> Outcome {
         })
     };
     if let Err(failure) = named(source) {
-        // A full id is a source as well.
-        if !(source.len() == 64 && source.bytes().all(|b| b.is_ascii_hexdigit())) {
+        // A full id is a source as well, and so is an earlier version of a tag.
+        if oci::parse_version(source).is_none()
+            && !(source.len() == 64 && source.bytes().all(|b| b.is_ascii_hexdigit()))
+        {
             return Err(failure);
         }
     }

@@ -63,6 +63,12 @@ pub fn create(
     drop(guard);
     engine.containers.insert(Container::new(record.clone()));
     publish(engine, &record, "create", &[]);
+    let image = record.image;
+    engine.workers.submit(move |engine| {
+        if let Err(error) = engine.store.images().touch(&image) {
+            tracing::warn!(%error, "the use of an image was not noted");
+        }
+    });
     Ok(CreateResponse { id: id.as_str().to_owned(), warnings: warnings.into() })
 }
 

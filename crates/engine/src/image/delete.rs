@@ -6,6 +6,7 @@ use api::image::DeleteItem;
 use oci::{Digest, Platform, Reference};
 use store::ImageRecord;
 
+use super::pin::is_pinned;
 use super::{find, names_changed, publish};
 use crate::container::Record;
 use crate::id::ContainerId;
@@ -30,8 +31,18 @@ pub fn remove(
     let tags =
         engine.store.images().tags_of(&image.id).map_err(|error| Error::system("read the image's tags", error))?;
     let users = users_of(engine, &image.id);
-    let by_id = is_id(name, &image.id);
+    // An earlier version of a tag is no name of its own: what goes is the image.
+    let by_id = is_id(name, &image.id) || oci::parse_version(name).is_some();
     let mut items = Vec::new();
+    let pinned = || -> Result<()> {
+        match !force && is_pinned(engine, &image)? {
+            true => Err(Error::conflict(format!(
+                "conflict: unable to delete {} (must be forced) - image is pinned",
+                image.id.short()
+            ))),
+            false => Ok(()),
+        }
+    };
 
     if !by_id {
         let reference = Reference::parse(name).map_err(|error| Error::invalid(error.to_string()))?;
@@ -63,6 +74,7 @@ pub fn remove(
             )));
         }
     }
+    pinned()?;
     if let Some(user) = users.iter().find(|user| user.state.phase.is_alive()).filter(|_| by_id || !force) {
         return Err(in_use(&image.id, &user.id, true));
     }
@@ -185,14 +197,17 @@ pub(super) fn delete_all(engine: &Engine, image: &ImageRecord, tags: &[Reference
 
 /// Removes layers and blobs that neither an image nor a container uses; bytes freed, and the layers as items.
 pub(super) fn free_layers(engine: &Engine) -> Result<(u64, Vec<DeleteItem>)> {
-    let in_use: HashSet<Digest> =
-        engine.containers.all().iter().flat_map(|container| container.snapshot().layers.clone()).collect();
     let pruned = engine
         .store
-        .prune_unreferenced_except(&in_use)
+        .prune_unreferenced_except(&layers_in_use(engine))
         .map_err(|error| Error::system("free the image's layers", error))?;
     let items = pruned.layers.iter().map(|layer| DeleteItem { deleted: layer.to_string(), ..DeleteItem::default() });
     Ok((pruned.freed, items.collect()))
+}
+
+/// Layers of containers, which may have lost their image.
+pub(super) fn layers_in_use(engine: &Engine) -> HashSet<Digest> {
+    engine.containers.all().iter().flat_map(|container| container.snapshot().layers.clone()).collect()
 }
 
 /// [`free_layers`] after the last container of an image that is gone.

@@ -112,6 +112,11 @@ fn one(
         pulling.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     });
     let pulled = pulled.map_err(translate)?;
+    if !engine.config.keep_compressed_layers
+        && let Err(error) = engine.store.drop_compressed(&pulled.id)
+    {
+        tracing::warn!(%error, "the compressed layers of a pull are still there");
+    }
     names_changed(engine);
     let image = find(engine, &pulled.id.to_string()).ok();
     let name = reference.with_default_tag();

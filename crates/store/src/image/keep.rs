@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use oci::Digest;
 use rusqlite::params;
 
-use super::{Images, now, stored_digest};
+use super::{Images, now, stored_digest, to_json};
 use crate::db::Durability;
 use crate::error::{Error, Result};
 
@@ -54,6 +54,17 @@ impl Images {
             transaction
                 .prepare_cached("UPDATE image SET used = ?2 WHERE id = ?1")
                 .and_then(|mut statement| statement.execute(params![id, now]))
+                .map(|_| ())
+                .map_err(Error::database("write an image to"))
+        })
+    }
+
+    /// Says which blobs of the store belong to an image, in the place of what was said before.
+    pub(crate) fn set_blobs(&self, id: &Digest, blobs: &[oci::Descriptor]) -> Result<()> {
+        self.0.write(Durability::Full, |transaction| {
+            transaction
+                .prepare_cached("UPDATE image SET blobs = ?2 WHERE id = ?1")
+                .and_then(|mut statement| statement.execute(params![id.to_string(), to_json(&blobs)]))
                 .map(|_| ())
                 .map_err(Error::database("write an image to"))
         })

@@ -18,13 +18,6 @@ pub struct Version {
     pub since: i64,
 }
 
-/// `name@{N}`: what the name meant N changes ago. The name, and N.
-pub fn parse_version(text: &str) -> Option<(&str, usize)> {
-    let (name, number) = text.strip_suffix('}')?.rsplit_once("@{")?;
-    let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    (digits && !name.is_empty()).then_some((name, number.parse().ok()?))
-}
-
 impl Images {
     /// What a tag meant, newest first: the first one is what it means now.
     pub fn log(&self, reference: &Reference) -> Result<Vec<Version>> {
@@ -116,27 +109,4 @@ pub(super) fn forget(transaction: &Transaction<'_>, name: &str) -> Result<()> {
         .and_then(|mut statement| statement.execute(params![name]))
         .map(|_| ())
         .map_err(Error::database("forget the log of a tag of"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::parse_version;
-
-    #[test]
-    fn version_suffixes() {
-        for (text, expect) in [
-            ("app@{1}", Some(("app", 1))),
-            ("app:latest@{0}", Some(("app:latest", 0))),
-            ("host:5000/a/b:c@{12}", Some(("host:5000/a/b:c", 12))),
-            ("app@{}", None),
-            ("@{1}", None),
-            ("app@{-1}", None),
-            ("app@{1", None),
-            ("app{1}", None),
-            ("app@{99999999999999999999999}", None),
-            ("app@{yesterday}", None),
-        ] {
-            assert_eq!(parse_version(text), expect, "{text}");
-        }
-    }
 }

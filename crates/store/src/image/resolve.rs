@@ -1,9 +1,9 @@
 //! From what people type to an image.
 
-use oci::{Digest, Reference, ReferenceError};
+use oci::{Digest, Reference, ReferenceError, parse_version};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::log::{parse_version, version};
+use super::log::version;
 use super::{ImageRecord, Images, digest_name, find, stored_digest, tag_name};
 use crate::error::{Error, Result};
 

@@ -80,6 +80,11 @@ impl WrittenLayer {
         &self.diff_id
     }
 
+    /// The image, under its temporary name.
+    pub(crate) fn image(&self) -> &File {
+        &self.layer.1
+    }
+
     /// Bytes of all regular files.
     pub fn content(&self) -> u64 {
         self.content

@@ -1,0 +1,146 @@
+//! The store as its users see it: versions of a tag, pins, what a prune would do, `system verify`, `system df`.
+
+use std::os::unix::fs::FileExt;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use testkit::harness::{Lab, Test};
+use testkit::images::busybox_tar;
+use testkit::tests;
+
+use crate::check::{eq, has};
+
+pub const TESTS: &[Test] = tests![df_is_du, rmi_leaves_nothing];
+
+/// Commands that Docker does not have.
+pub const HOIST_TESTS: &[Test] = tests![hoist only: versions_of_a_tag, pinned_images, dry_runs, verify_finds_damage];
+
+/// An image that says its number.
+fn version(lab: &Lab, number: u32) -> Result<String> {
+    let change = format!("-c 'CMD [\"echo\",\"{number}\"]'");
+    lab.client.ok_with(&format!("import {change} - app:latest"), &busybox_tar()?)
+}
+
+fn versions_of_a_tag(lab: &mut Lab) -> Result<()> {
+    let ids = [version(lab, 1)?, version(lab, 2)?, version(lab, 3)?];
+    let log = || -> Result<Vec<String>> {
+        Ok(lab.client.ok("image log -q --no-trunc app")?.lines().map(str::to_owned).collect())
+    };
+    eq("log", log()?, vec![ids[2].clone(), ids[1].clone(), ids[0].clone()])?;
+    has(&lab.client.ok("image log app")?, "@{1}")?;
+    eq("now", lab.client.ok("run --rm app")?.as_str(), "3")?;
+    eq("before", lab.client.ok("run --rm 'app:latest@{1}'")?.as_str(), "2")?;
+    eq("inspect", lab.client.ok("image inspect -f '{{.Id}}' 'app@{2}'")?.as_str(), ids[0].as_str())?;
+    lab.client.fails(1, "image inspect 'app@{7}'")?.stderr_has("app:latest@{7}")?;
+
+    has(&lab.client.ok("image rollback app")?, "app:latest is")?;
+    eq("back", lab.client.ok("run --rm app")?.as_str(), "2")?;
+    lab.client.ok("image rollback app")?;
+    eq("and forth", lab.client.ok("run --rm app")?.as_str(), "3")?;
+    lab.client.ok("image rollback app:latest 4")?;
+    eq("to the first", lab.client.ok("run --rm app")?.as_str(), "1")?;
+    lab.client.fails(1, "image rollback app 99")?.stderr_has("No such version: app:latest@{99}")?;
+    lab.client.fails(1, "image rollback nothing")?.stderr_has("No such image: nothing:latest")?;
+
+    // The daemon that comes next knows them too.
+    lab.daemon.kill9()?;
+    lab.daemon.restart()?;
+    eq("log after a crash", lab.client.ok("image log -q app")?.lines().count(), 6)?;
+    lab.client.ok("image prune -f")?;
+    eq("pruned", log()?, vec![ids[0].clone()])?;
+    eq("still there", lab.client.ok("run --rm app")?.as_str(), "1")?;
+    Ok(())
+}
+
+fn pinned_images(lab: &mut Lab) -> Result<()> {
+    let first = version(lab, 1)?;
+    version(lab, 2)?;
+    lab.client.ok(&format!("image pin {first} app"))?;
+    eq("pins", lab.client.ok("image pin")?.lines().count(), 2)?;
+    lab.client.ok("image prune -af")?;
+    eq("still there", lab.client.ok("run --rm 'app@{1}'")?.as_str(), "1")?;
+    lab.client.fails(1, "rmi app")?.stderr_has("image is pinned")?;
+    lab.client.ok(&format!("image unpin {first}"))?;
+    lab.client.ok("image prune -f")?;
+    lab.client.fails(1, &format!("image inspect {first}"))?;
+    lab.client.ok("rmi -f app")?;
+    Ok(())
+}
+
+fn dry_runs(lab: &mut Lab) -> Result<()> {
+    let first = version(lab, 1)?;
+    version(lab, 2)?;
+    lab.client.ok("create --name user app")?;
+    lab.client.ok_with("import - spare", &busybox_tar()?)?;
+    let images = || lab.client.ok("images -aq --no-trunc");
+    let before = images()?;
+    let short = &first["sha256:".len()..][..12];
+    let plan = lab.client.ok("image prune --dry-run")?;
+    has(&plan, &format!("image {short}, "))?;
+    has(&plan, "no name, and no container uses it")?;
+    has(&plan, "(spare:latest), ")?;
+    has(&plan, "has a name")?;
+    let plan = lab.client.ok("image prune -a --dry-run")?;
+    has(&plan, ": no container uses it")?;
+    has(&plan, "container user uses it")?;
+    let plan = lab.client.ok("system prune --dry-run")?;
+    has(&plan, "(user), ")?;
+    has(&plan, "not running (Created)")?;
+    has(&plan, "Space that would be reclaimed: ")?;
+    eq("nothing happened", images()?, before)?;
+    has(&lab.client.ok("system prune -f")?, "Deleted Containers:")?;
+    lab.client.fails(1, &format!("image inspect {first}"))?;
+    Ok(())
+}
+
+fn verify_finds_damage(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    has(&lab.client.ok("system verify")?, "; 0 damaged")?;
+    eq("quiet", lab.client.ok("system verify -q")?.as_str(), "")?;
+    let layers = lab.daemon.data_root().join("layers");
+    let mut files: Vec<_> = std::fs::read_dir(&layers)?
+        .filter_map(|entry| Some(entry.ok()?.path()).filter(|path| path.extension().is_some_and(|e| e == "erofs")))
+        .collect();
+    files.sort_by_key(|path| std::fs::metadata(path).map_or(0, |metadata| metadata.len()));
+    let largest = files.pop().context("a layer")?;
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(&largest)?;
+    let at = file.metadata()?.len() / 2;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at)?;
+    file.write_all_at(&[byte[0] ^ 1], at)?;
+    lab.client.fails(1, "system verify")?.stdout_has("is damaged")?.stdout_has("busybox")?;
+    file.write_all_at(&byte, at)?;
+    lab.client.ok("system verify")?;
+    Ok(())
+}
+
+fn rmi_leaves_nothing(lab: &mut Lab) -> Result<()> {
+    lab.client.ok_with("import - gone", &busybox_tar()?)?;
+    lab.client.ok("rmi gone")?;
+    let layers = lab.daemon.data_root().join("layers");
+    let empty = || Ok(std::fs::read_dir(layers.join("trash"))?.next().is_none());
+    testkit::wait::until_true("the trash is empty", std::time::Duration::from_secs(10), empty)?;
+    Ok(())
+}
+
+/// All that `system df` says is what `du` counts, within a hundredth.
+fn df_is_du(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    lab.client.ok("volume create data")?;
+    let fill =
+        "dd if=/dev/urandom of=/data/v bs=1M count=8 2>/dev/null; dd if=/dev/urandom of=/w bs=1M count=12 2>/dev/null";
+    lab.client.ok(&format!("run --name writer -v data:/data busybox sh -c '{fill}'"))?;
+    let usage = lab.daemon.api("GET", "/system/df", None)?.json()?;
+    let sum = |list: &str, field: &str| -> u64 {
+        let items = usage[list].as_array().map(Vec::as_slice).unwrap_or_default();
+        items.iter().filter_map(|item| item.pointer(field)?.as_u64()).sum()
+    };
+    let layers = usage["LayersSize"].as_u64().context("LayersSize")?;
+    let told = layers + sum("Containers", "/SizeRw") + sum("Volumes", "/UsageData/Size");
+    let du = Command::new("du").args(["-s", "-B1", "-x"]).arg(lab.daemon.data_root()).output()?;
+    let counted: u64 = String::from_utf8(du.stdout)?.split_whitespace().next().context("du")?.parse()?;
+    let off = told.abs_diff(counted);
+    anyhow::ensure!(off * 100 <= counted, "df says {told}, du {counted}: {off} apart");
+    has(&lab.client.ok("system df")?, "Local Volumes")?;
+    Ok(())
+}
