@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  bytes ──decompress()──▶ tar bytes ──tar::Reader──▶ Entry { metadata, data: BufRead } ──▶ whoever stores it
-//!          gzip (all members), zstd, none             one at a time, nothing kept
+//!          gzip, zstd, bzip2, xz, none                one at a time, nothing kept
 //! ```
 //!
 //! Promises

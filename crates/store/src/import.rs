@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::image::ImageRecord;
 
 impl Store {
-    /// Makes an image of one layer from a tar (gzip and zstd are recognised). `config` carries the changes, and
+    /// Makes an image of one layer from a tar (gzip, zstd, bzip2 and xz are recognised). `config` carries the changes, and
     /// `created` (RFC 3339); operating system, architecture and history are filled in where they are empty. The image
     /// has no tag yet.
     ///

@@ -41,7 +41,7 @@ struct Wanted {
 }
 
 impl Store {
-    /// Loads all images of an archive (gzip and zstd are recognised, outside and inside).
+    /// Loads all images of an archive (gzip, zstd, bzip2 and xz are recognised, outside and inside).
     ///
     /// # Errors
     /// [`Error::Archive`] says what is wrong with it; no image of it is recorded then.

@@ -57,12 +57,12 @@ fn changed_archives() {
     fuzz::run(&[&seed, &sparse], &[b"path=../x\n", b"size=9\n", b"GNU.sparse.map=0,1\n", b"\0\0\0\0"], |input| {
         number += 1;
         let mut input = input.to_vec();
-        if number % 2 == 0 && input.len() >= 512 {
+        if number.is_multiple_of(2) && input.len() >= 512 {
             forge(&mut input, &mut Random::new(number));
         }
         // Every input goes through the reader, some all the way: files are slow.
         let readable = read(&input).is_some();
-        if number % 16 != 0 || !readable {
+        if !number.is_multiple_of(16) || !readable {
             return;
         }
         let Ok(written) = store.layers().writer().unwrap().write_tar(&input[..]) else { return };
@@ -70,7 +70,7 @@ fn changed_archives() {
         let mut back = Vec::new();
         store.layers().tar(&diff_id).unwrap().read_to_end(&mut back).unwrap();
         assert!(back == input);
-        if number % 256 == 0 && has_program("fsck.erofs") {
+        if number.is_multiple_of(256) && has_program("fsck.erofs") {
             let path = place.0.join("data/layers").join(format!("{}.erofs", diff_id.hex()));
             run("fsck.erofs", &["--extract", path.to_str().unwrap()]);
             checked += 1;
