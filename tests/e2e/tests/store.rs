@@ -10,7 +10,7 @@ use testkit::tests;
 
 use crate::check::{eq, has};
 
-pub const TESTS: &[Test] = tests![df_is_du, rmi_leaves_nothing];
+pub const TESTS: &[Test] = tests![df_is_du, rmi_leaves_nothing, images_of_other_machines, compressed_imports];
 
 /// Commands that Docker does not have.
 pub const HOIST_TESTS: &[Test] = tests![hoist only: versions_of_a_tag, pinned_images, dry_runs, verify_finds_damage];
@@ -142,5 +142,52 @@ fn df_is_du(lab: &mut Lab) -> Result<()> {
     let off = told.abs_diff(counted);
     anyhow::ensure!(off * 100 <= counted, "df says {told}, du {counted}: {off} apart");
     has(&lab.client.ok("system df")?, "Local Volumes")?;
+    Ok(())
+}
+
+/// A program for another architecture, as far as the kernel looks at it.
+fn foreign_program() -> Vec<u8> {
+    const AARCH64: u16 = 183;
+    let mut elf = b"\x7fELF\x02\x01\x01".to_vec();
+    elf.resize(16, 0);
+    elf.extend([2u16, AARCH64].iter().flat_map(|number| number.to_le_bytes()));
+    elf.extend(1u32.to_le_bytes());
+    elf.resize(512, 0);
+    elf
+}
+
+fn images_of_other_machines(lab: &mut Lab) -> Result<()> {
+    if cfg!(target_arch = "aarch64") || std::path::Path::new("/proc/sys/fs/binfmt_misc/qemu-aarch64").exists() {
+        return testkit::harness::skip("this machine runs programs for aarch64");
+    }
+    let tar = testkit::tar::Builder::new().file("app", 0o755, &foreign_program()).finish();
+    lab.client.ok_with("import --platform linux/arm64 - foreign", &tar)?;
+    eq("kept", lab.client.ok("image inspect -f '{{.Os}}/{{.Architecture}}' foreign")?.as_str(), "linux/arm64")?;
+    let output = lab.client.fails(125, "run --rm foreign /app")?;
+    output
+        .stderr_has("The requested image's platform (linux/arm64) does not match the detected host platform")?
+        .stderr_has("exec /app: exec format error")?;
+    Ok(())
+}
+
+fn compressed_imports(lab: &mut Lab) -> Result<()> {
+    for program in ["bzip2", "xz", "gzip"] {
+        let path = lab.daemon.tmp().join("root.tar");
+        std::fs::write(&path, busybox_tar()?)?;
+        let packed = match Command::new(program).arg("-c").arg(&path).output() {
+            Ok(output) => output.stdout,
+            Err(_) => return testkit::harness::skip(format!("needs {program}")),
+        };
+        lab.client.ok_with(&format!("import - by-{program}"), &packed)?;
+        eq(program, lab.client.ok(&format!("run --rm by-{program} echo {program}"))?.as_str(), program)?;
+        lab.client.fails(
+            1,
+            &format!("import {} cut", {
+                let cut = lab.daemon.tmp().join("cut");
+                std::fs::write(&cut, &packed[..packed.len() / 2])?;
+                cut.display().to_string()
+            }),
+        )?;
+    }
     Ok(())
 }
