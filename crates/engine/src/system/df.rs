@@ -4,14 +4,10 @@ use std::collections::HashMap;
 
 use api::system::DiskUsage;
 
-use crate::{Engine, Error, Result, container, image, volume};
+use crate::{Engine, Result, container, image, volume};
 
 /// What takes room. The size of all images is what `du` counts: layers, their compressed forms, the database.
 pub fn df(engine: &Engine) -> Result<DiskUsage> {
-    let failed = |error| Error::system("read the images", error);
-    let records = engine.store.images().list().map_err(failed)?;
-    let layers = engine.store.layers();
-    let size_of = |layer| layers.info(layer).map_or(0, |info| info.content);
     let total = engine.store.disk_usage();
     let mut users: HashMap<String, i64> = HashMap::new();
     for container in engine.containers.all() {
