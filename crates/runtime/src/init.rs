@@ -249,6 +249,8 @@ fn run_inner(
         ToParent::Terminal
             .send_with(gate.socket(), &[master.as_fd()])
             .map_err(Error::step("hand over the terminal"))?;
+        // Nothing of the caller's stays open while this process waits for `start`: containerd reads to the pipes' end.
+        terminal::replace_streams(&peer)?;
         Some(peer)
     } else {
         None

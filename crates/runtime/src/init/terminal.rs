@@ -50,6 +50,11 @@ pub fn mount_console(dev: impl AsFd, peer: &OwnedFd) -> Result<(), Error> {
 pub fn take(peer: &OwnedFd) -> Result<(), Error> {
     rustix::process::ioctl_tiocsctty(peer)
         .map_err(|errno| Error::step("set the controlling terminal")(errno.into()))?;
+    replace_streams(peer)
+}
+
+/// Makes the terminal the standard streams.
+pub fn replace_streams(peer: &OwnedFd) -> Result<(), Error> {
     for number in 0..=2 {
         sys::process::replace_stdio(peer, number).map_err(Error::step("set standard streams"))?;
     }
