@@ -15,6 +15,8 @@ wire! {
         pub attach_stderr: bool,
         pub attach_stdout: bool,
         pub detach: bool,
+        // docker-py begins it with a small letter, which Go takes for the same.
+        #[serde(alias = "detachKeys")]
         pub detach_keys: String,
         pub env: List<String>,
         pub working_dir: String,

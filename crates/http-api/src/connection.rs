@@ -233,6 +233,7 @@ mod tests {
                         detach: None,
                         media_type: RAW_STREAM,
                         upgrade,
+                        frame: false,
                     })),
                     "/hang" => std::future::pending().await,
                     _ => Reply::Response(Response::new(Body::from(path.into_bytes()))),

@@ -34,10 +34,10 @@ impl DetachKeys {
         Ok(Self { keys, held: 0 })
     }
 
-    /// As an exec's document has them; empty is the default.
-    pub fn from_base64(text: &str) -> Self {
-        let keys = base64::engine::general_purpose::STANDARD.decode(text).unwrap_or_default();
-        Self { keys: if keys.is_empty() { DEFAULT.to_vec() } else { keys }, held: 0 }
+    /// As an exec's document has them; empty for the default.
+    pub fn to_base64(text: &str) -> engine::Result<String> {
+        let keys = if text.is_empty() { Vec::new() } else { Self::parse(text)?.keys };
+        Ok(base64::engine::general_purpose::STANDARD.encode(keys))
     }
 
     /// Appends to `output` what goes on to the container. True: the sequence is complete; the rest of the input is
@@ -98,8 +98,8 @@ mod tests {
             let parsed = DetachKeys::parse(text).map(|keys| keys.keys);
             assert_eq!(parsed.ok().as_deref(), expect, "{text}");
         }
-        assert_eq!(DetachKeys::from_base64("AQI=").keys, [1, 2]);
-        assert_eq!(DetachKeys::from_base64("").keys, DEFAULT);
+        assert_eq!(DetachKeys::to_base64("ctrl-a,ctrl-b").unwrap(), "AQI=");
+        assert_eq!(DetachKeys::to_base64("").unwrap(), "");
         assert_eq!(DetachKeys::parse("xy").unwrap_err().message, "Invalid detach keys (xy) provided");
     }
 

@@ -24,6 +24,13 @@ const BUFFER: usize = 32 * 1024;
 /// After the end of the output, the client has that long to close its side.
 const LINGER: Duration = Duration::from_secs(5);
 
+/// How long the client may take to read the header before output follows it.
+const AT_MOST: Duration = Duration::from_millis(200);
+/// Most clients wait for it and have it sooner than a timer could tell.
+const AT_ONCE: Duration = Duration::from_micros(300);
+/// The same where it cannot be known.
+const ON_TCP: Duration = Duration::from_millis(2);
+
 /// What a handler hands to the connection.
 pub(crate) struct Takeover {
     /// The process's side.
@@ -33,6 +40,8 @@ pub(crate) struct Takeover {
     pub media_type: &'static str,
     /// The client asked with `Upgrade: tcp`; older ones expect 200.
     pub upgrade: bool,
+    /// What comes raw from a terminal goes out in frames of standard output: the client has not asked for a terminal.
+    pub frame: bool,
 }
 
 pub(crate) const RAW_STREAM: &str = "application/vnd.docker.raw-stream";
@@ -64,10 +73,31 @@ impl Takeover {
     pub async fn run(self, mut client: Socket, early: Bytes) -> io::Result<()> {
         client.write_all(self.head().as_bytes()).await?;
         client.flush().await?;
+        head_is_read(&client).await;
         let process = std::os::unix::net::UnixStream::from(self.stream);
         process.set_nonblocking(true)?;
         let gone = client.as_fd().try_clone_to_owned()?;
-        pump(client, early, UnixStream::from_std(process)?, self.detach, || hung_up(&gone)).await
+        pump(client, early, UnixStream::from_std(process)?, self.detach, self.frame, || hung_up(&gone)).await
+    }
+}
+
+/// Waits until the client has read the header, for a moment at most.
+///
+/// Clients that read the header through a buffer and the stream without it (docker-py) lose what comes together with it.
+/// Docker never sends both at once, because its processes take that long to start.
+async fn head_is_read(client: &Socket) {
+    if let Socket::Tcp(_) = client {
+        // The kernel knows what was acknowledged, not what was read.
+        return tokio::time::sleep(ON_TCP).await;
+    }
+    let unread = || sys::socket::unread_by_peer(client).is_ok_and(|bytes| bytes > 0);
+    let begun = std::time::Instant::now();
+    while unread() && begun.elapsed() < AT_MOST {
+        if begun.elapsed() < AT_ONCE {
+            tokio::task::yield_now().await;
+        } else {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 }
 
@@ -85,6 +115,7 @@ async fn pump<C: AsyncRead + AsyncWrite>(
     early: Bytes,
     mut process: UnixStream,
     detach: Option<DetachKeys>,
+    frame: bool,
     gone: impl Fn() -> bool,
 ) -> io::Result<()> {
     let (mut from_client, mut to_client) = tokio::io::split(client);
@@ -99,7 +130,7 @@ async fn pump<C: AsyncRead + AsyncWrite>(
             }
         };
         let output = async {
-            forward_output(&mut from_process, &mut to_client).await?;
+            forward_output(&mut from_process, &mut to_client, frame).await?;
             ended = true;
             to_client.shutdown().await
         };
@@ -122,6 +153,7 @@ async fn pump<C: AsyncRead + AsyncWrite>(
 async fn forward_output(
     from_process: &mut (impl AsyncRead + Unpin),
     to_client: &mut (impl AsyncWrite + Unpin),
+    frame: bool,
 ) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER];
     loop {
@@ -132,6 +164,10 @@ async fn forward_output(
         };
         if count == 0 {
             return Ok(());
+        }
+        if frame {
+            let length = u32::try_from(count).unwrap_or(u32::MAX).to_be_bytes();
+            to_client.write_all(&[1, 0, 0, 0, length[0], length[1], length[2], length[3]]).await?;
         }
         to_client.write_all(&buffer[..count]).await?;
         to_client.flush().await?;
@@ -193,7 +229,7 @@ mod tests {
     async fn half_close_both_ways() {
         let (mut client, server) = pair();
         let (engine, mut process) = pair();
-        let task = tokio::spawn(pump(server, Bytes::from_static(b"early "), engine, None, || false));
+        let task = tokio::spawn(pump(server, Bytes::from_static(b"early "), engine, None, false, || false));
         client.write_all(b"input").await.unwrap();
         client.shutdown().await.unwrap();
         assert_eq!(read_all(&mut process).await, b"early input");
@@ -214,7 +250,7 @@ mod tests {
         let (mut client, server) = pair();
         let (engine, mut process) = pair();
         let keys = DetachKeys::parse("").unwrap();
-        let task = tokio::spawn(pump(server, Bytes::new(), engine, Some(keys), || false));
+        let task = tokio::spawn(pump(server, Bytes::new(), engine, Some(keys), false, || false));
         client.write_all(b"ls\n\x10\x11more").await.unwrap();
         task.await.unwrap().unwrap();
         // Both sides are closed as a whole, nothing behind the keys arrived.
@@ -226,7 +262,7 @@ mod tests {
     async fn a_process_that_reads_nothing() {
         let (mut client, server) = pair();
         let (engine, process) = pair();
-        let task = tokio::spawn(pump(server, Bytes::new(), engine, None, || false));
+        let task = tokio::spawn(pump(server, Bytes::new(), engine, None, false, || false));
         let process = process.into_std().unwrap();
         process.shutdown(std::net::Shutdown::Read).unwrap();
         client.write_all(b"ignored").await.unwrap();
@@ -243,7 +279,7 @@ mod tests {
         let (client, server) = pair();
         let (engine, mut process) = pair();
         let probe = server.as_fd().try_clone_to_owned().unwrap();
-        let task = tokio::spawn(pump(server, Bytes::new(), engine, None, move || hung_up(&probe)));
+        let task = tokio::spawn(pump(server, Bytes::new(), engine, None, false, move || hung_up(&probe)));
         drop(client);
         task.await.unwrap().unwrap();
         assert!(process.write_all(b"x").await.is_err());
@@ -261,7 +297,7 @@ mod tests {
             let (mut client, server) = pair();
             let (engine, mut process) = pair();
             let stream = OwnedFd::from(engine.into_std().unwrap());
-            let takeover = Takeover { stream, detach: None, media_type: RAW_STREAM, upgrade };
+            let takeover = Takeover { stream, detach: None, media_type: RAW_STREAM, upgrade, frame: false };
             let task = tokio::spawn(takeover.run(Socket::Unix(server), Bytes::new()));
             process.write_all(b"no\r\n").await.unwrap();
             drop(process);

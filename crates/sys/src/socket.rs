@@ -125,6 +125,15 @@ pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<(usize, Vec<O
     Ok((message.bytes, descriptors))
 }
 
+/// Bytes that were sent and that the other side of a unix socket has not read yet (`SIOCOUTQ`; on TCP: not
+/// acknowledged).
+pub fn unread_by_peer(socket: impl AsFd) -> io::Result<usize> {
+    let mut unread: libc::c_int = 0;
+    // SAFETY: the descriptor is open while it is borrowed, and the request (TIOCOUTQ's number) writes one int.
+    let outcome = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut unread) };
+    if outcome == 0 { Ok(usize::try_from(unread).unwrap_or(0)) } else { Err(io::Error::last_os_error()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,7 @@
 //! A suite's figure is always beside that of the peers, measured in the same way on the same machine;
 //! `docs/conformance.md` keeps the tables and explains every difference.
 
+mod docker_py;
 mod runtime_tools;
 
 use std::process::ExitCode;
@@ -12,11 +13,18 @@ use anyhow::{Result, bail};
 /// A suite's name, what it judges, and how it is run.
 type Suite = (&'static str, &'static str, fn(&[&str]) -> Result<ExitCode>);
 
-const SUITES: &[Suite] = &[(
-    "runtime-tools",
-    "opencontainers/runtime-tools against hoist-runtime, runc and crun (root, Go)",
-    runtime_tools::run,
-)];
+const SUITES: &[Suite] = &[
+    (
+        "docker-py",
+        "the Python SDK's integration tests against hoistd (root, python3, a copy of its repository)",
+        docker_py::run,
+    ),
+    (
+        "runtime-tools",
+        "opencontainers/runtime-tools against hoist-runtime, runc and crun (root, Go)",
+        runtime_tools::run,
+    ),
+];
 
 pub fn run(words: &[&str]) -> Result<ExitCode> {
     let Some((name, rest)) = words.split_first() else {

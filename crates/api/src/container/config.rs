@@ -305,4 +305,7 @@ pub struct CreateRequest {
     pub host_config: HostConfig,
     #[serde(default, rename = "NetworkingConfig", deserialize_with = "crate::json::null_to_default")]
     pub networking_config: NetworkingConfig,
+    /// Where docker-py puts the runtime; Docker reads it in `HostConfig` alone, where it means the same.
+    #[serde(default, rename = "Runtime", skip_serializing_if = "crate::json::omit")]
+    pub runtime: Option<String>,
 }

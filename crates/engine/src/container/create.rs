@@ -27,7 +27,11 @@ pub fn create(
     let image = image::resolve(engine, &request.config.image)?;
     let mut warnings = check_platform(&image, &request.config.image, platform)?;
     let config = merge::merge(request.config.clone(), &image.config.config)?;
-    let mut host_config = with_defaults(engine, request.host_config.clone());
+    let mut host_config = request.host_config.clone();
+    if let ("", Some(runtime)) = (host_config.runtime.as_str(), &request.runtime) {
+        host_config.runtime.clone_from(runtime);
+    }
+    let mut host_config = with_defaults(engine, host_config);
     warnings.extend(check::check(&config, &mut host_config, &engine.host)?);
     check_joined_network(engine, &host_config)?;
     let networks = attachment::plan(engine, request, &mut host_config)?;

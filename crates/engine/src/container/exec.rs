@@ -386,7 +386,7 @@ pub fn exec_inspect(engine: &Engine, id: &str) -> Result<Inspect> {
         open_stdout: request.attach_stdout,
         can_remove: exit_code.is_some(),
         container_id: exec.container.as_str().to_owned(),
-        detach_keys: String::new(),
+        detach_keys: request.detach_keys.clone(),
         pid: i64::from(pid),
     })
 }

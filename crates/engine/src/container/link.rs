@@ -13,7 +13,7 @@ use api::container::{HostConfig, NetworkMode, PortKey, Protocol};
 use serde::{Deserialize, Serialize};
 
 use super::directory::{self, HOSTS};
-use super::{Record, spec};
+use super::{Record, persist, spec};
 use crate::id::ContainerId;
 use crate::{Engine, Error, Kind, Result};
 
@@ -80,6 +80,19 @@ pub(super) fn plan(engine: &Engine, host: &mut HostConfig) -> Result<Vec<Link>> 
         links.push(Link { target: target.id.clone(), alias: alias.to_owned() });
     }
     Ok(links)
+}
+
+/// `DELETE /containers/CONTAINER/ALIAS?link=1`: takes a link away. What a running container has of it stays until it ends.
+pub(super) fn remove(engine: &Engine, name: &str) -> Result<()> {
+    let none = || Error::not_found(format!("Cannot get parent / for name /{}", name.trim_start_matches('/')));
+    let (parent, alias) = name.trim_start_matches('/').rsplit_once('/').ok_or_else(none)?;
+    let container = engine.containers.find(parent)?;
+    let _operation = container.operate();
+    if !container.snapshot().links.iter().any(|link| link.alias == alias) {
+        return Err(none());
+    }
+    container.update(|record| record.links.retain(|link| link.alias != alias));
+    persist::save(engine, &container)
 }
 
 /// Docker's words for links together with the host's network.

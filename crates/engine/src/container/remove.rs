@@ -5,13 +5,13 @@ use std::sync::Arc;
 use super::mounts::Kind as MountKind;
 use super::state::Change;
 use super::wait::Condition;
-use super::{Container, Phase, attach, directory, kill, persist, publish};
+use super::{Container, Phase, attach, directory, kill, link, persist, publish};
 use crate::{Engine, Error, Kind, Result};
 
-/// Removes a container. `force`: kill it first; `volumes`: with its volumes that have no name; `link`: only a link.
-pub fn remove(engine: &Engine, id: &str, force: bool, volumes: bool, link: bool) -> Result<()> {
-    if link {
-        return Err(Error::not_implemented("links between containers"));
+/// Removes a container. `force`: kill it first; `volumes`: with its volumes that have no name; `only_link`: the link `CONTAINER/ALIAS` alone.
+pub fn remove(engine: &Engine, id: &str, force: bool, volumes: bool, only_link: bool) -> Result<()> {
+    if only_link {
+        return link::remove(engine, id);
     }
     let container = engine.containers.find(id)?;
     if force && container.snapshot().state.phase.is_alive() {

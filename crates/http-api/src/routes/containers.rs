@@ -13,7 +13,7 @@ use engine::container::{self, AttachOptions, Condition, ListOptions, LogsOptions
 use hyper::Method;
 use tokio::sync::mpsc;
 
-pub(crate) static ROUTES: [Route; 19] = [
+pub(crate) static ROUTES: [Route; 20] = [
     route(Method::GET, "/containers/json", Work(list)),
     route(Method::POST, "/containers/create", Work(create)),
     route(Method::POST, "/containers/prune", Work(prune)).since(Version(1, 25)),
@@ -33,6 +33,8 @@ pub(crate) static ROUTES: [Route; 19] = [
     route(Method::POST, "/containers/{id}/update", Work(update)),
     route(Method::POST, "/containers/{id}/exec", Work(exec_create)),
     route(Method::DELETE, "/containers/{id}", Work(remove)),
+    // A link has a name with a slash.
+    route(Method::DELETE, "/containers/{name*}", Work(remove)),
 ];
 
 fn list(call: &Call) -> Outcome {
@@ -132,7 +134,9 @@ fn update(call: &Call) -> Outcome {
 }
 
 fn exec_create(call: &Call) -> Outcome {
-    created(&container::exec_create(&call.engine, call.name(), &call.required()?)?)
+    let request: api::exec::CreateRequest = call.required()?;
+    DetachKeys::parse(&request.detach_keys)?;
+    created(&container::exec_create(&call.engine, call.name(), &request)?)
 }
 
 /// The header goes out at once, so that a client knows that it waits before it starts the container.
@@ -212,6 +216,7 @@ fn attach(call: Call) -> crate::route::Task {
             media_type: media_type(stream.tty, version),
             stream: stream.socket,
             upgrade,
+            frame: false,
         })))
     })
 }

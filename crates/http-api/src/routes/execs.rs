@@ -16,7 +16,9 @@ pub(crate) static ROUTES: [Route; 3] = [
 ];
 
 fn inspect(call: &Call) -> Outcome {
-    ok(&container::exec_inspect(&call.engine, call.name())?)
+    let mut document = container::exec_inspect(&call.engine, call.name())?;
+    document.detach_keys = DetachKeys::to_base64(&document.detach_keys)?;
+    ok(&document)
 }
 
 fn resize(call: &Call) -> Outcome {
@@ -30,16 +32,18 @@ fn start(mut call: Call) -> crate::route::Task {
     Box::pin(async move {
         call.read_body().await?;
         let request: api::exec::StartRequest = call.document()?;
-        let (upgrade, version) = (call.wants_upgrade(), call.version);
+        let (upgrade, version, tty) = (call.wants_upgrade(), call.version, request.tty);
         let started = tokio::task::spawn_blocking(move || {
-            let keys = container::exec_inspect(&call.engine, call.name())?.detach_keys;
+            let keys = DetachKeys::parse(&container::exec_inspect(&call.engine, call.name())?.detach_keys)?;
             Ok::<_, Error>((container::exec_start(&call.engine, call.name(), &request)?, keys))
         });
         let (stream, keys) = started.await.map_err(|error| Error::system("start the exec", error))??;
         let Some(stream) = stream else { return status(StatusCode::OK) };
         Ok(Reply::Takeover(Box::new(Takeover {
-            detach: stream.tty.then(|| DetachKeys::from_base64(&keys)),
-            media_type: media_type(stream.tty, version),
+            detach: stream.tty.then_some(keys),
+            media_type: media_type(tty, version),
+            // As Docker does it, the request that starts it decides on the frames.
+            frame: stream.tty && !tty,
             stream: stream.socket,
             upgrade,
         })))

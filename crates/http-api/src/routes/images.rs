@@ -190,7 +190,14 @@ fn load(mut call: Call) -> crate::route::Task {
         let quiet = call.query.flag_or("quiet", true);
         let platforms = platforms(&call, "platform")?;
         let mut upload = Upload::new(call.upload.take());
-        messages("load", || (), move |emit| image::load(&call.engine, &mut upload, quiet, &platforms, emit)).await
+        // As Docker does it, whatever goes wrong is told in the stream.
+        let work = move |emit: &mut dyn FnMut(api::image::Progress)| {
+            if let Err(error) = image::load(&call.engine, &mut upload, quiet, &platforms, emit) {
+                emit(api::image::Progress::error(error.full_text()));
+            }
+            Ok(())
+        };
+        messages("load", || (), work).await
     })
 }
 
