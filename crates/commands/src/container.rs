@@ -1,5 +1,6 @@
 //! Commands about containers: one file per verb.
 
+pub(crate) mod as_run;
 pub(crate) mod attach;
 pub(crate) mod create;
 pub(crate) mod exec;

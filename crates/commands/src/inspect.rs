@@ -2,7 +2,7 @@
 
 use client::{Request, path_escape};
 
-use crate::cli::{Args, Command, Kind as FlagKind, Parsed, flag};
+use crate::cli::{Args, Command, Kind as FlagKind, Parsed, flag, hidden};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::template::{Mode, Template, Value};
@@ -34,6 +34,7 @@ mod table {
                 "Format output using a custom template:\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
             ),
             flag("size", 's', Kind::Bool(false), "Display total file sizes if the type is container"),
+            hidden("as", Kind::Str("")),
             flag("type", '\0', Kind::Str(""), "Only inspect objects of the given type"),
         ],
         args: Args::AtLeast(1),
@@ -65,7 +66,36 @@ fn fetch_raw(context: &Context, parsed: &Parsed, kind: Kind, name: &str) -> Outc
     Ok(context.client()?.send(request).and_then(|r| r.bytes(256 << 20)))
 }
 
+/// `--as run`: the command line that would make the container again. False: it was not asked for.
+pub(crate) fn show_as(context: &Context, parsed: &Parsed) -> Outcome<bool> {
+    match parsed.str("as") {
+        "" => return Ok(false),
+        "run" => {}
+        other => return Err(Failure::new(format!("--as: {other} is not supported, only run"))),
+    }
+    let read = |bytes: &[u8]| {
+        serde_json::from_slice::<serde_json::Value>(bytes)
+            .map_err(|error| Failure::new(format!("the daemon's answer cannot be read: {error}")))
+    };
+    for name in &parsed.args {
+        let document = read(&fetch(context, parsed, Kind::Container, name)?)?;
+        let image = document["Image"].as_str().unwrap_or_default();
+        // An image that was removed cannot be left out: then everything is written.
+        let image = match context.client()?.send(Request::get(format!("/images/{}/json", path_escape(image)))) {
+            Ok(answer) => read(&answer.bytes(64 << 20)?)?,
+            Err(error) if error.is_not_found() => serde_json::Value::Null,
+            Err(error) => return Err(error.into()),
+        };
+        let words = crate::container::as_run::words(&document, &image).map_err(Failure::new)?;
+        crate::out::text(&format!("{}\n", crate::container::as_run::line(&context.program, &words)))?;
+    }
+    Ok(true)
+}
+
 fn run(context: &Context, parsed: &Parsed) -> Outcome {
+    if show_as(context, parsed)? {
+        return Ok(());
+    }
     let chosen = parsed.str("type");
     if parsed.changed("type") && chosen.is_empty() {
         return Err(Failure::new(format!("type is empty: must be one of \"{TYPES}\"")));

@@ -1,0 +1,485 @@
+//! `inspect --as run`: the command line that would make a container again, from its document and its image's.
+//!
+//! What the image says anyway and what the daemon fills in is left out; what is left is turned back into the flags of
+//! `run`. A setting that no flag of `run` gives (a command with several words in `Entrypoint`, say) is told as an error
+//! rather than dropped.
+
+use serde_json::{Map, Value};
+
+/// Docker's size of `/dev/shm`, which the daemon fills in.
+const SHM_SIZE: i64 = 64 << 20;
+
+/// The words behind `run`, unquoted.
+pub(crate) fn words(document: &Value, image: &Value) -> Result<Vec<String>, String> {
+    let (config, host) = (&document["Config"], &document["HostConfig"]);
+    let base = &image["Config"];
+    let mut out = Words::default();
+    if let Some(name) = document["Name"].as_str() {
+        out.text("name", name.trim_start_matches('/'));
+    }
+    process(&mut out, document, base);
+    limits(&mut out, host);
+    isolation(&mut out, host);
+    storage(&mut out, config, host, base)?;
+    network(&mut out, document, base)?;
+    health(&mut out, config, base)?;
+    logging(&mut out, host);
+    let mut command = strings(&config["Cmd"]);
+    let entrypoint = strings(&config["Entrypoint"]);
+    if entrypoint != strings(&base["Entrypoint"]) {
+        match entrypoint.split_first() {
+            // The rest of the words go in front of the command's.
+            Some((first, rest)) => {
+                out.value("entrypoint", first);
+                command.splice(0..0, rest.iter().cloned());
+            }
+            None => out.value("entrypoint", ""),
+        }
+    } else if command == strings(&base["Cmd"]) {
+        command.clear();
+    }
+    out.0.push(config["Image"].as_str().unwrap_or_default().to_owned());
+    out.0.extend(command);
+    Ok(out.0)
+}
+
+/// One line for a POSIX shell.
+pub(crate) fn line(program: &str, words: &[String]) -> String {
+    let mut out = format!("{program} run");
+    for word in words {
+        out.push(' ');
+        out.push_str(&quote(word));
+    }
+    out
+}
+
+fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+#[derive(Default)]
+struct Words(Vec<String>);
+
+impl Words {
+    fn value(&mut self, flag: &str, value: &str) {
+        self.0.push(format!("--{flag}={value}"));
+    }
+    /// Unless it is empty.
+    fn text(&mut self, flag: &str, value: &str) {
+        if !value.is_empty() {
+            self.value(flag, value);
+        }
+    }
+    fn field(&mut self, flag: &str, value: &Value) {
+        self.text(flag, value.as_str().unwrap_or_default());
+    }
+    /// Unless it is 0.
+    fn number(&mut self, flag: &str, value: &Value) {
+        if let Some(number) = value.as_i64().filter(|number| *number != 0) {
+            self.value(flag, &number.to_string());
+        }
+    }
+    fn truth(&mut self, flag: &str, value: &Value) {
+        if value.as_bool() == Some(true) {
+            self.0.push(format!("--{flag}"));
+        }
+    }
+    fn list(&mut self, flag: &str, values: &Value) {
+        for value in strings(values) {
+            self.value(flag, &value);
+        }
+    }
+    fn map(&mut self, flag: &str, values: &Value, without: &Value) {
+        for (key, value) in object(values).filter(|(key, value)| without.get(key) != Some(value)) {
+            self.value(flag, &format!("{key}={}", value.as_str().unwrap_or_default()));
+        }
+    }
+}
+
+fn strings(value: &Value) -> Vec<String> {
+    let list = value.as_array().map_or(&[][..], Vec::as_slice);
+    list.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+fn object(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    value.as_object().into_iter().flat_map(Map::iter)
+}
+
+fn process(out: &mut Words, document: &Value, base: &Value) {
+    let (config, host) = (&document["Config"], &document["HostConfig"]);
+    let attached = ["AttachStdin", "AttachStdout", "AttachStderr"].map(|key| config[key].as_bool() == Some(true));
+    match attached {
+        [false, false, false] => out.0.push("--detach".to_owned()),
+        [_, true, true] => {}
+        _ => {
+            for (name, on) in ["stdin", "stdout", "stderr"].into_iter().zip(attached) {
+                if on {
+                    out.value("attach", name);
+                }
+            }
+        }
+    }
+    out.truth("interactive", &config["OpenStdin"]);
+    out.truth("tty", &config["Tty"]);
+    out.truth("rm", &host["AutoRemove"]);
+    out.truth("init", &host["Init"]);
+    let id = document["Id"].as_str().unwrap_or_default();
+    let hostname = config["Hostname"].as_str().unwrap_or_default();
+    let own = host["NetworkMode"] != "host" && !host["NetworkMode"].as_str().unwrap_or("").starts_with("container:");
+    if own && Some(hostname) != id.get(..12) {
+        out.text("hostname", hostname);
+    }
+    out.field("domainname", &config["Domainname"]);
+    for (flag, key) in [("user", "User"), ("workdir", "WorkingDir"), ("stop-signal", "StopSignal")] {
+        if config[key] != base[key] {
+            out.field(flag, &config[key]);
+        }
+    }
+    if let Some(seconds) = config["StopTimeout"].as_i64() {
+        out.value("stop-timeout", &seconds.to_string());
+    }
+    let known = strings(&base["Env"]);
+    for pair in strings(&config["Env"]).iter().filter(|pair| !known.contains(pair)) {
+        out.value("env", pair);
+    }
+    out.map("label", &config["Labels"], &base["Labels"]);
+    let restart = &host["RestartPolicy"];
+    match (restart["Name"].as_str().unwrap_or_default(), restart["MaximumRetryCount"].as_i64().unwrap_or(0)) {
+        ("" | "no", _) => {}
+        (name, 0) => out.value("restart", name),
+        (name, count) => out.value("restart", &format!("{name}:{count}")),
+    }
+}
+
+fn limits(out: &mut Words, host: &Value) {
+    for (flag, key) in [
+        ("memory", "Memory"),
+        ("memory-reservation", "MemoryReservation"),
+        ("cpu-shares", "CpuShares"),
+        ("cpu-period", "CpuPeriod"),
+        ("cpu-quota", "CpuQuota"),
+        ("cpu-rt-period", "CpuRealtimePeriod"),
+        ("cpu-rt-runtime", "CpuRealtimeRuntime"),
+        ("pids-limit", "PidsLimit"),
+        ("blkio-weight", "BlkioWeight"),
+        ("oom-score-adj", "OomScoreAdj"),
+    ] {
+        out.number(flag, &host[key]);
+    }
+    // Twice the memory is what the daemon makes of nothing.
+    let (memory, swap) = (host["Memory"].as_i64().unwrap_or(0), host["MemorySwap"].as_i64().unwrap_or(0));
+    if swap != 0 && swap != memory.saturating_mul(2) {
+        out.value("memory-swap", &swap.to_string());
+    }
+    if let Some(swappiness) = host["MemorySwappiness"].as_i64().filter(|number| *number >= 0) {
+        out.value("memory-swappiness", &swappiness.to_string());
+    }
+    if let Some(cpus) = host["NanoCpus"].as_i64().filter(|cpus| *cpus > 0) {
+        let text = format!("{}.{:09}", cpus / 1_000_000_000, cpus % 1_000_000_000);
+        out.value("cpus", text.trim_end_matches('0').trim_end_matches('.'));
+    }
+    out.field("cpuset-cpus", &host["CpusetCpus"]);
+    out.field("cpuset-mems", &host["CpusetMems"]);
+    out.truth("oom-kill-disable", &host["OomKillDisable"]);
+    for (flag, key, field) in [
+        ("blkio-weight-device", "BlkioWeightDevice", "Weight"),
+        ("device-read-bps", "BlkioDeviceReadBps", "Rate"),
+        ("device-write-bps", "BlkioDeviceWriteBps", "Rate"),
+        ("device-read-iops", "BlkioDeviceReadIOps", "Rate"),
+        ("device-write-iops", "BlkioDeviceWriteIOps", "Rate"),
+    ] {
+        for item in host[key].as_array().into_iter().flatten() {
+            out.value(flag, &format!("{}:{}", item["Path"].as_str().unwrap_or_default(), item[field]));
+        }
+    }
+    for limit in host["Ulimits"].as_array().into_iter().flatten() {
+        out.value(
+            "ulimit",
+            &format!("{}={}:{}", limit["Name"].as_str().unwrap_or_default(), limit["Soft"], limit["Hard"]),
+        );
+    }
+}
+
+fn isolation(out: &mut Words, host: &Value) {
+    out.truth("privileged", &host["Privileged"]);
+    out.list("cap-add", &host["CapAdd"]);
+    out.list("cap-drop", &host["CapDrop"]);
+    out.list("security-opt", &host["SecurityOpt"]);
+    let open = |key: &str| host[key].as_array().is_some_and(Vec::is_empty);
+    if open("MaskedPaths") && open("ReadonlyPaths") && host["Privileged"] != true {
+        out.value("security-opt", "systempaths=unconfined");
+    }
+    out.list("group-add", &host["GroupAdd"]);
+    for (flag, key, default) in [
+        ("ipc", "IpcMode", "private"),
+        ("cgroupns", "CgroupnsMode", "private"),
+        ("pid", "PidMode", ""),
+        ("uts", "UTSMode", ""),
+        ("userns", "UsernsMode", ""),
+        ("cgroup-parent", "CgroupParent", ""),
+        ("isolation", "Isolation", "default"),
+        ("runtime", "Runtime", "hoist-runtime"),
+    ] {
+        if host[key].as_str() != Some(default) {
+            out.field(flag, &host[key]);
+        }
+    }
+    out.map("sysctl", &host["Sysctls"], &Value::Null);
+    out.map("annotation", &host["Annotations"], &Value::Null);
+    out.list("device-cgroup-rule", &host["DeviceCgroupRules"]);
+    for device in host["Devices"].as_array().into_iter().flatten() {
+        let text = |key: &str| device[key].as_str().unwrap_or_default().to_owned();
+        out.value(
+            "device",
+            &format!("{}:{}:{}", text("PathOnHost"), text("PathInContainer"), text("CgroupPermissions")),
+        );
+    }
+    if let Some(size) = host["ShmSize"].as_i64().filter(|size| *size != SHM_SIZE && *size != 0) {
+        out.value("shm-size", &size.to_string());
+    }
+}
+
+fn storage(out: &mut Words, config: &Value, host: &Value, base: &Value) -> Result<(), String> {
+    out.truth("read-only", &host["ReadonlyRootfs"]);
+    out.list("volume", &host["Binds"]);
+    for (path, _) in object(&config["Volumes"]).filter(|(path, _)| base["Volumes"].get(path).is_none()) {
+        out.value("volume", path);
+    }
+    out.field("volume-driver", &host["VolumeDriver"]);
+    out.list("volumes-from", &host["VolumesFrom"]);
+    for (path, options) in object(&host["Tmpfs"]) {
+        match options.as_str().unwrap_or_default() {
+            "" => out.value("tmpfs", path),
+            options => out.value("tmpfs", &format!("{path}:{options}")),
+        }
+    }
+    out.map("storage-opt", &host["StorageOpt"], &Value::Null);
+    for mount in host["Mounts"].as_array().into_iter().flatten() {
+        out.value("mount", &mount_words(mount)?);
+    }
+    if host["DeviceRequests"].as_array().is_some_and(|requests| !requests.is_empty()) {
+        return Err("the container has device requests, which --as run does not write".to_owned());
+    }
+    Ok(())
+}
+
+/// A mount in the notation of `--mount`.
+fn mount_words(mount: &Value) -> Result<String, String> {
+    let mut fields = Vec::new();
+    let mut field = |key: &str, value: &Value| {
+        if let Some(text) = value.as_str().filter(|text| !text.is_empty()) {
+            fields.push(format!("{key}={text}"));
+        }
+    };
+    field("type", &mount["Type"]);
+    field("source", &mount["Source"]);
+    field("target", &mount["Target"]);
+    field("consistency", &mount["Consistency"]);
+    field("bind-propagation", &mount["BindOptions"]["Propagation"]);
+    field("volume-subpath", &mount["VolumeOptions"]["Subpath"]);
+    field("volume-driver", &mount["VolumeOptions"]["DriverConfig"]["Name"]);
+    if mount["ReadOnly"] == true {
+        fields.push("readonly".to_owned());
+    }
+    if mount["VolumeOptions"]["NoCopy"] == true {
+        fields.push("volume-nocopy".to_owned());
+    }
+    for (flag, values) in [
+        ("volume-label", &mount["VolumeOptions"]["Labels"]),
+        ("volume-opt", &mount["VolumeOptions"]["DriverConfig"]["Options"]),
+    ] {
+        for (key, value) in object(values) {
+            fields.push(format!("{flag}={key}={}", value.as_str().unwrap_or_default()));
+        }
+    }
+    if let Some(size) = mount["TmpfsOptions"]["SizeBytes"].as_i64().filter(|size| *size != 0) {
+        fields.push(format!("tmpfs-size={size}"));
+    }
+    if let Some(mode) = mount["TmpfsOptions"]["Mode"].as_u64().filter(|mode| *mode != 0) {
+        fields.push(format!("tmpfs-mode={mode:o}"));
+    }
+    for key in ["NonRecursive", "ReadOnlyNonRecursive", "ReadOnlyForceRecursive", "CreateMountpoint"] {
+        if mount["BindOptions"][key] == true {
+            return Err(format!("the mount at {} has {key}, which --as run does not write", mount["Target"]));
+        }
+    }
+    let csv = |field: String| {
+        if field.contains([',', '"', '\n']) { format!("\"{}\"", field.replace('"', "\"\"")) } else { field }
+    };
+    Ok(fields.into_iter().map(csv).collect::<Vec<_>>().join(","))
+}
+
+fn network(out: &mut Words, document: &Value, base: &Value) -> Result<(), String> {
+    let (config, host) = (&document["Config"], &document["HostConfig"]);
+    let mode = host["NetworkMode"].as_str().unwrap_or_default();
+    let networks = &document["NetworkSettings"]["Networks"];
+    if !matches!(mode, "" | "default" | "bridge") {
+        out.value("network", mode);
+    }
+    for (name, _) in object(networks).filter(|(name, _)| *name != mode && *name != "default" && *name != "bridge") {
+        out.value("network", name);
+    }
+    let endpoint = networks.get(mode).unwrap_or(&Value::Null);
+    out.field("ip", &endpoint["IPAMConfig"]["IPv4Address"]);
+    out.field("ip6", &endpoint["IPAMConfig"]["IPv6Address"]);
+    let id = document["Id"].as_str().unwrap_or_default();
+    for alias in strings(&endpoint["Aliases"]).iter().filter(|alias| Some(alias.as_str()) != id.get(..12)) {
+        out.value("network-alias", alias);
+    }
+    for (port, bindings) in object(&host["PortBindings"]) {
+        for binding in bindings.as_array().into_iter().flatten() {
+            let text = |key: &str| binding[key].as_str().unwrap_or_default();
+            let address = match text("HostIp") {
+                "" => String::new(),
+                ip if ip.contains(':') => format!("[{ip}]:"),
+                ip => format!("{ip}:"),
+            };
+            match (address.as_str(), text("HostPort")) {
+                ("", "") => out.value("publish", port),
+                (address, host_port) => out.value("publish", &format!("{address}{host_port}:{port}")),
+            }
+        }
+    }
+    let exposed = object(&config["ExposedPorts"]).map(|(port, _)| port);
+    for port in exposed.filter(|p| host["PortBindings"].get(p).is_none() && base["ExposedPorts"].get(p).is_none()) {
+        out.value("expose", port);
+    }
+    out.truth("publish-all", &host["PublishAllPorts"]);
+    out.list("dns", &host["Dns"]);
+    out.list("dns-option", &host["DnsOptions"]);
+    out.list("dns-search", &host["DnsSearch"]);
+    out.list("add-host", &host["ExtraHosts"]);
+    for link in strings(&host["Links"]) {
+        // As the document has it: `/target:/self/alias`.
+        let (target, alias) = link.split_once(':').unwrap_or((&link, &link));
+        out.value("link", &format!("{}:{}", target.trim_start_matches('/'), alias.rsplit('/').next().unwrap_or(alias)));
+    }
+    Ok(())
+}
+
+fn health(out: &mut Words, config: &Value, base: &Value) -> Result<(), String> {
+    let probe = &config["Healthcheck"];
+    if probe.is_null() || *probe == base["Healthcheck"] {
+        return Ok(());
+    }
+    let test = strings(&probe["Test"]);
+    match test.first().map(String::as_str) {
+        None => {}
+        Some("NONE") => {
+            out.0.push("--no-healthcheck".to_owned());
+            return Ok(());
+        }
+        Some("CMD-SHELL") if test.len() == 2 => out.value("health-cmd", &test[1]),
+        Some(_) if probe["Test"] == base["Healthcheck"]["Test"] => {}
+        Some(_) => {
+            return Err("the container has a health check without a shell, which no flag of run gives".to_owned());
+        }
+    }
+    for (flag, key) in [
+        ("health-interval", "Interval"),
+        ("health-timeout", "Timeout"),
+        ("health-start-period", "StartPeriod"),
+        ("health-start-interval", "StartInterval"),
+    ] {
+        if let Some(ns) = probe[key].as_i64().filter(|ns| *ns != 0) {
+            out.value(flag, &format!("{ns}ns"));
+        }
+    }
+    out.number("health-retries", &probe["Retries"]);
+    Ok(())
+}
+
+fn logging(out: &mut Words, host: &Value) {
+    let config = &host["LogConfig"];
+    let options = object(&config["Config"]).count();
+    if config["Type"].as_str().is_some_and(|driver| driver != "json-file") || options > 0 {
+        out.field("log-driver", &config["Type"]);
+    }
+    out.map("log-opt", &config["Config"], &Value::Null);
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::cli::Parsed;
+    use crate::container::run::COMMAND;
+    use crate::options::body;
+
+    fn body_of(words: &[String]) -> Value {
+        let parsed = Parsed::parse(&COMMAND, "docker run".to_owned(), words).expect("arguments");
+        body::build(&parsed, parsed.bool("detach"), Vec::new()).expect("a body").json
+    }
+
+    /// As `inspect` has it.
+    fn document_of(body: &Value) -> Value {
+        let mut config = body.clone();
+        let map = config.as_object_mut().expect("an object");
+        let host = map.remove("HostConfig").expect("it is there");
+        let networks = map.remove("NetworkingConfig").expect("it is there");
+        json!({ "Id": "0".repeat(64), "Name": "", "Config": config, "HostConfig": host,
+            "NetworkSettings": { "Networks": networks["EndpointsConfig"] } })
+    }
+
+    #[test]
+    fn round_trip() {
+        for line in [
+            "-d i",
+            "i sh -c x",
+            "-it -u 5:6 -w /w -h name --domainname d --stop-signal INT --stop-timeout 3 i",
+            "-e A=b -e C= -l x=y -l z= --restart on-failure:3 i",
+            "--rm --init --entrypoint /e i a b",
+            "-m 64m --memory-swap -1 --memory-reservation 32m --memory-swappiness 5 --oom-kill-disable i",
+            "--cpus 1.5 --cpu-shares 5 --cpuset-cpus 0-1 --cpuset-mems 0 --pids-limit 9 i",
+            "--cpu-period 1000 --cpu-quota 500 --cpu-rt-period 3 --cpu-rt-runtime 2 --oom-score-adj 7 i",
+            "--blkio-weight 50 --blkio-weight-device /dev/a:20 --device-read-bps /dev/a:1mb i",
+            "--device-write-bps /dev/a:5 --device-read-iops /dev/a:6 --device-write-iops /dev/b:7 i",
+            "--ulimit nofile=5:6 --ulimit core=0 --shm-size 1m --group-add 5 --cgroup-parent /p i",
+            "--privileged i",
+            "--cap-add NET_ADMIN --cap-drop ALL --security-opt no-new-privileges i",
+            "--security-opt systempaths=unconfined i",
+            "--ipc host --pid host --uts host --cgroupns host --userns host i",
+            "--sysctl net.a=1 --annotation a=b --device /dev/null:/dev/x:r --device-cgroup-rule c_1:*_r i",
+            "--read-only -v /a:/b:ro -v vol:/v -v /anon --tmpfs /t:size=1m --tmpfs /u --volumes-from x i",
+            "--mount type=bind,source=/a,target=/b,readonly,bind-propagation=rslave i",
+            "--mount type=volume,source=v,target=/v,volume-nocopy,volume-label=a=b i",
+            "--mount type=tmpfs,target=/t,tmpfs-size=1m,tmpfs-mode=700 i",
+            "--volume-driver local --storage-opt size=1g --runtime other i",
+            "--network host i",
+            "--network mine --ip 10.0.0.5 --network-alias a --network-alias b i",
+            "-p 80 -p 8080:81 -p 127.0.0.1:9000:82/udp -p [::1]:1:83 --expose 99 -P i",
+            "--dns 1.1.1.1 --dns-option x --dns-search y --add-host h:1.2.3.4 --link a:b i",
+            "--health-cmd c --health-interval 5s --health-timeout 1500ms --health-retries 3 i",
+            "--health-start-period 1m --health-start-interval 2s i",
+            "--no-healthcheck i",
+            "--log-driver local --log-opt max-size=1m --log-opt tag=x i",
+            "-a stdout i",
+        ] {
+            let given: Vec<String> =
+                line.split(' ').map(|word| word.replace('_', if word.starts_with("c_") { " " } else { "_" })).collect();
+            let first = body_of(&given);
+            let again = words(&document_of(&first), &Value::Null).expect("words");
+            assert_eq!(body_of(&again), first, "{line}\n{again:?}");
+        }
+    }
+
+    #[test]
+    fn the_image_is_left_out() {
+        let image = json!({ "Config": { "Env": ["PATH=/bin"], "Cmd": ["sh"], "Labels": { "a": "b" }, "ExposedPorts": { "80/tcp": {} } } });
+        let document = json!({ "Id": "0123456789ab0000", "Name": "/web",
+            "Config": { "Hostname": "0123456789ab", "Env": ["X=it's", "PATH=/bin"], "Cmd": ["sh"], "Image": "busybox",
+                "Labels": { "a": "b" }, "ExposedPorts": { "80/tcp": {} } },
+            "HostConfig": { "NetworkMode": "bridge", "IpcMode": "private", "CgroupnsMode": "private", "ShmSize": 67_108_864,
+                "Runtime": "hoist-runtime", "LogConfig": { "Type": "json-file", "Config": {} }, "Memory": 100, "MemorySwap": 200 } });
+        let words = words(&document, &image).expect("words");
+        assert_eq!(line("hoist", &words), "hoist run --name=web --detach '--env=X=it'\\''s' --memory=100 busybox");
+        let odd = json!({ "Config": { "Healthcheck": { "Test": ["CMD", "x"] } } });
+        assert!(super::words(&odd, &Value::Null).is_err());
+    }
+}
