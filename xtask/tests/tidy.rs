@@ -20,6 +20,7 @@ const RINGS: &[(&str, u8)] = &[
     ("systemd", 1),
     ("archive", 1),
     ("keeper", 1),
+    ("dns", 1),
     // 2: subsystems
     ("store", 2),
     ("runtime", 2),
@@ -56,6 +57,7 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("dockerfile", "oci"),
     ("cgroup", "sys"),
     ("archive", "sys"),
+    ("dns", "sys"),
     ("keeper", "sys"),
     ("distribution", "store"),
     ("registry", "store"),

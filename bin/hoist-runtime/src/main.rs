@@ -1,6 +1,7 @@
 //! `hoist-runtime`: the roles that live beside containers.
 //!
-//! `spawner` forks a shim for every container; `keeper` holds mounts that outlive the daemon. Both are started by
+//! `spawner` forks a shim for every container; `keeper` holds mounts that outlive the daemon; `resolver`
+//! answers containers that ask for each other's names. All are started by
 //! hoistd, from a sealed copy of this program. Everything else is the command line of an OCI runtime.
 
 use std::process::ExitCode;
@@ -11,6 +12,7 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["spawner"] => runtime::spawner::run().map_err(anyhow::Error::from),
         ["keeper", socket] => keep(std::path::Path::new(socket)),
+        ["resolver", socket] => resolve(std::path::Path::new(socket)),
         _ => return ExitCode::from(runtime::command::main(&arguments, env!("CARGO_PKG_VERSION")) as u8),
     };
     match outcome {
@@ -20,6 +22,15 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The resolver's role: listens at the path, then serves until SIGTERM.
+fn resolve(path: &std::path::Path) -> anyhow::Result<()> {
+    let _ = rustix::process::setsid();
+    let listener = dns::server::listen(path)?;
+    rustix::stdio::dup2_stderr(std::fs::OpenOptions::new().write(true).open("/dev/null")?)?;
+    dns::server::serve(listener)?;
+    Ok(())
 }
 
 /// The keeper's role: listens at the path, then serves until SIGTERM.

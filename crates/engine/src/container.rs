@@ -34,6 +34,7 @@ mod record;
 mod remove;
 mod rename;
 mod resize;
+mod resolver;
 mod restart;
 mod restore;
 mod security;
@@ -81,6 +82,7 @@ pub(crate) use logging::{Senders, Tidier, check_settings as check_log_settings, 
 pub(crate) use mounts::check_volume_name;
 pub(crate) use networking::{EndpointNames, endpoint_resources};
 pub(crate) use record::Record;
+pub(crate) use resolver::serve_names;
 pub(crate) use restore::restore;
 pub(crate) use security::parse_kernel;
 pub(crate) use state::Phase;

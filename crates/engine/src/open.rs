@@ -35,6 +35,8 @@ pub struct Engine {
     /// Held while images are deleted, so that a name means one image from the check to the end.
     pub(crate) deleting: Mutex<()>,
     pub(crate) shims: Shims,
+    /// Answers containers that ask for names.
+    pub(crate) resolver: shim::Resolver,
     /// What sends logs on.
     pub(crate) senders: container::Senders,
     /// What compresses and expires finished log files.
@@ -52,6 +54,7 @@ impl Drop for Engine {
         if self.containers.all().iter().any(|container| living(container.snapshot().state.phase)) {
             return;
         }
+        self.resolver.stop();
         if let Err(error) = ::keeper::Keeper::stop(&self.config.exec_root.join(shim::KEEPER_SOCKET)) {
             tracing::debug!(%error, "the keeper is still there");
         }
@@ -94,6 +97,7 @@ impl Engine {
             .map_err(|error| Error::system("open the volumes", error))?;
         let shims = Shims::new(spawner)?;
         shims.spawner.ensure(&shims)?;
+        let resolver = shim::Resolver::new(&config.exec_root);
         let engine = Arc::new(Engine {
             machine_id: machine_id(&store)?,
             cgroups: cgroup::Hierarchies::detect().inspect_err(|error| tracing::warn!(%error, "no cgroups")).ok(),
@@ -111,9 +115,11 @@ impl Engine {
             pruning: Mutex::new(()),
             deleting: Mutex::new(()),
             shims,
+            resolver,
             senders: container::Senders::default(),
             tidier: container::Tidier::default(),
         });
+        engine.resolver.keep_up(&engine);
         engine.workers.start(&engine).map_err(|error| Error::system("start the workers", error))?;
         shim::start_thread(&engine).map_err(|error| Error::system("start the shims' thread", error))?;
         engine.image_names.refresh(&engine.store)?;

@@ -11,6 +11,7 @@
 
 mod dispatch;
 mod keeper;
+mod resolver;
 mod run;
 mod spawner;
 
@@ -27,6 +28,7 @@ use crate::{Error, Result};
 
 pub(crate) use dispatch::{drain, start_thread};
 pub(crate) use keeper::{SOCKET as KEEPER_SOCKET, ensure_keeper};
+pub(crate) use resolver::Resolver;
 pub(crate) use run::{Run, Slot};
 pub(crate) use spawner::Spawner;
 

@@ -101,6 +101,55 @@ pub fn container_resolv_conf(path: &str, host: &str, overrides: &Overrides, ipv6
     text
 }
 
+/// The text for a container with a resolver of its own at 127.0.0.11, which asks the host's servers or those of `--dns`.
+pub fn internal_resolv_conf(path: &str, host: &str, overrides: &Overrides) -> String {
+    let parsed = Parsed::new(host);
+    let pick = |own: &[String], hosts: &[&str]| match own {
+        [] => hosts.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>(),
+        own => own.to_vec(),
+    };
+    let mut search = pick(&overrides.search, &parsed.search);
+    if search == ["."] {
+        search.clear();
+    }
+    let mut options = pick(&overrides.options, &parsed.options);
+    let own_dots = overrides.options.iter().any(|option| option.starts_with("ndots:"));
+    let hosts_dots = !own_dots && options.iter().any(|option| option.starts_with("ndots:"));
+    if !own_dots && !hosts_dots {
+        options.push("ndots:0".to_owned());
+    }
+    let mut text = format!("{HEADER}\nnameserver 127.0.0.11\n");
+    if !search.is_empty() {
+        let _ = writeln!(text, "search {}", search.join(" "));
+    }
+    let _ = writeln!(text, "options {}", options.join(" "));
+    for other in parsed.others {
+        let _ = writeln!(text, "{other}");
+    }
+    let servers = match overrides.servers.as_slice() {
+        [] => parsed.servers.iter().map(|server| format!("host({server})")).collect(),
+        own => own.to_vec(),
+    };
+    let _ = writeln!(text, "\n# Based on host file: '{path}' (internal resolver)");
+    let _ = writeln!(text, "# ExtServers: [{}]", servers.join(" "));
+    let overridden = [
+        ("nameservers", !overrides.servers.is_empty()),
+        ("search", !overrides.search.is_empty()),
+        ("options", !overrides.options.is_empty()),
+    ];
+    let names: Vec<&str> = overridden.iter().filter(|(_, set)| *set).map(|(name, _)| *name).collect();
+    let _ = writeln!(text, "# Overrides: [{}]", names.join(" "));
+    let from = if own_dots {
+        "override"
+    } else if hosts_dots {
+        "host"
+    } else {
+        "internal"
+    };
+    let _ = writeln!(text, "# Option ndots from: {from}");
+    text
+}
+
 /// Whether a server can be asked from inside a container's network namespace.
 fn reachable(server: &str, ipv6: bool) -> bool {
     let address = server.split('%').next().unwrap_or(server);
@@ -166,6 +215,16 @@ mod tests {
             assert!(text.contains("# Used default nameservers.\n"));
         }
         assert!(body("", &Overrides::default(), true).contains("nameserver 2001:4860:4860::8844\n"));
+    }
+
+    #[test]
+    fn a_resolver_of_its_own() {
+        let text = internal_resolv_conf(HOST_FILE, "nameserver 127.0.0.53\nsearch a\n", &Overrides::default());
+        assert!(text.contains("\n\nnameserver 127.0.0.11\nsearch a\noptions ndots:0\n\n"), "{text}");
+        assert!(text.contains("(internal resolver)\n# ExtServers: [host(127.0.0.53)]\n# Overrides: []\n"), "{text}");
+        assert!(text.ends_with("# Option ndots from: internal\n"), "{text}");
+        let overrides = Overrides { options: vec!["ndots:3".to_owned()], ..Overrides::default() };
+        assert!(internal_resolv_conf(HOST_FILE, "", &overrides).contains("\noptions ndots:3\n"));
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod networking;
 mod networks;
 mod options;
 mod ports;
+mod resolving;
 mod store;
 mod streams;
 mod survival;
@@ -57,6 +58,7 @@ fn main() {
         cgroups::TESTS,
         networking::TESTS,
         networks::TESTS,
+        resolving::TESTS,
         bad_input::TESTS,
         hostile_archives::TESTS,
         transfer_faults::TESTS,

@@ -15,7 +15,7 @@ use api::network::{NetworkConnectRequest, NetworkDisconnectRequest};
 use network::{BoundPort, EndpointRecord, NetworkRecord, Route, Sandbox};
 
 use super::attachment::{self, Attachment};
-use super::{Container, Phase, Record, networking, persist};
+use super::{Container, Phase, Record, networking, persist, resolver};
 use crate::shim::KEEPER_SOCKET;
 use crate::{Engine, Error, Kind, Result};
 
@@ -81,8 +81,14 @@ fn connect_running(
         record.networks.push(attachment);
     });
     let outcome = networking::change_hosts(engine, &record, &endpoint, true)
-        .and_then(|()| rebalance(engine, container, namespace.as_fd(), None));
+        .and_then(|()| rebalance(engine, container, namespace.as_fd(), None))
+        .and_then(|()| resolver::serve(engine, &container.snapshot(), namespace.as_fd()))
+        .and_then(|()| match resolver::is_wanted(&record) && !resolver::is_wanted(&before) {
+            true => networking::renew_resolv_conf(engine, &record),
+            false => Ok(()),
+        });
     if let Err(error) = outcome {
+        resolver::remove(engine, &endpoint.id);
         let _ = engine.networks.disconnect(namespace.as_fd(), &endpoint);
         let _ = networking::change_hosts(engine, &record, &endpoint, false);
         container.update(|record| record.networks.retain(|other| other.endpoint_id != endpoint.id));
@@ -134,6 +140,7 @@ pub fn disconnect(engine: &Engine, network: &str, request: &NetworkDisconnectReq
     }
     let namespace = networking::namespace_of(&record)?;
     if let Some(endpoint) = &gone.endpoint {
+        resolver::remove(engine, &endpoint.id);
         rebalance(engine, &container, namespace.as_fd(), Some(&endpoint.id))?;
         networking::change_hosts(engine, &record, endpoint, false)?;
         // Rebalancing has changed its ports.
@@ -147,6 +154,7 @@ pub fn disconnect(engine: &Engine, network: &str, request: &NetworkDisconnectReq
     let record = container.update(|record| {
         record.networks.retain(|other| other.name != gone.name);
     });
+    resolver::renew(engine, &record);
     persist::save(engine, &container)?;
     networking::publish(engine, "disconnect", &record, &gone);
     Ok(())

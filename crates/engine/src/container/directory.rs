@@ -17,6 +17,7 @@ pub(super) const WRITABLE: &str = "overlay";
 
 /// Files that are mounted over those in `/etc`.
 pub(super) const RESOLV_CONF: &str = "resolv.conf";
+pub(super) const RESOLV_CONF_HASH: &str = "resolv.conf.hash";
 pub(super) const HOSTS: &str = "hosts";
 pub(super) const HOSTNAME: &str = "hostname";
 

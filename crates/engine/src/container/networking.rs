@@ -9,7 +9,7 @@ use api::container::{NetworkMode, PortKey};
 use network::{Endpoint, EndpointConfig, EndpointRecord, HostPort, NetworkRecord, PortBinding, Route, Sandbox};
 
 use super::attachment::Attachment;
-use super::directory::{self, HOSTNAME, HOSTS, RESOLV_CONF};
+use super::directory::{self, HOSTNAME, HOSTS, RESOLV_CONF, RESOLV_CONF_HASH};
 use super::link::{self, Linked};
 use super::{Record, spec};
 use crate::events::Of;
@@ -290,6 +290,7 @@ pub(super) fn publish(engine: &Engine, action: &str, record: &Record, attachment
 
 /// Everything that the container's run had of its networks is given back.
 pub(super) fn release(engine: &Engine, record: &Record) {
+    super::resolver::forget(engine, record);
     record.endpoints().for_each(|endpoint| detach(engine, endpoint));
     if let Err(error) = engine.networks.permit(record.id.as_str(), Vec::new()) {
         tracing::warn!(container = record.id.short(), %error, "links are still permitted");
@@ -329,24 +330,42 @@ pub(super) fn write_files(engine: &Engine, record: &Record) -> Result<()> {
     }
     let hostname = spec::hostname(record, &engine.host);
     directory::write(&own, HOSTNAME, &network::hosts::hostname_file(&hostname))?;
+    write_resolv_conf(engine, record)?;
+    if !wants_endpoint(record) {
+        write_hosts(engine, record, &[], &[])?;
+    }
+    Ok(())
+}
+
+/// Writes resolv.conf, and beside it what was written, to tell later whether somebody has changed it.
+fn write_resolv_conf(engine: &Engine, record: &Record) -> Result<()> {
+    let own = engine.container_dir(&record.id);
+    let mode = NetworkMode::parse(&record.host_config.network_mode);
     let (path, host) =
         network::resolv::host_file().map_err(|error| Error::system("read the host's resolv.conf", error))?;
     let overrides = overrides(engine, record);
     let untouched = overrides.servers.is_empty() && overrides.search.is_empty() && overrides.options.is_empty();
     let text = if mode == NetworkMode::Host && untouched {
         host
+    } else if super::resolver::is_wanted(record) {
+        network::resolv::internal_resolv_conf(path, &host, &overrides)
     } else {
-        let ipv6 = record
-            .networks
-            .iter()
-            .filter_map(|attachment| crate::network::find(engine, &attachment.name).ok().map(|network| network.ipv6));
-        network::resolv::container_resolv_conf(path, &host, &overrides, ipv6.into_iter().any(|ipv6| ipv6))
+        let networks = record.networks.iter();
+        let ipv6 = networks.filter_map(|attachment| crate::network::find(engine, &attachment.name).ok());
+        network::resolv::container_resolv_conf(path, &host, &overrides, ipv6.into_iter().any(|network| network.ipv6))
     };
     directory::write(&own, RESOLV_CONF, &text)?;
-    if !wants_endpoint(record) {
-        write_hosts(engine, record, &[], &[])?;
+    directory::write(&own, RESOLV_CONF_HASH, &oci::Digest::of(text.as_bytes()).hex())
+}
+
+/// A running container gets a resolver of ours: its resolv.conf says so, unless somebody has changed it.
+pub(super) fn renew_resolv_conf(engine: &Engine, record: &Record) -> Result<()> {
+    let own = engine.container_dir(&record.id);
+    let read = |name: &str| fs::read_to_string(own.join(name)).unwrap_or_default();
+    match oci::Digest::of(read(RESOLV_CONF).as_bytes()).hex() == read(RESOLV_CONF_HASH) {
+        true => write_resolv_conf(engine, record),
+        false => Ok(()),
     }
-    Ok(())
 }
 
 fn overrides(engine: &Engine, record: &Record) -> network::resolv::Overrides {

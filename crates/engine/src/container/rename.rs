@@ -1,6 +1,6 @@
 //! `POST /containers/{id}/rename`.
 
-use super::{persist, publish};
+use super::{persist, publish, resolver};
 use crate::{Engine, Error, Result};
 
 /// Gives a container another name.
@@ -24,6 +24,9 @@ pub fn rename(engine: &Engine, id: &str, new: &str) -> Result<()> {
     engine.containers.rename(&container, &old, new);
     let record = container.snapshot();
     persist::refresh_copy(engine, &record);
+    if record.state.phase.is_alive() {
+        resolver::renew(engine, &record);
+    }
     publish(engine, &record, "rename", &[("oldName", format!("/{old}"))]);
     Ok(())
 }

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use shim_api::{ExecState, Exit, FromShim, State as ShimState, ToShim, names};
 
 use super::state::{Change, Phase, State};
-use super::{Container, attach, directory, exit, lock, logging, networking, persist, remove, start};
+use super::{Container, attach, directory, exit, lock, logging, networking, persist, remove, resolver, start};
 use crate::id::ContainerId;
 use crate::shim::{Run, Shims};
 use crate::{Engine, Error, Result};
@@ -94,6 +94,9 @@ pub(crate) fn restore(engine: &Arc<Engine>) -> Result<()> {
     }
     let restored = engine.networks.restore(&living);
     restored.map_err(|error| Error::system("restore the network of the running containers", error))?;
+    if let Err(error) = resolver::restore(engine) {
+        tracing::error!(error = error.full_text(), "the running containers do not find each other by name");
+    }
     sweep(engine, &known);
     for (container, stuck) in ended {
         note_end(engine, &container, stuck.as_deref());

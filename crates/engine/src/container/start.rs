@@ -20,7 +20,9 @@ use super::attachment::Attachment;
 use super::mounts::Kind as MountKind;
 use super::networking::{self, Namespace};
 use super::state::Change;
-use super::{Container, Phase, Record, attach, directory, link, lock, logging, persist, publish, remove, spec};
+use super::{
+    Container, Phase, Record, attach, directory, link, lock, logging, persist, publish, remove, resolver, spec,
+};
 use crate::host;
 use crate::shim::Run;
 use crate::{Engine, Error, Kind, Result};
@@ -116,6 +118,7 @@ impl Drop for Start<'_> {
         }
         *lock(&self.container.run) = None;
         let record = self.container.snapshot();
+        resolver::forget(self.engine, &record);
         for attachment in self.attachments.iter().filter(|attachment| !attachment.endpoint_id.is_empty()) {
             if let Some(endpoint) = &attachment.endpoint {
                 networking::detach(self.engine, endpoint);
@@ -209,6 +212,9 @@ impl Start<'_> {
                 persist::save(engine, container)?;
             }
             networking::permit(engine, &record)?;
+            if let Namespace::Own(sandbox) = &namespace {
+                resolver::serve(engine, &record, sandbox.descriptor())?;
+            }
         }
         let (waiting, handed) = attach::hand_over(container, &run);
 
