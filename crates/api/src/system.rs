@@ -196,7 +196,33 @@ wire! {
         pub images: List<crate::image::Summary>,
         pub containers: List<crate::container::Summary>,
         pub volumes: List<crate::volume::Volume>,
-        pub build_cache: List<Empty>,
+        pub build_cache: List<BuildCache>,
+    }
+
+    /// A step that the builder knows the result of.
+    pub struct BuildCache {
+        #[serde(rename = "ID")]
+        pub id: String,
+        #[serde(skip_serializing_if = "List::is_empty")]
+        pub parents: List<String>,
+        /// `regular`, `exec.cachemount`, …
+        #[serde(rename = "Type")]
+        pub kind: String,
+        pub description: String,
+        pub in_use: bool,
+        /// Its layer belongs to an image too.
+        pub shared: bool,
+        pub size: i64,
+        pub created_at: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub last_used_at: Option<String>,
+        pub usage_count: i64,
+    }
+
+    /// `POST /build/prune`.
+    pub struct BuildPruned {
+        pub caches_deleted: List<String>,
+        pub space_reclaimed: u64,
     }
 
     /// `POST /auth`.

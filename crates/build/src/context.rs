@@ -21,10 +21,13 @@ impl TarContext {
         let failed = |error: std::io::Error| Error::system("read the build context", error);
         let layers = engine.store().layers();
         let tar = archive::decompress(archive).map_err(failed)?;
-        let written = layers.writer().and_then(|writer| writer.write_tar(tar)).and_then(|written| written.commit(None));
+        let written = layers
+            .writer()
+            .and_then(|writer| writer.write_tar(Ended::new(tar)))
+            .and_then(|written| written.commit(None));
         let (layer, _) = written.map_err(|error| match error {
             store::Error::Source(source) => failed(source),
-            error => Error::Invalid(format!("the build context is no archive that can be used: {error}")),
+            error => Error::Invalid(format!("the build context is no archive that can be used: {}", chain(&error))),
         })?;
         let tree = Arc::new(Tree::of_layers(layers, &[layer])?);
         Ok(TarContext { local: Arc::new(Local { tree, ignored: Patterns::default() }) })
@@ -51,6 +54,50 @@ impl TarContext {
             }
         }
         String::from_utf8(bytes).map_err(|_| Error::Invalid(format!("the dockerfile {name} is not UTF-8")))
+    }
+}
+
+/// A tar with an end.
+///
+/// The docker client closes its stream before the last member's padding when it adds a Dockerfile to a context. An
+/// upload that breaks off is an error of reading, not an end, so what is missing here is only zeros.
+struct Ended<R> {
+    inner: R,
+    read: u64,
+    /// Zeros that are still to come, once the inner reader has ended.
+    left: Option<u64>,
+}
+
+impl<R: Read> Ended<R> {
+    fn new(inner: R) -> Ended<R> {
+        Ended { inner, read: 0, left: None }
+    }
+}
+
+impl<R: Read> Read for Ended<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        const BLOCK: u64 = 512;
+        if self.left.is_none() {
+            let length = self.inner.read(buffer)?;
+            self.read += length as u64;
+            if length > 0 || buffer.is_empty() {
+                return Ok(length);
+            }
+            self.left = Some(self.read.wrapping_neg() % BLOCK + 2 * BLOCK);
+        }
+        let left = self.left.get_or_insert(0);
+        let length = buffer.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+        buffer[..length].fill(0);
+        *left -= length as u64;
+        Ok(length)
+    }
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", chain(source)),
+        None => error.to_string(),
     }
 }
 

@@ -26,6 +26,7 @@ pub mod copy;
 pub mod error;
 pub mod plan;
 pub mod progress;
+pub mod prune;
 pub mod request;
 mod solve;
 mod stage;

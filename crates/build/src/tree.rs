@@ -37,7 +37,7 @@ impl Tree {
     /// The layers of an image or a stage, base first, as one tree.
     pub fn of_layers(layers: &store::Layers, diff_ids: &[Digest]) -> Result<Tree> {
         let mount = |diff_id: &Digest| layers.mount(diff_id).map_err(|error| Error::system("mount a layer", error));
-        let mounts = diff_ids.iter().rev().map(mount).collect::<Result<Vec<_>>>()?;
+        let mounts = engine::image::built::stack(diff_ids).into_iter().map(mount).collect::<Result<Vec<_>>>()?;
         let root = match mounts.as_slice() {
             [] => empty(),
             [only] => only.try_clone(),

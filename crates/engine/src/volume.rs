@@ -253,7 +253,7 @@ pub(crate) fn copy_up(engine: &Engine, layers: &[Digest], name: &str, destinatio
 /// A detached, read-only view of the image.
 fn merged(engine: &Engine, layers: &[Digest]) -> Result<OwnedFd> {
     let mount = |layer| engine.store.layers().mount(layer).map_err(failed("mount the image's layers"));
-    let mounts: Vec<OwnedFd> = layers.iter().rev().map(mount).collect::<Result<_>>()?;
+    let mounts: Vec<OwnedFd> = crate::image::built::stack(layers).into_iter().map(mount).collect::<Result<_>>()?;
     // An overlay needs two.
     if mounts.len() == 1 {
         return mounts.into_iter().next().ok_or_else(|| Error::not_found("the image has no layers"));

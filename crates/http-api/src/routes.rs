@@ -20,7 +20,7 @@ pub(crate) static TABLE: &[&[Route]] = &[
     &containers::ROUTES,
     &execs::ROUTES,
     // Before the images, whose names may look like "x/push".
-    &later::ROUTES,
+    later::ROUTES,
     &build::ROUTES,
     &images::ROUTES,
     &networks::ROUTES,

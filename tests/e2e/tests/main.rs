@@ -5,6 +5,7 @@
 
 mod apt;
 mod bad_input;
+mod building;
 mod cgroups;
 mod check;
 mod confinement;
@@ -52,6 +53,7 @@ fn main() {
         store::TESTS,
         store::HOIST_TESTS,
         loading::TESTS,
+        building::TESTS,
         logs::TESTS,
         logs::HOIST_TESTS,
         confinement::TESTS,

@@ -271,7 +271,7 @@ impl Stage<'_> {
                 return Err(Error::Invalid(format!("the working directory {absolute:?} is not a directory")));
             }
             self.note(created_by);
-            return build.step(vertex, |_| Ok(((), true, None)));
+            return build.step(Vertex { metadata_only: true, ..vertex }, |_| Ok(((), true, None)));
         }
         let key = Key::new("workdir").with("chain", self.chain_bytes()).with("path", &absolute).finish();
         let rules = place::Rules { latest: build.epoch_seconds(), now: build.seconds(), ..place::Rules::default() };

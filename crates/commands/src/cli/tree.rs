@@ -1,7 +1,7 @@
 //! All commands: what exists here, and what exists in Docker alone.
 
 use super::{Command, Flag, Kind, flag};
-use crate::{container, image, inspect, network, registry, server, system, volume};
+use crate::{build, container, image, inspect, network, registry, server, system, volume};
 
 /// A management command.
 pub(crate) struct Group {
@@ -11,6 +11,7 @@ pub(crate) struct Group {
 
 /// Management commands, in the order of the help page.
 pub(crate) const GROUPS: &[Group] = &[
+    Group { name: "builder", about: "Manage builds" },
     Group { name: "container", about: "Manage containers" },
     Group { name: "image", about: "Manage images" },
     Group { name: "network", about: "Manage networks" },
@@ -21,6 +22,8 @@ pub(crate) const GROUPS: &[Group] = &[
 
 /// Every command.
 const COMMANDS: &[&Command] = &[
+    &build::COMMAND,
+    &build::prune::COMMAND,
     &container::run::COMMAND,
     &container::exec::COMMAND,
     &container::explain::COMMAND,
@@ -151,10 +154,6 @@ pub(crate) fn shown_path(command: &Command, words: &[&str]) -> String {
 /// Commands of Docker that are not here yet, by their full spelling.
 const ABSENT: &[&str] = &[
     "bake",
-    "build",
-    "builder",
-    "builder build",
-    "builder prune",
     "buildx",
     "checkpoint",
     "checkpoint create",
@@ -187,7 +186,6 @@ const ABSENT: &[&str] = &[
     "cp",
     "diff",
     "export",
-    "image build",
     "manifest",
     "manifest annotate",
     "manifest create",

@@ -69,9 +69,46 @@ struct Usage {
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "PascalCase", default)]
 struct Record {
+    #[serde(rename = "ID")]
+    id: String,
+    #[serde(rename = "Type")]
+    kind: String,
     size: i64,
     in_use: bool,
     shared: bool,
+    created_at: String,
+    last_used_at: Option<String>,
+    usage_count: i64,
+}
+
+/// A step of the build cache, seen at a moment.
+struct CacheLine(Record, f64);
+
+impl Row for CacheLine {
+    fn column(&self, name: &str) -> Option<Value> {
+        let CacheLine(record, now) = self;
+        let seconds = |time: &str| time.parse::<jiff::Timestamp>().ok().map(|time| time.as_second() as f64);
+        let since = |time: &str| seconds(time).map_or_else(String::new, |at| human::duration(now - at) + " ago");
+        Some(Value::text(match name {
+            "ID" => record.id.chars().take(12).collect(),
+            "CacheType" => record.kind.clone(),
+            "Size" => human::size(record.size as f64, 4),
+            "CreatedSince" => since(&record.created_at),
+            "LastUsedSince" => record.last_used_at.as_deref().map(since).unwrap_or_default(),
+            "UsageCount" => record.usage_count.to_string(),
+            "InUse" => record.in_use.to_string(),
+            "Shared" => record.shared.to_string(),
+            _ => return None,
+        }))
+    }
+
+    fn columns(&self) -> &[&'static str] {
+        &["CacheType", "CreatedSince", "ID", "InUse", "LastUsedSince", "Shared", "Size", "UsageCount"]
+    }
+
+    fn type_name(&self) -> &'static str {
+        "*formatter.buildCacheContext"
+    }
 }
 
 struct Line {
@@ -197,5 +234,6 @@ fn verbose(usage: Usage) -> Outcome {
     format::write(&volumes::LISTING, "table {{.Name}}\\t{{.Links}}\\t{{.Size}}", rows)?;
     crate::out::text(&format!("\nBuild cache usage: {}\n\n", human::size(cached as f64, 4)))?;
     let text = "table {{.ID}}\\t{{.CacheType}}\\t{{.Size}}\\t{{.CreatedSince}}\\t{{.LastUsedSince}}\\t{{.UsageCount}}\\t{{.Shared}}";
-    format::write(&CACHE, text, std::iter::empty())
+    let rows = usage.build_cache.into_iter().flatten().map(|record| Rc::new(CacheLine(record, now)) as Rc<dyn Row>);
+    format::write(&CACHE, text, rows)
 }

@@ -48,6 +48,11 @@ pub(crate) struct Display<'a> {
 
 /// Reads messages to their end; an error message in the stream becomes the failure.
 pub(crate) fn show(body: impl Read, display: &mut Display<'_>) -> Outcome {
+    show_with(body, display, &mut |_| {})
+}
+
+/// [`show`]; `aux` gets the values that are not for people.
+fn show_with(body: impl Read, display: &mut Display<'_>, aux: &mut dyn FnMut(&serde_json::Value)) -> Outcome {
     let mut lines: Vec<String> = Vec::new();
     let reader = std::io::BufReader::new(body);
     for message in serde_json::Deserializer::from_reader(reader).into_iter::<Message>() {
@@ -59,7 +64,8 @@ pub(crate) fn show(body: impl Read, display: &mut Display<'_>) -> Outcome {
         if !message.error.is_empty() {
             return Err(Failure::new(message.error));
         }
-        if message.aux.is_some() {
+        if let Some(value) = &message.aux {
+            aux(value);
             continue;
         }
         let mut text = String::new();
@@ -152,6 +158,13 @@ pub(crate) fn on_stdout(body: impl Read) -> Outcome {
     let terminal = super::tty::stdout_is_terminal();
     let width = Some(usize::from(super::tty::size().1)).filter(|w| *w > 0).unwrap_or(200);
     show(body, &mut Display { out: &mut std::io::stdout(), terminal, width })
+}
+
+/// Shows a build on stdout; `aux` gets the image's id.
+pub(crate) fn build(body: impl Read, aux: &mut dyn FnMut(&serde_json::Value)) -> Outcome {
+    let terminal = super::tty::stdout_is_terminal();
+    let width = Some(usize::from(super::tty::size().1)).filter(|w| *w > 0).unwrap_or(200);
+    show_with(body, &mut Display { out: &mut std::io::stdout(), terminal, width }, aux)
 }
 
 /// Shows messages on stderr.

@@ -305,7 +305,7 @@ fn started(run: &Run) -> Result<Option<ShimState>, Failure> {
 pub(super) fn layers(engine: &Engine, record: &Record) -> Result<Vec<OwnedFd>> {
     let layers = engine.store.layers();
     let mount = |layer| layers.mount(layer).map_err(|error| Error::system("mount the image's layers", error));
-    record.layers.iter().rev().chain([engine.store.mount_points()]).map(mount).collect()
+    crate::image::built::stack(&record.layers).into_iter().chain([engine.store.mount_points()]).map(mount).collect()
 }
 
 /// The host's side of bind mounts is there, or is made where `-v` asks for it.

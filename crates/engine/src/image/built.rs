@@ -16,6 +16,21 @@ pub fn local(engine: &Engine, text: &str, platform: &oci::Platform) -> Result<Op
     }
 }
 
+/// The layers of an image as overlayfs stacks them, the topmost first.
+///
+/// A layer that an image has twice (empty ones, mostly) is stacked once, where it is topmost: whatever lies between is
+/// covered by the upper one wherever the lower one had something, and overlayfs refuses the same directory twice.
+pub fn stack(layers: &[Digest]) -> Vec<&Digest> {
+    let mut seen = std::collections::HashSet::new();
+    layers.iter().rev().filter(|layer| seen.insert(**layer)).collect()
+}
+
+/// Removes layers that no image, container or build step needs any more; bytes on disk that were freed.
+pub fn free(engine: &Engine) -> Result<u64> {
+    let _deleting = engine.deleting.lock().unwrap_or_else(|poison| poison.into_inner());
+    super::delete::free_layers(engine).map(|(freed, _)| freed)
+}
+
 /// Records an image whose layers are in the store, and gives it names. Its id.
 pub fn add(engine: &Engine, config: ImageConfig, tags: &[Reference]) -> Result<Digest> {
     let raw_config = config.to_bytes();

@@ -6,19 +6,58 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ::build::context::TarContext;
+use ::build::prune::Wanted;
 use ::build::request::{Entitlements, Limits, NetworkMode, NoCache, Request};
 use api::image::{Progress, RegistryAuth};
+use api::system::{BuildCache, BuildPruned};
 use engine::{Error, Kind};
 use hyper::Method;
 use oci::{Platform, Reference};
 
 use crate::call::Call;
-use crate::route::Handler::Task;
+use crate::reply::{Outcome, ok};
+use crate::route::Handler::{Task, Work};
 use crate::route::{Route, route};
 use crate::stream::messages;
 use crate::upload::Upload;
+use crate::version::Version;
 
-pub(crate) static ROUTES: [Route; 1] = [route(Method::POST, "/build", Task(build))];
+pub(crate) static ROUTES: [Route; 2] = [
+    route(Method::POST, "/build", Task(build)),
+    route(Method::POST, "/build/prune", Work(prune)).since(Version(1, 31)),
+];
+
+/// The build cache, for `system df`.
+pub(super) fn known(call: &Call) -> engine::Result<Vec<BuildCache>> {
+    let known = ::build::prune::list(&call.engine).map_err(translate)?;
+    let documents = known.into_iter().map(|known| BuildCache {
+        id: known.id.hex(),
+        kind: "regular".to_owned(),
+        description: known.entry.description,
+        shared: known.shared,
+        size: i64::try_from(known.entry.size).unwrap_or(i64::MAX),
+        created_at: logs::time::format_rfc3339_nano(known.entry.created),
+        last_used_at: Some(logs::time::format_rfc3339_nano(known.entry.used)),
+        usage_count: i64::try_from(known.entry.uses).unwrap_or(i64::MAX),
+        ..BuildCache::default()
+    });
+    Ok(documents.collect())
+}
+
+fn prune(call: &Call) -> Outcome {
+    let number = |key: &str| call.query.number(key).map(|number| u64::try_from(number.unwrap_or(0)).unwrap_or(0));
+    for key in ["max-used-space", "min-free-space"] {
+        if number(key)? != 0 {
+            return Err(Error::not_implemented(&format!("{key} of the build cache")));
+        }
+    }
+    let keep_bytes = number("reserved-space")?.max(number("keep-storage")?);
+    let wanted = Wanted { all: call.query.flag("all"), keep_bytes, ..Wanted::default() };
+    let wanted = wanted.with_filters(&call.query.filters()?, logs::time::now_ns()).map_err(translate)?;
+    let pruned = ::build::prune::prune(&call.engine, &wanted).map_err(translate)?;
+    let deleted: Vec<String> = pruned.keys.iter().map(oci::Digest::hex).collect();
+    ok(&BuildPruned { caches_deleted: deleted.into(), space_reclaimed: pruned.freed })
+}
 
 fn build(mut call: Call) -> crate::route::Task {
     Box::pin(async move {
@@ -35,8 +74,8 @@ fn build(mut call: Call) -> crate::route::Task {
                 let mut context = TarContext::read(&call.engine, &mut upload).map_err(translate)?;
                 wanted.request.dockerfile = context.dockerfile(&wanted.request.dockerfile_name).map_err(translate)?;
                 wanted.request.client = Arc::new(context);
-                let results =
-                    classic::watch(&call.builder, &wanted.request, &token, wanted.quiet, emit).map_err(translate)?;
+                let results = classic::watch(&call.builder, &wanted.request, &token, wanted.quiet, emit)
+                    .map_err(|error| with_excerpt(error, &wanted.request))?;
                 finish(&call, &wanted, results, emit)
             },
         )
@@ -45,7 +84,7 @@ fn build(mut call: Call) -> crate::route::Task {
 }
 
 /// A request, and what the classic door itself needs.
-struct Wanted {
+struct Asked {
     request: Request,
     quiet: bool,
 }
@@ -53,7 +92,7 @@ struct Wanted {
 /// Names the results.
 fn finish(
     call: &Call,
-    wanted: &Wanted,
+    wanted: &Asked,
     results: ::build::Results,
     emit: &mut dyn FnMut(Progress),
 ) -> engine::Result<()> {
@@ -75,7 +114,7 @@ fn finish(
 }
 
 /// Reads the query. What is not supported is refused by name.
-fn wanted(call: &Call) -> engine::Result<Wanted> {
+fn wanted(call: &Call) -> engine::Result<Asked> {
     let query = &call.query;
     if query.text("version") == "2" {
         return Err(Error::not_implemented("building with version=2 at this door (use BuildKit's session)"));
@@ -139,7 +178,7 @@ fn wanted(call: &Call) -> engine::Result<Wanted> {
         check_only: false,
         client: Arc::new(Nothing),
     };
-    Ok(Wanted { request, quiet: query.flag("q") })
+    Ok(Asked { request, quiet: query.flag("q") })
 }
 
 /// Stands in until the context has been read.
@@ -185,6 +224,17 @@ fn registry(name: &str) -> String {
     if host == "index.docker.io" { "docker.io".to_owned() } else { host.to_owned() }
 }
 
+/// The same, with the lines of the Dockerfile that are to blame.
+fn with_excerpt(error: ::build::Error, request: &Request) -> Error {
+    let excerpt = match (&error, error.lines()) {
+        (::build::Error::Dockerfile(error), _) => error.render(&request.dockerfile_name, &request.dockerfile),
+        (_, Some(lines)) => dockerfile::error::excerpt(&request.dockerfile_name, &request.dockerfile, lines, None),
+        (_, None) => return translate(error),
+    };
+    let error = translate(error);
+    Error::new(error.kind, format!("{}\n{}", error.full_text(), excerpt.trim_end()))
+}
+
 /// In the classic builder's words, which scripts look for.
 fn translate(error: ::build::Error) -> Error {
     let kind = match error.cause() {
@@ -203,7 +253,7 @@ fn translate(error: ::build::Error) -> Error {
             path.trim_start_matches('/')
         ),
         ::build::Error::Engine(error) => return Error::new(error.kind, error.full_text()),
-        _ => Error::system("", error).full_text().trim_start_matches(": ").to_owned(),
+        error => error.to_string(),
     };
     Error::new(kind, text)
 }

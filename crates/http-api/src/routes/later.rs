@@ -7,7 +7,7 @@ use crate::route::{Route, route};
 use engine::Error;
 use hyper::Method;
 
-pub(crate) static ROUTES: [Route; 28] = [
+pub(crate) static ROUTES: &[Route] = &[
     route(Method::GET, "/containers/{id}/checkpoints", Quick(checkpoints)),
     route(Method::POST, "/containers/{id}/checkpoints", Quick(checkpoints)),
     route(Method::DELETE, "/containers/{id}/checkpoints/{checkpoint}", Quick(checkpoints)),
@@ -18,7 +18,6 @@ pub(crate) static ROUTES: [Route; 28] = [
     route(Method::GET, "/containers/{id}/changes", Quick(changes)),
     route(Method::GET, "/containers/{id}/export", Quick(export)),
     route(Method::GET, "/containers/{id}/stats", Quick(statistics)),
-    route(Method::POST, "/build/prune", Quick(prune_builds)),
     route(Method::POST, "/build/cancel", Quick(build)),
     route(Method::POST, "/session", Quick(buildkit)),
     route(Method::POST, "/grpc", Quick(buildkit)),
@@ -78,10 +77,6 @@ fn statistics(_: &Call) -> Outcome {
 
 fn build(_: &Call) -> Outcome {
     Err(Error::not_implemented("building images"))
-}
-
-fn prune_builds(_: &Call) -> Outcome {
-    Err(Error::not_implemented("pruning the build cache"))
 }
 
 fn buildkit(_: &Call) -> Outcome {

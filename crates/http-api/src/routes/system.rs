@@ -39,7 +39,9 @@ fn info(call: &Call) -> Outcome {
 }
 
 fn df(call: &Call) -> Outcome {
-    ok(&system::df(&call.engine)?)
+    let mut usage = system::df(&call.engine)?;
+    usage.build_cache = super::build::known(call)?.into();
+    ok(&usage)
 }
 
 fn events(call: Call) -> crate::route::Task {
