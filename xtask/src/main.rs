@@ -21,6 +21,7 @@ Usage: cargo xtask COMMAND
   bench [--quick] [--only WORD]... [--rounds N] [--install] [--json FILE]
                            hoist against dockerd and podman, if they are installed
         --install          install Debian's docker.io, podman, crun and runc first
+        --only registry    hoist registry against Debian's docker-registry
   suite [NAME ...]         a test suite by others; without a name: which there are
 ";
 

@@ -6,9 +6,10 @@ use std::sync::atomic::AtomicBool;
 use oci::{Reference, media_type};
 
 use crate::auth::AuthConfig;
+use crate::endpoint::Endpoint;
 use crate::manifest::MANIFEST_LIMIT;
 use crate::registry::Registry;
-use crate::session::{Purpose, Request, Session, To};
+use crate::session::{Answer, Purpose, Reached, Request, Session, To};
 use crate::transport::{Method, Payload, explain_body};
 use crate::{Error, Result};
 
@@ -72,7 +73,7 @@ pub fn raw_blob(
     let path = format!("/v2/{}/blobs/{digest}", reference.path);
     let mut last = Error::Cancelled;
     for endpoint in &registry.endpoints(reference)? {
-        match session.get(endpoint, &path, &[]) {
+        match get(&session, endpoint, &path) {
             Ok(answer) => {
                 let declared = answer.body().content_length();
                 begun(declared);
@@ -100,6 +101,18 @@ pub fn raw_blob(
         }
     }
     Err(last)
+}
+
+/// As `Session::get`; a blob that is not there is no image that is not there, and yet unknown.
+fn get(session: &Session<'_>, endpoint: &Endpoint, path: &str) -> Result<Answer> {
+    let attempts = session.registry.config.max_download_attempts;
+    let request = Request { method: Method::Get, to: To::Path(path), headers: &[], payload: Payload::None, attempts };
+    let Reached { answer, url } = session.send(endpoint, request)?;
+    match answer.status().as_u16() {
+        200 => Ok(answer),
+        404 => Err(Error::NotFound { reference: Box::new(session.reference.clone()), detail: "blob unknown".into() }),
+        _ => Err(session.translate(Method::Get, &url, answer)),
+    }
 }
 
 /// What an administrator asks of a registry.

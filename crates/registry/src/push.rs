@@ -130,6 +130,11 @@ impl Registry {
             return Ok(());
         }
         let target = repository.blob_path(digest);
+        // Another repository has it already.
+        if std::fs::hard_link(self.shared(digest), &target).is_ok() {
+            repository.touch(digest)?;
+            return repository.sync_links(digest.algorithm());
+        }
         let (temporary, mut file) = durable::Temporary::create(&repository.uploads())?;
         file.write_all(bytes).map_err(Error::io("write", &target))?;
         file.sync_data().map_err(Error::io("sync", &target))?;

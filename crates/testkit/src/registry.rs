@@ -1,4 +1,4 @@
-//! A real registry, Debian's docker-registry, on a loopback port; and pushing images to it by plain HTTP.
+//! A real registry on a loopback port, Debian's docker-registry or our own; and pushing images to it by plain HTTP.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -59,7 +59,12 @@ pub fn free_port() -> Result<u16> {
 impl Registry {
     /// Starts a registry that keeps its blobs in `dir`.
     pub fn start(dir: &Path) -> Result<Registry> {
-        Registry::launch(dir, None)
+        Registry::start_peer(dir, None)
+    }
+
+    /// The same with TLS: certificate and key.
+    pub fn start_peer(dir: &Path, tls: Option<(&Path, &Path)>) -> Result<Registry> {
+        Registry::launch(dir, None, tls)
     }
 
     /// Starts one that lets only [`USER`] with [`PASSWORD`] in.
@@ -67,10 +72,10 @@ impl Registry {
         std::fs::create_dir_all(dir)?;
         let file = dir.join("htpasswd");
         std::fs::write(&file, format!("{USER}:{BCRYPT}\n"))?;
-        Registry::launch(dir, Some(json!({"htpasswd": {"realm": "test", "path": file}})))
+        Registry::launch(dir, Some(json!({"htpasswd": {"realm": "test", "path": file}})), None)
     }
 
-    fn launch(dir: &Path, auth: Option<serde_json::Value>) -> Result<Registry> {
+    fn launch(dir: &Path, auth: Option<serde_json::Value>, tls: Option<(&Path, &Path)>) -> Result<Registry> {
         let program = programs::need("docker-registry", "docker-registry")?;
         let dir = dir.to_path_buf();
         std::fs::create_dir_all(&dir)?;
@@ -84,11 +89,27 @@ impl Registry {
         if let Some(auth) = auth {
             config["auth"] = auth;
         }
+        if let Some((certificate, key)) = tls {
+            config["http"]["tls"] = json!({"certificate": certificate, "key": key});
+        }
         std::fs::write(dir.join("config.yml"), config.to_string())?;
+        let mut command = guarded(&program)?;
+        command.arg("serve").arg(dir.join("config.yml"));
+        Registry::run(dir, address, command, tls.is_some())
+    }
+
+    /// Starts `hoist registry serve` with its data below `dir/data`; what is there from an earlier one is served again.
+    pub fn start_own(dir: &Path, flags: &[&str]) -> Result<Registry> {
+        let dir = dir.to_path_buf();
+        std::fs::create_dir_all(&dir)?;
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
+        let mut command = guarded(&programs::product("hoist")?)?;
+        command.args(["registry", "serve", "--addr", &address.to_string(), "--root"]).arg(dir.join("data")).args(flags);
+        Registry::run(dir, address, command, flags.iter().any(|flag| flag.starts_with("--tls")))
+    }
+
+    fn run(dir: PathBuf, address: SocketAddr, mut command: Command, tls: bool) -> Result<Registry> {
         let log = File::create(dir.join("access.log"))?;
-        // The kernel ends it when the thread that started it ends: also when the tests are killed.
-        let mut command = Command::new(programs::need("setpriv", "util-linux")?);
-        command.args(["--pdeathsig", "KILL", "--"]).arg(program).arg("serve").arg(dir.join("config.yml"));
         command.env_clear().stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let (stop, stopped) = mpsc::channel::<()>();
         let (tell, told) = mpsc::channel();
@@ -107,6 +128,9 @@ impl Registry {
             if !process::is_alive(registry.pid) {
                 bail!("it ended: {}", std::fs::read_to_string(registry.dir.join("access.log"))?);
             }
+            if tls {
+                return Ok(std::net::TcpStream::connect(registry.address).ok().map(drop));
+            }
             let answer = registry.connect()?.request("GET", "/v2/", &[], None)?;
             Ok(matches!(answer.status, 200 | 401).then_some(()))
         })?;
@@ -115,6 +139,18 @@ impl Registry {
 
     fn connect(&self) -> Result<Connection> {
         Connection::open(&Target::Tcp(self.address))
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Bytes of bodies that our own registry has taken so far.
+    pub fn received(&self) -> Result<u64> {
+        let page = self.connect()?.request("GET", "/metrics", &[], None)?.success()?.text();
+        let line = page.lines().find_map(|line| line.strip_prefix("hoist_registry_received_bytes_total "));
+        line.context("there is no such line in /metrics")?.parse().context("received bytes")
     }
 
     /// `127.0.0.1:port`, the first part of a reference to it.
@@ -233,8 +269,36 @@ pub fn manifest(config: &str, config_size: u64, layers: &[Layer]) -> Result<Stri
     .to_string())
 }
 
+/// The kernel ends it when the thread that started it ends: also when the tests are killed.
+fn guarded(program: &Path) -> Result<Command> {
+    let mut command = Command::new(programs::need("setpriv", "util-linux")?);
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    Ok(command)
+}
+
+/// Ours: `… access: method="GET" path="/v2/" status=200 bytes=2 …`.
+fn parse_own_line(line: &str) -> Option<Request> {
+    let rest = line.split_once(" access: ")?.1;
+    let value = |key: &str| {
+        let rest = rest.split_once(key)?.1;
+        match rest.strip_prefix('"') {
+            Some(quoted) => quoted.split('"').next(),
+            None => rest.split(' ').next(),
+        }
+    };
+    Some(Request {
+        method: value("method=")?.to_string(),
+        path: value("path=")?.to_string(),
+        status: value("status=")?.parse().ok()?,
+        bytes: value("bytes=")?.parse().ok()?,
+    })
+}
+
 /// `127.0.0.1 - - [time] "GET /v2/ HTTP/1.1" 200 2 "" "agent"`.
 fn parse_log_line(line: &str) -> Option<Request> {
+    if let Some(request) = parse_own_line(line) {
+        return Some(request);
+    }
     let (_, rest) = line.split_once("] \"")?;
     let (request, rest) = rest.split_once("\" ")?;
     let mut words = request.split(' ');
@@ -253,6 +317,9 @@ mod tests {
             r#"127.0.0.1 - - [22/Nov/2026:15:07:06 +0000] "GET /v2/x/manifests/a HTTP/1.1" 404 91 "" "curl/7.88.1""#;
         let expect = Request { method: "GET".into(), path: "/v2/x/manifests/a".into(), status: 404, bytes: 91 };
         assert_eq!(parse_log_line(line), Some(expect));
+        let own = r#"2026-11-22T19:20:24.9Z  INFO access: method="GET" path="/v2/x/manifests/a" status=404 bytes=91 ms=0.1 user="""#;
+        let expect = Request { method: "GET".into(), path: "/v2/x/manifests/a".into(), status: 404, bytes: 91 };
+        assert_eq!(parse_log_line(own), Some(expect));
         assert_eq!(parse_log_line("time=\"now\" level=info msg=\"listening\""), None);
     }
 }

@@ -25,6 +25,7 @@ mod options;
 mod ports;
 mod resolving;
 mod store;
+mod registry;
 mod streams;
 mod survival;
 mod terminal;
@@ -67,5 +68,7 @@ fn main() {
         transfers::TESTS,
         survival::TESTS,
         daemons::TESTS,
+        registry::TESTS,
+        registry::HOIST_TESTS,
     ]));
 }

@@ -13,6 +13,7 @@ mod engine;
 mod machine;
 mod material;
 mod memory;
+mod registries;
 mod table;
 
 use std::process::{Command, ExitCode};
@@ -75,6 +76,9 @@ pub fn run(words: &[&str]) -> Result<ExitCode> {
     }
     if plan.inside {
         return measure(&plan);
+    }
+    if plan.only.iter().any(|word| word == "registry") {
+        return registries::run(&plan);
     }
     step("Test tools", || {
         packages::ensure(&[("busybox", "busybox-static"), ("ip", "iproute2"), ("unshare", "util-linux")])?;

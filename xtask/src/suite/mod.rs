@@ -3,6 +3,7 @@
 //! A suite's figure is always beside that of the peers, measured in the same way on the same machine;
 //! `docs/conformance.md` keeps the tables and explains every difference.
 
+mod distribution_spec;
 mod docker_py;
 mod runtime_tools;
 
@@ -14,6 +15,11 @@ use anyhow::{Result, bail};
 type Suite = (&'static str, &'static str, fn(&[&str]) -> Result<ExitCode>);
 
 const SUITES: &[Suite] = &[
+    (
+        "distribution-spec",
+        "OCI distribution-spec against hoist registry and docker-registry (Go)",
+        distribution_spec::run,
+    ),
     (
         "docker-py",
         "the Python SDK's integration tests against hoistd (root, python3, a copy of its repository)",

@@ -26,6 +26,7 @@ fn limit(call: &Call) -> Result<usize, Failure> {
 
 /// `GET /v2/_catalog`: what the caller may pull.
 pub(crate) async fn repositories(call: &Call) -> Answer {
+    super::chores::require_word(call)?;
     let limit = limit(call)?;
     let last = call.query.get("last").map(str::to_owned);
     let (registry, rules, identity) = (call.shared.registry.clone(), call.rules.clone(), call.identity.clone());

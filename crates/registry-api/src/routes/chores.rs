@@ -16,6 +16,16 @@ use crate::reply;
 /// Shortest grace that protects a push of the moment.
 const SHORTEST: Duration = Duration::from_secs(120);
 
+/// What is listed depends on who asks: where there are users, a client that says nothing is told to log in, or to fetch
+/// a token for nobody.
+pub(crate) fn require_word(call: &Call) -> Result<(), Failure> {
+    if call.shared.passwords.is_some() && call.headers.get("authorization").is_none() {
+        let challenge = Challenge::new(&call.shared, &call.headers, &call.peer);
+        return Err(challenge.failure(Some("registry:catalog:*"), None, "authentication required"));
+    }
+    Ok(())
+}
+
 /// Who may delete everything may also collect.
 fn require_all(call: &Call) -> Result<(), Failure> {
     let probe = Name::parse("_").or_else(|_| Name::parse("0/any"))?;
@@ -73,6 +83,7 @@ pub(crate) async fn collect(call: &Call) -> Answer {
 
 /// `GET /v2/_hoist/du`: of what the caller may pull.
 pub(crate) async fn usage(call: &Call) -> Answer {
+    require_word(call)?;
     let Ok(_permit) = call.shared.chores.try_acquire() else {
         return Err(Failure::new(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", "somebody else is counting"));
     };
