@@ -173,6 +173,9 @@ fn tools(root: bool) -> Result<()> {
         ("ip", "iproute2"),
         ("setpriv", "util-linux"),
         ("fsck.erofs", "erofs-utils"),
+        ("skopeo", "skopeo"),
+        ("podman", "podman"),
+        ("buildah", "buildah"),
     ])?;
     packages::unpack("docker-registry", &["docker-registry"])?;
     packages::unpack("docker", &["docker-cli", "docker.io"])

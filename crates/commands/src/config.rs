@@ -91,6 +91,11 @@ impl ConfigFile {
         Ok(ConfigFile { path: Some(path), ..config })
     }
 
+    /// The directory of the file, where other things of the user's are kept as well.
+    pub(crate) fn directory(&self) -> Option<PathBuf> {
+        self.path.as_ref().and_then(|path| path.parent()).map(std::path::Path::to_owned)
+    }
+
     /// The program that keeps a server's credentials, `NAME` of `docker-credential-NAME`.
     fn helper(&self, server: &str) -> Option<&str> {
         let name = self.cred_helpers.get(server).unwrap_or(&self.creds_store);

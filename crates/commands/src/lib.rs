@@ -24,6 +24,7 @@ mod format;
 mod human;
 mod image;
 mod inspect;
+mod manifest;
 mod network;
 mod options;
 mod out;

@@ -138,4 +138,26 @@ mod tests {
         assert!(parse(&"Basic ".repeat(1000)).len() <= 17);
         assert_eq!(parse("Bearer realm=\"unfinished")[0].get("realm"), None);
     }
+
+    /// Whatever a registry sends, the parse ends, is bounded, and invents nothing.
+    #[test]
+    fn hostile_challenges() {
+        let seeds: [&[u8]; 4] = [
+            br#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:library/x:pull,push""#,
+            br#"Basic realm="a \"quoted\", one", BEARER Realm=https://h/t?x=1 , Service = s,Negotiate"#,
+            br#"Bearer error="insufficient_scope",error_description="no""#,
+            b"Negotiate YII=, Basic",
+        ];
+        let tokens: [&[u8]; 8] = [b"Bearer ", b"realm=", b"\"", b"\\", b",", b"=", b" ", b"Basic"];
+        fuzz::run(&seeds, &tokens, |input| {
+            let header = String::from_utf8_lossy(input);
+            let challenges = parse(&header);
+            assert!(challenges.len() <= 17);
+            for challenge in challenges {
+                assert!(challenge.parameters.len() <= 33 && !challenge.scheme.is_empty());
+                let length: usize = challenge.parameters.iter().map(|(key, value)| key.len() + value.len()).sum();
+                assert!(length <= header.len());
+            }
+        });
+    }
 }

@@ -325,4 +325,36 @@ mod tests {
             assert_eq!(kind, expect, "{header} {body}");
         }
     }
+
+    /// No document makes it panic, or be two things at once.
+    #[test]
+    fn hostile_manifests() {
+        let image = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","size":0},"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","size":1,"urls":["https://x/"]}]}"#;
+        let list = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","size":2,"platform":{"os":"linux","architecture":"arm","variant":"v7"}}]}"#;
+        let seeds: [&[u8]; 3] = [image.as_bytes(), list.as_bytes(), br#"{"schemaVersion":1,"fsLayers":[]}"#];
+        let tokens: [&[u8]; 10] = [
+            b"\"manifests\":",
+            b"\"layers\":",
+            b"\"config\":",
+            b"null",
+            b"[]",
+            b"{}",
+            b"18446744073709551615",
+            b"-1",
+            b"sha256:",
+            b"\\u0000",
+        ];
+        fuzz::run(&seeds, &tokens, |input| {
+            for header in ["", media_type::OCI_MANIFEST, media_type::OCI_INDEX] {
+                if let Ok(kind) = read_bytes(header, input) {
+                    // What is passed over may hold what no text may.
+                    let Ok(document) = serde_json::from_slice::<serde_json::Value>(input) else { continue };
+                    match kind {
+                        Kind::Manifest(_) => assert!(document.get("manifests").is_none_or(serde_json::Value::is_null)),
+                        Kind::Index(_) => assert!(document.get("layers").is_none_or(serde_json::Value::is_null)),
+                    }
+                }
+            }
+        });
+    }
 }

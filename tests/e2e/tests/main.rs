@@ -14,6 +14,7 @@ mod exec;
 mod explain;
 mod first_steps;
 mod hostile_archives;
+mod interop;
 mod layers;
 mod lifecycle;
 mod listing;
@@ -53,6 +54,7 @@ fn main() {
         layers::TESTS,
         store::TESTS,
         store::HOIST_TESTS,
+        interop::TESTS,
         loading::TESTS,
         building::TESTS,
         logs::TESTS,

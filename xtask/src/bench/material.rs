@@ -109,3 +109,28 @@ fn many_files() -> Result<Image> {
     })?;
     Ok(busybox()?.with_layer(layer))
 }
+
+/// The tar of an image's own layers in one file, for an import; kept in the cache.
+pub fn root_tar(name: &str) -> Result<std::path::PathBuf> {
+    let path = testkit::programs::cache().join(format!("bench-root-{name}.tar"));
+    if path.exists() {
+        return Ok(path);
+    }
+    let image = if name == "big" { big()? } else { many_files()? };
+    // The first layer is busybox; a quarter of the big image is enough to compress.
+    let layers = image.layers.iter().skip(1).take(6);
+    let scratch = path.with_extension("part");
+    let mut out = std::io::BufWriter::new(std::fs::File::create(&scratch)?);
+    for layer in layers {
+        let blob = layer.read()?;
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut tar::gunzip(&blob), &mut bytes)?;
+        // Without the two blocks of zeros at its end, so that the next one goes on.
+        bytes.truncate(bytes.len().saturating_sub(1024));
+        std::io::Write::write_all(&mut out, &bytes)?;
+    }
+    std::io::Write::write_all(&mut out, &[0; 1024])?;
+    drop(out.into_inner()?);
+    std::fs::rename(&scratch, &path)?;
+    Ok(path)
+}

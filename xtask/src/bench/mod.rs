@@ -10,6 +10,7 @@
 
 mod api;
 mod engine;
+mod images;
 mod machine;
 mod material;
 mod memory;
@@ -165,8 +166,8 @@ fn groups(plan: &Plan, engines: &mut [Engine], registry: &Registry, table: &mut 
     }
     if plan.wants("images") {
         let rounds = plan.rounds(3, 1);
-        step(&format!("Pulling and removing large images, {rounds} rounds"), || {
-            images(engines, table, registry, rounds, plan.quick)
+        step(&format!("Large images through every door, {rounds} rounds"), || {
+            images::rounds(engines, table, registry, rounds, plan.quick)
         })?;
     }
     Ok(())
@@ -200,24 +201,6 @@ fn latency(engines: &mut [Engine], table: &mut Table, rounds: usize) -> Result<(
             note("stop (ends on SIGTERM)", engine.time("stop lc")?);
             note("start again", engine.time("start lc")?);
             note("rm -f, running", engine.remove("lc")?);
-        }
-    }
-    Ok(())
-}
-
-fn images(engines: &mut [Engine], table: &mut Table, registry: &Registry, rounds: usize, quick: bool) -> Result<()> {
-    for round in 0..rounds {
-        for (image, what) in material::large(quick) {
-            let reference = format!("{}/bench/{image}:1", registry.host());
-            for engine in engines.iter() {
-                // Written back before, so that one engine does not pay for another's dirty pages.
-                steps::run(&mut Command::new("sync"))?;
-                let seconds = engine.time(&format!("pull -q {} {reference}", engine.pull_flags))? / 1000.0;
-                table.add(&format!("pull {what}"), &engine.name, "s", seconds);
-                let seconds = engine.time(&format!("rmi {reference}"))? / 1000.0;
-                table.add(&format!("rmi {what}"), &engine.name, "s", seconds);
-                println!("    round {}, {}: {what}: pulled and removed", round + 1, engine.name);
-            }
         }
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! All commands: what exists here, and what exists in Docker alone.
 
 use super::{Command, Flag, Kind, flag};
-use crate::{build, container, image, inspect, network, registry, server, system, volume};
+use crate::{build, container, image, inspect, manifest, network, registry, server, system, volume};
 
 /// A management command.
 pub(crate) struct Group {
@@ -14,6 +14,7 @@ pub(crate) const GROUPS: &[Group] = &[
     Group { name: "builder", about: "Manage builds" },
     Group { name: "container", about: "Manage containers" },
     Group { name: "image", about: "Manage images" },
+    Group { name: "manifest", about: "Manage Docker image manifests and manifest lists" },
     Group { name: "network", about: "Manage networks" },
     Group { name: "registry", about: "Run and look after a private registry" },
     Group { name: "system", about: "Manage Docker" },
@@ -60,6 +61,11 @@ const COMMANDS: &[&Command] = &[
     &image::save::COMMAND,
     &image::tag::COMMAND,
     &inspect::COMMAND,
+    &manifest::annotate::COMMAND,
+    &manifest::create::COMMAND,
+    &manifest::inspect::COMMAND,
+    &manifest::push::COMMAND,
+    &manifest::remove::COMMAND,
     &network::connect::COMMAND,
     &network::create::COMMAND,
     &network::disconnect::COMMAND,
@@ -186,12 +192,6 @@ const ABSENT: &[&str] = &[
     "cp",
     "diff",
     "export",
-    "manifest",
-    "manifest annotate",
-    "manifest create",
-    "manifest inspect",
-    "manifest push",
-    "manifest rm",
     "mcp",
     "model",
     "node",

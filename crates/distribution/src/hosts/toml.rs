@@ -263,4 +263,18 @@ mod tests {
         }
         assert_eq!(parse("a = 1\nb = ]").unwrap_err(), "line 2: expected a value");
     }
+
+    #[test]
+    fn hostile_files() {
+        let seeds: [&[u8]; 2] = [
+            b"server = \"https://r.example\"\n[host.\"https://m\"]\ncapabilities = [\"pull\", 'x']\n",
+            b"a.b = [[1, true], [\"\\u00e9\"]] # c\r\n",
+        ];
+        let tokens: [&[u8]; 7] = [b"[", b"]", b"\"", b"\\u", b"=", b"\n", b"#"];
+        fuzz::run(&seeds, &tokens, |input| {
+            if let Ok(text) = std::str::from_utf8(input) {
+                let _ = parse(text);
+            }
+        });
+    }
 }

@@ -18,7 +18,9 @@ pub struct Request {
     /// With the query.
     pub path: String,
     headers: Vec<(String, String)>,
+    /// The content as text, and as it came.
     pub body: String,
+    pub bytes: Vec<u8>,
 }
 
 impl Request {
@@ -189,9 +191,10 @@ fn serve(stream: TcpStream, handler: &Handler, log: &Mutex<Vec<Request>>, tries:
                 None => break,
             }
         }
-        let mut request = Request { method, path, headers, body: String::new() };
+        let mut request = Request { method, path, headers, body: String::new(), bytes: Vec::new() };
         let length: u64 = request.header("Content-Length").and_then(|value| value.parse().ok()).unwrap_or(0);
-        (&mut input).take(length).read_to_string(&mut request.body)?;
+        (&mut input).take(length).read_to_end(&mut request.bytes)?;
+        request.body = String::from_utf8_lossy(&request.bytes).into_owned();
         log.lock().unwrap().push(request.clone());
         let response = handler(&request);
         let mut head = format!("HTTP/1.1 {} X\r\n", response.status);
@@ -204,6 +207,9 @@ fn serve(stream: TcpStream, handler: &Handler, log: &Mutex<Vec<Request>>, tries:
             head.push_str(&format!("Content-Length: {}\r\n\r\n", response.claimed.unwrap_or(response.body.len())));
         }
         out.write_all(head.as_bytes())?;
+        if request.method == "HEAD" {
+            continue;
+        }
         let end = response.cut.unwrap_or(response.body.len()).min(response.body.len());
         let mut at = 0;
         if let Some((stop, gate)) = &response.hold {
