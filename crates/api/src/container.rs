@@ -6,6 +6,7 @@ mod mode;
 mod name;
 mod port;
 mod restart;
+mod stats;
 mod ulimit;
 
 pub use config::{
@@ -14,13 +15,16 @@ pub use config::{
     UpdateResponse, VolumeOptions, WeightDevice,
 };
 pub use inspect::{
-    Address, GraphDriver, Health, HealthResult, HostSummary, Inspect, MountPoint, NetworkSettings, NetworksSummary,
-    PathStat, PruneReport, State, Summary, TopResponse, WaitError, WaitResponse,
+    Address, Change, ChangeKind, CommitResponse, GraphDriver, Health, HealthResult, HostSummary, Inspect, MountPoint,
+    NetworkSettings, NetworksSummary, PathStat, PruneReport, State, Summary, TopResponse, WaitError, WaitResponse,
 };
 pub use mode::{CgroupnsMode, IpcMode, NetworkMode, PidMode, UtsMode};
 pub use name::check_name;
 pub use port::{Port, PortBinding, PortKey, PortMap, Protocol};
 pub use restart::{RestartPolicy, RestartRule};
+pub use stats::{
+    BlkioEntry, BlkioStats, CpuStats, CpuUsage, MemoryStats, NetworkStats, PidsStats, Stats, ThrottlingData,
+};
 pub use ulimit::Ulimit;
 
 /// Least `--memory`, in bytes.

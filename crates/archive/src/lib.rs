@@ -12,11 +12,14 @@
 //! - What two tar readers could understand differently is refused with an error that says what and where: two sizes
 //!   for one member, two long names, data behind a link, an extension without its member.
 //!
-//! What it does not do: touch a file system, follow a link, or know about layers and whiteouts.
+//! [`tree`] brings directory trees into archives and back. The rest touches no file system.
+//!
+//! What it does not do: know about images or containers.
 
 pub mod compress;
 pub mod decompress;
 pub mod tar;
+pub mod tree;
 
 pub use compress::{Format, compress};
 pub use decompress::decompress;

@@ -70,7 +70,7 @@ pub enum Error {
 }
 
 /// A path for a message: printable, and no longer than a line or two.
-pub(crate) fn shown(path: &[u8]) -> String {
+pub fn shown(path: &[u8]) -> String {
     const LONGEST: usize = 200;
     let mut text = String::from_utf8_lossy(&path[..path.len().min(LONGEST)]).into_owned();
     if path.len() > LONGEST {

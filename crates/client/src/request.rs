@@ -150,6 +150,13 @@ impl Client {
         }
     }
 
+    /// Another client of the same daemon with connections of its own, for a thread that outlives this one.
+    pub fn another(&self) -> Client {
+        let fixed = self.version();
+        let version = self.fixed_version.then_some(fixed.as_str());
+        Client::new(self.host.clone(), self.user_agent.clone(), version)
+    }
+
     /// The daemon's address.
     pub fn host(&self) -> &Host {
         &self.host

@@ -30,6 +30,7 @@ pub(crate) struct ConfigFile {
     pub(crate) ps_format: String,
     pub(crate) images_format: String,
     pub(crate) volumes_format: String,
+    pub(crate) stats_format: String,
     pub(crate) networks_format: String,
     proxies: BTreeMap<String, Proxy>,
 }

@@ -2,9 +2,13 @@
 
 pub(crate) mod as_run;
 pub(crate) mod attach;
+pub(crate) mod commit;
+pub(crate) mod copy;
 pub(crate) mod create;
+pub(crate) mod diff;
 pub(crate) mod exec;
 pub(crate) mod explain;
+pub(crate) mod export;
 pub(crate) mod inspect;
 pub(crate) mod kill;
 pub(crate) mod list;
@@ -19,9 +23,11 @@ pub(crate) mod restart;
 pub(crate) mod run;
 pub(crate) mod start;
 pub(crate) mod state;
+pub(crate) mod stats;
 pub(crate) mod stop;
 pub(crate) mod top;
 pub(crate) mod unpause;
+pub(crate) mod update;
 pub(crate) mod wait;
 
 use client::path_escape;

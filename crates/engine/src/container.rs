@@ -11,12 +11,15 @@
 mod attach;
 mod attachment;
 mod check;
+mod commit;
 mod connect;
 mod create;
 mod directory;
 mod exec;
 mod exit;
 mod explain;
+mod files;
+mod health;
 mod inspect;
 mod kill;
 mod link;
@@ -41,6 +44,7 @@ mod security;
 mod spec;
 mod start;
 mod state;
+mod stats;
 pub mod step;
 mod stop;
 mod top;
@@ -52,10 +56,12 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 pub use attach::{AttachOptions, Stream, attach};
+pub use commit::{CommitRequest, commit};
 pub use connect::{connect, disconnect};
 pub use create::create;
 pub use exec::{exec_create, exec_inspect, exec_resize, exec_start};
 pub use explain::explain;
+pub use files::{CopyIn, changes, copy_in, copy_out, export, path_stat};
 pub use inspect::inspect;
 pub use kill::kill;
 pub use list::{ListOptions, list};
@@ -68,6 +74,7 @@ pub use resize::resize;
 pub use restart::restart;
 pub(crate) use spec::default_device_rules;
 pub use start::start;
+pub use stats::{StatsStream, stats};
 pub use stop::stop;
 pub use top::top;
 pub use update::update;
@@ -104,6 +111,8 @@ pub(crate) struct Container {
     /// Held while a snapshot is written to the database; true once the record was deleted.
     saving: Mutex<bool>,
     run: Mutex<Option<Arc<Run>>>,
+    /// Ends the thread that watches its health, while there is one.
+    watch: Mutex<Option<health::Stop>>,
     pending: Mutex<Vec<Pending>>,
     waiters: Waiters,
     /// A request stops it and starts it again: its log goes on.
@@ -123,6 +132,7 @@ impl Container {
             settling: Mutex::new(()),
             saving: Mutex::new(false),
             run: Mutex::new(None),
+            watch: Mutex::new(None),
             pending: Mutex::default(),
             waiters: Waiters::default(),
             restarting: AtomicBool::new(false),

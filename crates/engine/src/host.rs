@@ -21,6 +21,8 @@ pub(crate) struct HostFacts {
     pub swap_limit: bool,
     /// Cgroup version 2 alone.
     pub cgroup_v2: bool,
+    /// Real-time budgets for cgroups (`CONFIG_RT_GROUP_SCHED`, version 1 only).
+    pub realtime: bool,
     pub kernel_release: String,
     pub kernel: (u32, u32),
     /// `amd64`, `arm64`.
@@ -45,6 +47,7 @@ impl Default for HostFacts {
             memory: 0,
             swap_limit: false,
             cgroup_v2: false,
+            realtime: false,
             kernel_release: String::new(),
             kernel: (0, 0),
             arch: String::new(),
@@ -83,6 +86,9 @@ impl HostFacts {
             memory: kilobytes.and_then(|number| number.trim().parse::<u64>().ok()).unwrap_or(0) * 1024,
             swap_limit: cgroup_v2 || Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists(),
             cgroup_v2,
+            realtime: ["cpu", "cpu,cpuacct"]
+                .iter()
+                .any(|name| Path::new(&format!("/sys/fs/cgroup/{name}/cpu.rt_runtime_us")).exists()),
             kernel: parse_kernel(&kernel_release).unwrap_or((0, 0)),
             kernel_release,
             arch: oci::Platform::host().architecture,

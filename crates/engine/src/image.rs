@@ -49,6 +49,7 @@ pub use tag::tag;
 
 pub use store::MAX_VERSIONS;
 
+pub(crate) use change::apply as apply_change;
 pub(crate) use delete::free_unused;
 pub(crate) use pin::names;
 pub(crate) use pull::{proxies, registry};
@@ -85,7 +86,7 @@ impl Names {
 }
 
 /// Reads the names anew; a failure leaves the old ones, which only show.
-fn names_changed(engine: &Engine) {
+pub(crate) fn names_changed(engine: &Engine) {
     if let Err(error) = engine.image_names.refresh(&engine.store) {
         tracing::error!(error = error.full_text(), "the image names were not read");
     }
@@ -124,7 +125,7 @@ fn publish(engine: &Engine, action: &str, id: &str, name: &str, image: Option<&I
 }
 
 /// A reference to be given to an image: a name with a tag, no digest.
-fn target(repository: &str, tag: &str) -> Result<Reference> {
+pub(crate) fn target(repository: &str, tag: &str) -> Result<Reference> {
     let text = if tag.is_empty() { repository.to_owned() } else { format!("{repository}:{tag}") };
     let reference = Reference::parse(&text).map_err(|error| Error::invalid(error.to_string()))?;
     if reference.digest.is_some() {

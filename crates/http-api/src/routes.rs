@@ -3,6 +3,7 @@
 mod build;
 mod containers;
 mod execs;
+mod files;
 mod hoist;
 mod hoist_store;
 mod images;
@@ -19,6 +20,7 @@ pub(crate) static TABLE: &[&[Route]] = &[
     &system::ROUTES,
     &containers::ROUTES,
     &execs::ROUTES,
+    &files::ROUTES,
     // Before the images, whose names may look like "x/push".
     later::ROUTES,
     &build::ROUTES,

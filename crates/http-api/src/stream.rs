@@ -68,6 +68,47 @@ pub(crate) fn lasting(
     Ok(stream(media_type, Source { receiver, first: None, _on_drop: OnDrop::new(cancel) }).into())
 }
 
+/// Where a [`whole`] answer begins: before that, an error is its status; later it breaks the answer off.
+pub(crate) struct Begin<H> {
+    head: tokio::sync::oneshot::Sender<engine::Result<H>>,
+    sender: mpsc::Sender<Result<Bytes, BrokeOff>>,
+}
+
+impl<H> Begin<H> {
+    /// Lets the answer go out, with what `head` says.
+    pub fn begin(self, head: H) -> Pieces {
+        // A client that is gone is noticed by the first piece.
+        let _ = self.head.send(Ok(head));
+        Pieces { sender: self.sender, piece: Vec::new() }
+    }
+}
+
+/// An answer of unknown length that arrives whole or breaks off. `work` begins it and fills it.
+pub(crate) async fn whole<H: Send + 'static>(
+    name: &str,
+    work: impl FnOnce(&mut Option<Begin<H>>) -> engine::Result<()> + Send + 'static,
+) -> engine::Result<(H, Body)> {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    let (head, headed) = tokio::sync::oneshot::channel();
+    let failure = sender.clone();
+    spawn(name, WORK_STACK, move || {
+        let mut begin = Some(Begin { head, sender });
+        let outcome = work(&mut begin);
+        match (outcome, begin) {
+            (Ok(()), _) => {}
+            (Err(error), Some(begin)) => drop(begin.head.send(Err(error))),
+            (Err(error), None) => {
+                tracing::debug!("after the answer began: {}", error.full_text());
+                let _ = failure.blocking_send(Err(BrokeOff));
+            }
+        }
+    })?;
+    match headed.await {
+        Ok(head) => Ok((head?, Body::Download(Download { receiver, first: None }))),
+        Err(_) => Err(Error::new(engine::Kind::System, "the answer ended before it began")),
+    }
+}
+
 /// Docker's messages, one per line. An error before the first message is the answer's status; later it is a message.
 pub(crate) async fn messages(
     name: &str,
@@ -103,7 +144,7 @@ pub(crate) async fn messages(
 }
 
 /// Bytes on their way into a download, in pieces of a good size.
-struct Pieces {
+pub(crate) struct Pieces {
     sender: mpsc::Sender<Result<Bytes, BrokeOff>>,
     piece: Vec<u8>,
 }

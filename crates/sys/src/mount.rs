@@ -183,6 +183,19 @@ fn change(mount: impl AsFd, recursive: bool, attributes: &MountAttr) -> io::Resu
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// unshare(2) with `CLONE_NEWNS`: the calling thread gets a mount namespace, root and working directory of its own. A
+/// thread that has called this is for one purpose; let it end.
+pub fn unshare() -> io::Result<()> {
+    // SAFETY: CLONE_NEWNS (and the CLONE_FS it implies) alone; the table of descriptors stays shared.
+    let result = unsafe { libc::unshare(libc::CLONE_NEWNS) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Takes what is mounted at a path, with everything below, out of this mount namespace.
+pub fn detach_path(path: impl rustix::path::Arg) -> io::Result<()> {
+    Ok(rustix::mount::unmount(path, UnmountFlags::DETACH)?)
+}
+
 /// Cuts this mount namespace off: nothing that is mounted here shows anywhere else, nor the other way round.
 pub fn make_all_private() -> io::Result<()> {
     Ok(rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?)

@@ -11,3 +11,11 @@ pub fn unshare_network() -> io::Result<()> {
     let result = unsafe { libc::unshare(libc::CLONE_NEWNET) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
+
+/// setns(2) with `CLONE_NEWNET`: the calling thread moves into a network namespace.
+pub fn enter(namespace: impl std::os::fd::AsFd) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    // SAFETY: the descriptor is open; CLONE_NEWNET concerns the calling thread alone.
+    let result = unsafe { libc::setns(namespace.as_fd().as_raw_fd(), libc::CLONE_NEWNET) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

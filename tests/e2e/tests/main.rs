@@ -12,7 +12,9 @@ mod confinement;
 mod daemons;
 mod exec;
 mod explain;
+mod files;
 mod first_steps;
+mod health;
 mod hostile_archives;
 mod interop;
 mod layers;
@@ -39,6 +41,7 @@ fn main() {
     std::process::exit(testkit::harness::main(&[
         first_steps::TESTS,
         first_steps::HOIST_TESTS,
+        files::TESTS,
         listing::TESTS,
         ports::TESTS,
         exec::TESTS,
@@ -65,6 +68,7 @@ fn main() {
         networks::TESTS,
         resolving::TESTS,
         bad_input::TESTS,
+        health::TESTS,
         hostile_archives::TESTS,
         transfer_faults::TESTS,
         transfers::TESTS,

@@ -194,6 +194,17 @@ wire! {
         pub titles: List<String>,
     }
 
+    /// `POST /commit`.
+    pub struct CommitResponse {
+        pub id: String,
+    }
+
+    /// One entry of `GET /containers/{id}/changes`.
+    pub struct Change {
+        pub path: String,
+        pub kind: ChangeKind,
+    }
+
     /// `POST /containers/prune`.
     pub struct PruneReport {
         pub containers_deleted: List<String>,
@@ -213,5 +224,31 @@ wire! {
         pub mtime: String,
         #[serde(rename = "linkTarget")]
         pub link_target: String,
+    }
+}
+
+/// How a path differs from the image; a number on the wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ChangeKind {
+    #[default]
+    Modified = 0,
+    Added = 1,
+    Deleted = 2,
+}
+
+impl serde::Serialize for ChangeKind {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u8(*self as u8)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for ChangeKind {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match u8::deserialize(deserializer)? {
+            0 => Ok(Self::Modified),
+            1 => Ok(Self::Added),
+            2 => Ok(Self::Deleted),
+            _ => Err(serde::de::Error::custom("a kind of change is 0, 1 or 2")),
+        }
     }
 }

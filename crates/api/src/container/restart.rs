@@ -5,7 +5,7 @@ use crate::error::Invalid;
 wire! {
     /// What happens when the container ends.
     pub struct RestartPolicy {
-        /// Empty, `no`, `always`, `unless-stopped`, `on-failure`.
+        /// Empty, `no`, `always`, `unless-stopped`, `on-failure`; ours: `on-unhealthy`.
         pub name: String,
         /// With `on-failure`: 0 is no maximum.
         pub maximum_retry_count: i64,
@@ -18,6 +18,8 @@ pub enum RestartRule {
     No,
     Always,
     UnlessStopped,
+    /// When its health check fails, or it ends with a failure. Not one of Docker's.
+    OnUnhealthy,
     /// At most that often; 0 is no maximum.
     OnFailure(u32),
 }
@@ -31,6 +33,7 @@ impl RestartPolicy {
             "no" => RestartRule::No,
             "always" => RestartRule::Always,
             "unless-stopped" => RestartRule::UnlessStopped,
+            "on-unhealthy" => RestartRule::OnUnhealthy,
             "on-failure" => {
                 return u32::try_from(count)
                     .map(RestartRule::OnFailure)

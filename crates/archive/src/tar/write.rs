@@ -25,17 +25,33 @@ impl<W: Write> Writer<W> {
     /// `UnexpectedEof` when `data` is shorter than announced; the archive is then useless.
     pub fn append(&mut self, metadata: &Metadata, data: impl Read) -> io::Result<()> {
         let size = if metadata.kind == Kind::File { metadata.size } else { 0 };
+        self.begin(metadata)?;
+        let copied = io::copy(&mut data.take(size), &mut self.sink)?;
+        if copied < size {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "a file became shorter while it was archived"));
+        }
+        self.pad(size)
+    }
+
+    /// The header of a member; `metadata.size` bytes through [`Writer::data`] and [`Writer::end`] have to follow.
+    pub(crate) fn begin(&mut self, metadata: &Metadata) -> io::Result<()> {
+        let size = if metadata.kind == Kind::File { metadata.size } else { 0 };
         let (block, extended) = plan(metadata, size);
         if !extended.is_empty() {
             self.sink.write_all(&extended_header(extended.len()))?;
             self.sink.write_all(&extended)?;
             self.pad(extended.len() as u64)?;
         }
-        self.sink.write_all(&block)?;
-        let copied = io::copy(&mut data.take(size), &mut self.sink)?;
-        if copied < size {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "a file became shorter while it was archived"));
-        }
+        self.sink.write_all(&block)
+    }
+
+    /// Bytes of the member that was begun.
+    pub(crate) fn data(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.sink.write_all(bytes)
+    }
+
+    /// The end of a member of that many bytes.
+    pub(crate) fn end(&mut self, size: u64) -> io::Result<()> {
         self.pad(size)
     }
 
@@ -61,7 +77,7 @@ fn plan(metadata: &Metadata, size: u64) -> (Block, Vec<u8>) {
     if name.is_empty() {
         name.push(b'.');
     }
-    if metadata.kind == Kind::Directory {
+    if metadata.kind == Kind::Directory && !name.ends_with(b"/") {
         name.push(b'/');
     }
     if let Some((prefix, rest)) = split_name(&name) {

@@ -18,7 +18,8 @@ pub(crate) fn command(program: &str, command: &Command, path: &str, width: usize
 }
 
 fn usage_line(program: &str, command: &Command, path: &str) -> String {
-    if command.usage.is_empty() { format!("{program} {path}") } else { format!("{program} {path} {}", command.usage) }
+    let usage = command.usage.replace("{program}", program);
+    if usage.is_empty() { format!("{program} {path}") } else { format!("{program} {path} {usage}") }
 }
 
 /// The block that follows a wrong flag.

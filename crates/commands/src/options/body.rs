@@ -306,7 +306,7 @@ fn modes(p: &Parsed) -> Result<(), String> {
     Ok(())
 }
 
-fn restart(policy: &str) -> Result<Value, String> {
+pub(crate) fn restart(policy: &str) -> Result<Value, String> {
     let (name, count) = match policy.split_once(':') {
         Some(("", _)) => return Err("invalid restart policy format: no policy provided before colon".to_owned()),
         Some((name, "")) => (name, 0),

@@ -6,7 +6,7 @@ use api::container::{
     CgroupnsMode, Config, HostConfig, IpcMode, MIN_MEMORY, NetworkMode, PidMode, PortKey, RestartRule, UtsMode,
 };
 
-use super::{link, logging, security};
+use super::{health, link, logging, security};
 use crate::host::HostFacts;
 use crate::{Error, Result};
 
@@ -20,8 +20,7 @@ pub(crate) fn check(config: &Config, host: &mut HostConfig, facts: &HostFacts) -
     config_itself(config)?;
     unsupported(host)?;
     modes(config, host)?;
-    memory(host, facts, &mut warnings)?;
-    cpu(host, facts)?;
+    warnings.extend(check_limits(host, facts)?);
     security::capabilities(&host.cap_add, &host.cap_drop, host.privileged, facts.capabilities)?;
     security::security_options(&host.security_opt)?;
     for ulimit in &host.ulimits {
@@ -48,9 +47,6 @@ pub(crate) fn check(config: &Config, host: &mut HostConfig, facts: &HostFacts) -
     }
     if NetworkMode::parse(&host.network_mode) == NetworkMode::Host && !host.port_bindings.is_empty() {
         warnings.push("Published ports are discarded when using host network mode".to_owned());
-    }
-    if config.healthcheck.as_ref().is_some_and(|probe| probe.test.first().is_some_and(|word| word != "NONE")) {
-        warnings.push("hoist does not run health checks yet".to_owned());
     }
     for extra in &host.extra_hosts {
         let sound = extra.split_once([':', '=']).is_some_and(|(name, address)| {
@@ -95,6 +91,27 @@ pub(crate) fn check(config: &Config, host: &mut HostConfig, facts: &HostFacts) -
     Ok(warnings)
 }
 
+/// The limits alone, as `update` changes them too.
+pub(crate) fn check_limits(host: &mut HostConfig, facts: &HostFacts) -> Result<Vec<String>> {
+    let mut warnings = Vec::new();
+    memory(host, facts, &mut warnings)?;
+    cpu(host, facts)?;
+    block_io(host)?;
+    Ok(warnings)
+}
+
+/// Weights are 10 to 1000; devices are looked up at the start.
+fn block_io(host: &HostConfig) -> Result<()> {
+    let fits = |weight: u16| weight == 0 || (10..=1000).contains(&weight);
+    if !fits(host.blkio_weight) {
+        return Err(Error::invalid("Range of blkio weight is from 10 to 1000"));
+    }
+    if let Some(device) = host.blkio_weight_device.iter().find(|device| !fits(device.weight)) {
+        return Err(Error::invalid(format!("Range of blkio weight is from 10 to 1000: {}", device.path)));
+    }
+    Ok(())
+}
+
 fn config_itself(config: &Config) -> Result<()> {
     if !config.working_dir.is_empty() && !config.working_dir.starts_with('/') {
         return Err(Error::invalid(format!(
@@ -124,6 +141,7 @@ fn config_itself(config: &Config) -> Result<()> {
         PortKey::parse_range(port)?;
     }
     if let Some(probe) = &config.healthcheck {
+        health::check(probe, &config.shell)?;
         if [probe.interval, probe.timeout, probe.start_period, probe.start_interval].iter().any(|time| *time < 0) {
             return Err(Error::invalid("Interval in Healthcheck cannot be less than 1ms"));
         }
@@ -138,20 +156,9 @@ fn config_itself(config: &Config) -> Result<()> {
 fn unsupported(host: &HostConfig) -> Result<()> {
     let set = [
         ("VolumeDriver", !matches!(host.volume_driver.as_str(), "" | "local")),
-        ("VolumesFrom", !host.volumes_from.is_empty()),
         ("Cgroup", !host.cgroup.is_empty()),
         ("StorageOpt", !host.storage_opt.is_empty()),
         ("UsernsMode", !matches!(host.userns_mode.as_str(), "" | "host")),
-        ("BlkioWeight", host.blkio_weight != 0),
-        ("BlkioWeightDevice", !host.blkio_weight_device.is_empty()),
-        ("BlkioDeviceReadBps", !host.blkio_device_read_bps.is_empty()),
-        ("BlkioDeviceWriteBps", !host.blkio_device_write_bps.is_empty()),
-        ("BlkioDeviceReadIOps", !host.blkio_device_read_iops.is_empty()),
-        ("BlkioDeviceWriteIOps", !host.blkio_device_write_iops.is_empty()),
-        ("CpuRealtimePeriod", host.cpu_realtime_period != 0),
-        ("CpuRealtimeRuntime", host.cpu_realtime_runtime != 0),
-        ("MemorySwappiness", !matches!(host.memory_swappiness, None | Some(-1))),
-        ("OomKillDisable", host.oom_kill_disable == Some(true)),
     ];
     if let Some((name, _)) = set.iter().find(|(_, set)| *set) {
         return Err(Error::invalid(format!("hoist does not support HostConfig.{name} yet")));
@@ -238,6 +245,31 @@ fn memory(host: &mut HostConfig, facts: &HostFacts, warnings: &mut Vec<String>) 
     if host.memory > 0 && host.memory_swap == 0 {
         host.memory_swap = host.memory * 2;
     }
+    if let Some(swappiness) = host.memory_swappiness
+        && !(-1..=100).contains(&swappiness)
+    {
+        return Err(Error::invalid(format!("Invalid value: {swappiness}, valid memory swappiness range is 0-100")));
+    }
+    // As with Docker, what version 2 of cgroups has no word for is discarded and told.
+    if facts.cgroup_v2 && !matches!(host.memory_swappiness, None | Some(-1)) {
+        warnings.push(
+            "Your kernel does not support memory swappiness capabilities or the cgroup is not mounted. Memory swappiness \
+             discarded."
+                .to_owned(),
+        );
+        host.memory_swappiness = None;
+    }
+    if host.oom_kill_disable == Some(true) && facts.cgroup_v2 {
+        warnings.push("Your kernel does not support OomKillDisable. OomKillDisable discarded.".to_owned());
+        host.oom_kill_disable = None;
+    }
+    if host.oom_kill_disable == Some(true) && host.memory == 0 {
+        warnings.push(
+            "OOM killer is disabled for the container, but no memory limit is set, this can result in the system running \
+             out of resources."
+                .to_owned(),
+        );
+    }
     if host.memory > 0 && !facts.swap_limit {
         if host.memory_swap != -1 {
             warnings.push(
@@ -272,6 +304,17 @@ fn cpu(host: &HostConfig, facts: &HostFacts) -> Result<()> {
             "invalid CPU shares ({}): value must be a positive integer",
             host.cpu_shares
         )));
+    }
+    if host.cpu_realtime_period < 0 || host.cpu_realtime_runtime < 0 {
+        return Err(Error::invalid("cpu real-time period and runtime cannot be negative"));
+    }
+    if host.cpu_realtime_period != 0 && host.cpu_realtime_runtime > host.cpu_realtime_period {
+        return Err(Error::invalid("cpu real-time runtime cannot be higher than cpu real-time period"));
+    }
+    if (host.cpu_realtime_period != 0 || host.cpu_realtime_runtime != 0) && !facts.realtime {
+        return Err(Error::invalid(
+            "Your kernel does not support CPU real-time scheduler: it has no cpu.rt_runtime_us in its cgroups",
+        ));
     }
     if host.cpu_period != 0 && !(1_000..=1_000_000).contains(&host.cpu_period) {
         return Err(Error::invalid(
@@ -423,7 +466,6 @@ mod tests {
                 r#"{"NetworkMode":"container:x","PublishAllPorts":true}"#,
                 "conflicting options: port publishing and the container type network mode",
             ),
-            (r#"{"VolumesFrom":["x"]}"#, "hoist does not support HostConfig.VolumesFrom yet"),
             (
                 r#"{"DeviceRequests":[{"Capabilities":[["gpu"]]}]}"#,
                 "could not select device driver \"\" with capabilities: [[gpu]]",

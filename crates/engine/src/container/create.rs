@@ -36,7 +36,7 @@ pub fn create(
     check_joined_network(engine, &host_config)?;
     let networks = attachment::plan(engine, request, &mut host_config)?;
     let links = link::plan(engine, &mut host_config)?;
-    let mounts = mounts::plan(&config, &host_config)?;
+    let mounts = mounts_of_others(engine, &host_config, mounts::plan(&config, &host_config)?)?;
     check_bind_sources(&mounts)?;
     let mut record = Record {
         id: id.clone(),
@@ -189,6 +189,45 @@ fn check_bind_sources(mounts: &[Mount]) -> Result<()> {
         ))),
         None => Ok(()),
     }
+}
+
+/// `--volumes-from`: the binds and volumes of other containers, where the request has nothing of its own.
+fn mounts_of_others(engine: &Engine, host: &HostConfig, mut mounts: Vec<Mount>) -> Result<Vec<Mount>> {
+    for text in &host.volumes_from {
+        let (name, mode) = text.split_once(':').unwrap_or((text, ""));
+        let mut read_only = None;
+        for word in mode.split(',').filter(|word| !word.is_empty()) {
+            match word {
+                "ro" => read_only = Some(true),
+                "rw" => read_only = Some(false),
+                "z" | "Z" => {}
+                _ => {
+                    return Err(Error::invalid(format!(
+                        "invalid volumes-from specification '{text}': invalid mode: {mode}"
+                    )));
+                }
+            }
+        }
+        for theirs in &engine.containers.find(name)?.snapshot().mounts {
+            let own = mounts.iter().position(|mount| mount.destination == theirs.destination);
+            match own {
+                _ if theirs.kind == MountKind::Tmpfs => continue,
+                // A volume that the image declares gives way.
+                Some(at) if mounts[at].kind == MountKind::Volume && mounts[at].anonymous => {
+                    mounts.remove(at);
+                }
+                Some(_) => continue,
+                None => {}
+            }
+            let inherited = Mount {
+                no_copy: true,
+                read_only: if read_only == Some(true) { true } else { theirs.read_only },
+                ..theirs.clone()
+            };
+            mounts.push(inherited);
+        }
+    }
+    Ok(mounts)
 }
 
 /// Makes the volumes that are not there, and fills new ones with what the image has at their place.

@@ -316,6 +316,7 @@ fn document(
         facts: &engine.host,
         directory: &engine.container_dir(&record.id),
         devices: Vec::new(),
+        block_io: None,
         link_environment: link::present(engine, record).into_iter().flat_map(|linked| linked.environment).collect(),
     })?;
     let base = planned.spec.process.unwrap_or_default();

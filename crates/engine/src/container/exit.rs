@@ -14,7 +14,7 @@ use shim_api::{Exit, ToShim, names};
 
 use super::state::Change;
 use super::wait::Condition;
-use super::{Container, Phase, Record, directory, lock, logging, networking, persist, publish, remove, start};
+use super::{Container, Phase, Record, directory, health, lock, logging, networking, persist, publish, remove, start};
 use crate::Engine;
 use crate::shim::Run;
 
@@ -24,9 +24,6 @@ const LAST_DELAY: Duration = Duration::from_secs(60);
 
 /// Killed processes are gone within milliseconds.
 const AFTER_KILL: Duration = Duration::from_secs(2);
-
-/// A run this long makes the next delay the first again, in nanoseconds.
-const LONG_RUN: u64 = 10_000_000_000;
 
 /// What Docker reports for a container whose process was killed.
 const KILLED: i32 = 137;
@@ -91,6 +88,7 @@ fn settle(engine: &Arc<Engine>, container: &Arc<Container>, exit: &Exit) {
         networking::release(engine, &before);
     }
     let change = Change::Exited { code: exit.code, oom_killed: exit.oom_killed, at: exit.finished_at };
+    health::end(container);
     let Ok(record) = container.apply(change) else { return };
     logging::ended(engine, &container.id);
     tell(engine, &before, &record);
@@ -138,14 +136,13 @@ fn restart_delay(record: &Record) -> Option<Duration> {
     let again = match record.host_config.restart_policy.rule().unwrap_or(RestartRule::No) {
         RestartRule::No => false,
         RestartRule::Always | RestartRule::UnlessStopped => true,
+        RestartRule::OnUnhealthy => state.exit_code != 0,
         RestartRule::OnFailure(most) => state.exit_code != 0 && (most == 0 || state.restart_count < most),
     };
     if !again || state.stopped_by_user {
         return None;
     }
-    let ran = state.finished_at.saturating_sub(state.started_at);
-    let doublings = if ran >= LONG_RUN { 0 } else { state.restart_count.min(16) };
-    Some((FIRST_DELAY * 2u32.pow(doublings)).min(LAST_DELAY))
+    Some((FIRST_DELAY * 2u32.pow(state.short_runs.min(16))).min(LAST_DELAY))
 }
 
 /// Starts the container after a while, if it still waits for it then.
@@ -178,6 +175,7 @@ mod tests {
             let mut record = super::super::spec::test_record("{}", &format!(r#"{{"RestartPolicy":{policy}}}"#));
             record.state.exit_code = code;
             record.state.restart_count = count;
+            record.state.short_runs = if ran >= super::super::state::LONG_RUN { 0 } else { count };
             record.state.stopped_by_user = by_user;
             record.state.finished_at = ran;
             let delay = restart_delay(&record).map(|delay| delay.as_millis() as u64);
@@ -187,7 +185,9 @@ mod tests {
         check(r#"{"Name":"always"}"#, 0, 0, false, 0, Some(100));
         check(r#"{"Name":"always"}"#, 0, 3, false, 0, Some(800));
         check(r#"{"Name":"always"}"#, 0, 30, false, 0, Some(60_000));
-        check(r#"{"Name":"always"}"#, 0, 30, false, LONG_RUN, Some(100));
+        check(r#"{"Name":"always"}"#, 0, 30, false, super::super::state::LONG_RUN, Some(100));
+        check(r#"{"Name":"on-unhealthy"}"#, 1, 0, false, 0, Some(100));
+        check(r#"{"Name":"on-unhealthy"}"#, 0, 0, false, 0, None);
         check(r#"{"Name":"unless-stopped"}"#, 0, 0, true, 0, None);
         check(r#"{"Name":"on-failure"}"#, 0, 0, false, 0, None);
         check(r#"{"Name":"on-failure","MaximumRetryCount":2}"#, 1, 1, false, 0, Some(200));

@@ -1,12 +1,13 @@
 //! `GET /containers/{id}/json`, and the parts of it that lists show too.
 
 use api::container::{
-    GraphDriver, Inspect, MountPoint, NetworkMode, NetworkSettings, PortBinding, PortKey, PortMap,
-    State as StateDocument,
+    GraphDriver, Health as HealthDocument, HealthResult, Inspect, MountPoint, NetworkMode, NetworkSettings,
+    PortBinding, PortKey, PortMap, State as StateDocument,
 };
 use api::network::EndpointSettings;
 
 use super::directory::{HOSTNAME, HOSTS, RESOLV_CONF};
+use super::health::Health;
 use super::mounts::{Kind as MountKind, Mount};
 use super::{Phase, Record, link, list, spec};
 use crate::{Engine, Result, time};
@@ -74,7 +75,21 @@ fn state(record: &Record) -> StateDocument {
         error: state.error.clone(),
         started_at: time::rfc3339(state.started_at),
         finished_at: time::rfc3339(state.finished_at),
-        health: None,
+        health: state.health.as_ref().map(health),
+    }
+}
+
+fn health(health: &Health) -> HealthDocument {
+    let result = |outcome: &super::health::Outcome| HealthResult {
+        start: time::rfc3339(outcome.start),
+        end: time::rfc3339(outcome.end),
+        exit_code: i64::from(outcome.code),
+        output: outcome.output.clone(),
+    };
+    HealthDocument {
+        status: health.status.as_str().to_owned(),
+        failing_streak: i64::from(health.streak),
+        log: health.log.iter().map(result).collect(),
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use api::container::{HostSummary, NetworksSummary, Port, PortKey, Summary};
 use api::filters::Filters;
 
+use super::health::Status as Health;
 use super::mounts::Kind as MountKind;
 use super::{Phase, Record, inspect};
 use crate::{Engine, Error, Result, image, time};
@@ -144,7 +145,7 @@ fn matches(engine: &Engine, record: &Record, filters: &Filters) -> bool {
             let ended = matches!(record.state.phase, Phase::Exited | Phase::Restarting);
             ended && record.state.finished_at > 0 && code.parse() == Ok(record.state.exit_code)
         })
-        && filters.matches("health", |health| health == "none")
+        && filters.matches_exactly("health", record.state.health.as_ref().map_or("none", |health| health.status.as_str()))
         && filters.matches("is-task", |wanted| !matches!(wanted, "true" | "1"))
         && filters.matches("isolation", |wanted| matches!(wanted, "default" | ""))
         && filters.matches("volume", |wanted| {
@@ -251,7 +252,15 @@ fn status(record: &Record, now: u64) -> String {
     let state = &record.state;
     let since = |moment: u64| human_duration(now.saturating_sub(moment) / 1_000_000_000);
     match state.phase {
-        Phase::Running => format!("Up {}", since(state.started_at)),
+        Phase::Running => {
+            let health = match state.health.as_ref().map(|health| health.status) {
+                None => "",
+                Some(Health::Starting) => " (health: starting)",
+                Some(Health::Healthy) => " (healthy)",
+                Some(Health::Unhealthy) => " (unhealthy)",
+            };
+            format!("Up {}{health}", since(state.started_at))
+        }
         Phase::Paused => format!("Up {} (Paused)", since(state.started_at)),
         Phase::Restarting => format!("Restarting ({}) {} ago", state.exit_code, since(state.finished_at)),
         Phase::Removing => "Removal In Progress".to_owned(),

@@ -22,6 +22,13 @@ pub fn remove(engine: &Engine, id: &str, force: bool, volumes: bool, only_link: 
     }
     let _operation = container.operate();
     container.settled();
+    if force && container.snapshot().state.phase.is_alive() {
+        // Somebody has started it again meanwhile; now nobody can.
+        match kill::kill(engine, container.id.as_str(), None) {
+            Err(error) if !matches!(error.kind, Kind::Conflict | Kind::NotFound) => return Err(error),
+            _ => container.settled(),
+        }
+    }
     if force && container.snapshot().state.phase == Phase::Removing && engine.containers.get(&container.id).is_none() {
         return Ok(()); // it was started with --rm
     }

@@ -19,7 +19,9 @@ use std::time::{Duration, Instant};
 use shim_api::{ExecState, Exit, FromShim, State as ShimState, ToShim, names};
 
 use super::state::{Change, Phase, State};
-use super::{Container, attach, directory, exit, lock, logging, networking, persist, remove, resolver, start};
+use super::{
+    Container, attach, directory, exit, health, lock, logging, networking, persist, remove, resolver, start,
+};
 use crate::id::ContainerId;
 use crate::shim::{Run, Shims};
 use crate::{Engine, Error, Result};
@@ -186,6 +188,7 @@ fn revive(engine: &Engine, container: &Arc<Container>, run: &Arc<Run>, state: &S
     if let (_, Err(error)) = attach::hand_over(container, run) {
         tracing::debug!(container = container.id.short(), error = error.full_text(), "no client can have waited");
     }
+    health::begin(engine, container, true);
     for exec in execs {
         engine.execs.adopt(&container.id, &exec.id, exec.pid);
     }

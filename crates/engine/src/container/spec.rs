@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use api::container::{CgroupnsMode, IpcMode, NetworkMode, PidMode, UtsMode};
+use api::container::{CgroupnsMode, HostConfig, IpcMode, NetworkMode, PidMode, UtsMode};
 use oci::runtime::{
-    Capabilities, ConsoleSize, Cpu, Device, DeviceRule, Linux, Memory, Mount as SpecMount, Namespace, Pids, Process,
-    Resources, Rlimit, Root, Spec,
+    BlockIo, Capabilities, ConsoleSize, Cpu, Device, DeviceRule, Linux, Memory, Mount as SpecMount, Namespace, Pids,
+    Process, Resources, Rlimit, Root, Spec,
 };
 
 use super::check::device_rule;
@@ -44,6 +44,8 @@ pub(crate) struct Input<'a> {
     pub devices: Vec<Device>,
     /// Variables of `--link`, which the container's own come after.
     pub link_environment: Vec<String>,
+    /// Weights and throttles, with the devices looked up.
+    pub block_io: Option<BlockIo>,
 }
 
 /// The specification, and how the system calls are filtered.
@@ -57,7 +59,7 @@ pub(crate) struct Planned {
 
 /// Plans a container's start.
 pub(crate) fn plan(input: Input<'_>) -> Result<Planned> {
-    let Input { record, facts, directory, devices, link_environment } = input;
+    let Input { record, facts, directory, devices, link_environment, block_io } = input;
     let (config, host) = (&record.config, &record.host_config);
     let security = security_options(&host.security_opt)?;
     let granted = capabilities(&host.cap_add, &host.cap_drop, host.privileged, facts.capabilities)?;
@@ -96,7 +98,7 @@ pub(crate) fn plan(input: Input<'_>) -> Result<Planned> {
         annotations: host.annotations.clone().into_inner(),
         linux: Linux {
             sysctl: host.sysctls.clone().into_inner(),
-            resources: Some(resources(record, &devices)?),
+            resources: Some(Resources { devices: device_rules(record, &devices)?, ..limits(host, block_io) }),
             namespaces: namespaces(record, facts)?,
             devices,
             rootfs_propagation: String::new(),
@@ -281,13 +283,15 @@ fn masked_paths(facts: &HostFacts) -> Vec<String> {
     paths
 }
 
-fn resources(record: &Record, devices: &[Device]) -> Result<Resources> {
-    let host = &record.host_config;
+/// The limits of a host configuration; zero is none.
+pub(super) fn limits(host: &HostConfig, block_io: Option<BlockIo>) -> Resources {
     let some = |value: i64| (value != 0).then_some(value);
     let memory = Memory {
         limit: some(host.memory),
         reservation: some(host.memory_reservation),
         swap: some(host.memory_swap).filter(|_| host.memory != 0),
+        swappiness: host.memory_swappiness.and_then(|value| u64::try_from(value).ok()),
+        disable_oom_killer: host.oom_kill_disable.filter(|disable| *disable),
         ..Memory::default()
     };
     let (quota, period) = if host.nano_cpus > 0 {
@@ -300,18 +304,20 @@ fn resources(record: &Record, devices: &[Device]) -> Result<Resources> {
         shares: u64::try_from(host.cpu_shares).ok().filter(|shares| *shares > 0),
         quota,
         period: period.and_then(|period| u64::try_from(period).ok()),
+        realtime_runtime: some(host.cpu_realtime_runtime),
+        realtime_period: u64::try_from(host.cpu_realtime_period).ok().filter(|period| *period > 0),
         cpus: host.cpuset_cpus.clone(),
         mems: host.cpuset_mems.clone(),
         ..Cpu::default()
     };
     let pids = host.pids_limit.filter(|limit| *limit > 0).map(|limit| Pids { limit: Some(limit) });
-    Ok(Resources {
-        devices: device_rules(record, devices)?,
+    Resources {
         memory: (memory != Memory::default()).then_some(memory),
         cpu: (cpu != Cpu::default()).then_some(cpu),
         pids,
+        block_io,
         ..Resources::default()
-    })
+    }
 }
 
 /// What every container may do with devices, in the order that counts (engine-defaults, "cgroup_rules_in_order").

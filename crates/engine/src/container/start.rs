@@ -13,7 +13,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use oci::runtime::Device;
+use api::container::{HostConfig, ThrottleDevice, WeightDevice};
+use oci::runtime::{BlockIo, Device, ThrottleDevice as Throttle, WeightDevice as Weight};
 use shim_api::{FromShim, Launch, Log, Role, State as ShimState, ToShim, UserLookup};
 
 use super::attachment::Attachment;
@@ -21,7 +22,7 @@ use super::mounts::Kind as MountKind;
 use super::networking::{self, Namespace};
 use super::state::Change;
 use super::{
-    Container, Phase, Record, attach, directory, link, lock, logging, persist, publish, remove, resolver, spec,
+    Container, Phase, Record, attach, directory, health, link, lock, logging, persist, publish, remove, resolver, spec,
 };
 use crate::host;
 use crate::shim::Run;
@@ -40,7 +41,7 @@ const PREVIOUS: Duration = Duration::from_secs(5);
 pub fn start(engine: &Engine, id: &str) -> Result<()> {
     let container = engine.containers.find(id)?;
     let _operation = container.operate();
-    container.update(|record| record.state.restart_count = 0);
+    container.update(|record| (record.state.restart_count, record.state.short_runs) = (0, 0));
     start_operating(engine, &container)
 }
 
@@ -152,6 +153,7 @@ impl Start<'_> {
             facts: &engine.host,
             directory: &engine.container_dir(&networking::owner(engine, record)),
             devices,
+            block_io: block_io(&record.host_config)?,
             link_environment: links.iter().flat_map(|linked| linked.environment.clone()).collect(),
         })?;
         let log = logging::plan(&record.host_config.log_config)?;
@@ -270,6 +272,7 @@ fn commit(engine: &Engine, container: &Arc<Container>, run: &Arc<Run>, state: &S
     let started = Change::Started { pid: state.pid, at: state.started_at };
     let record = container.apply(started).unwrap_or_else(|_| container.snapshot());
     publish(engine, &record, "start", &[]);
+    health::begin(engine, container, false);
     persist::save_later(engine, container);
     link::renew(engine, &record);
     logging::send(engine, &record, true);
@@ -378,6 +381,38 @@ fn stored_log(plan: logging::Plan, attrs: String) -> Option<Log> {
         forwarded: plan.sent.is_some(),
         blocking: stored.blocking,
     })
+}
+
+/// Weights and throttles of block devices, which clients name by path.
+pub(super) fn block_io(config: &HostConfig) -> Result<Option<BlockIo>> {
+    let number = |path: &str| -> Result<(i64, i64)> {
+        let found = host::device(Path::new(path), path);
+        let found = found.map_err(|error| Error::system(format!("look at the device {path}"), error))?;
+        let device = found.filter(|device| device.kind == "b");
+        let device = device.ok_or_else(|| Error::invalid(format!("{path} is not a block device")))?;
+        Ok((device.major, device.minor))
+    };
+    let throttle = |devices: &[ThrottleDevice]| -> Result<Vec<Throttle>> {
+        let one = |device: &ThrottleDevice| {
+            let (major, minor) = number(&device.path)?;
+            Ok(Throttle { major, minor, rate: device.rate })
+        };
+        devices.iter().map(one).collect()
+    };
+    let weight = |device: &WeightDevice| -> Result<Weight> {
+        let (major, minor) = number(&device.path)?;
+        Ok(Weight { major, minor, weight: Some(device.weight), leaf_weight: None })
+    };
+    let block_io = BlockIo {
+        weight: (config.blkio_weight != 0).then_some(config.blkio_weight),
+        leaf_weight: None,
+        weight_device: config.blkio_weight_device.iter().map(weight).collect::<Result<_>>()?,
+        throttle_read_bps_device: throttle(&config.blkio_device_read_bps)?,
+        throttle_write_bps_device: throttle(&config.blkio_device_write_bps)?,
+        throttle_read_iops_device: throttle(&config.blkio_device_read_iops)?,
+        throttle_write_iops_device: throttle(&config.blkio_device_write_iops)?,
+    };
+    Ok((block_io != BlockIo::default()).then_some(block_io))
 }
 
 fn launch(

@@ -66,7 +66,14 @@ pub(crate) struct State {
     pub restart_count: u32,
     /// Stopped by a user: `unless-stopped` does not start it again.
     pub stopped_by_user: bool,
+    /// Restarts since a run that was long enough: each doubles the delay before the next.
+    pub short_runs: u32,
+    /// Of a container with a health check.
+    pub health: Option<super::health::Health>,
 }
+
+/// A run this long makes the next delay before a restart the first again, in nanoseconds.
+pub(super) const LONG_RUN: u64 = 10_000_000_000;
 
 /// What happens to a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,9 +144,15 @@ pub(crate) fn next(state: &State, change: Change) -> Result<State, Refused> {
         }
         Change::Exited { code, oom_killed, at } => {
             (after.pid, after.exit_code, after.oom_killed, after.finished_at) = (0, code, oom_killed, at);
+            if at.saturating_sub(after.started_at) >= LONG_RUN {
+                after.short_runs = 0;
+            }
         }
         Change::RemoveFailed { error } => after.error = error,
-        Change::AwaitRestart => after.restart_count += 1,
+        Change::AwaitRestart => {
+            after.restart_count += 1;
+            after.short_runs = after.short_runs.saturating_add(1);
+        }
         Change::Pause | Change::Unpause | Change::Stopped | Change::Remove => {}
     }
     Ok(after)

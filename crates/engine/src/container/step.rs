@@ -124,6 +124,7 @@ pub fn run<'a>(
         facts: &engine.host,
         directory: &engine.container_dir(&record.id),
         devices,
+        block_io: None,
         link_environment: Vec::new(),
     })?;
     let layers = super::start::layers(engine, &record)?;

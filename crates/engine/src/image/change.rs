@@ -5,7 +5,7 @@ use oci::image::{ContainerConfig, Healthcheck};
 use crate::{Error, Result};
 
 /// Applies one instruction: `CMD ["sh"]`, `ENV A=1`, …
-pub(super) fn apply(config: &mut ContainerConfig, instruction: &str) -> Result<()> {
+pub(crate) fn apply(config: &mut ContainerConfig, instruction: &str) -> Result<()> {
     let text = instruction.trim();
     let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
     let (keyword, rest) = (word.to_ascii_uppercase(), rest.trim());

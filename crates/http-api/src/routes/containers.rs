@@ -29,6 +29,7 @@ pub(crate) static ROUTES: [Route; 20] = [
     route(Method::POST, "/containers/{id}/rename", Work(rename)),
     route(Method::POST, "/containers/{id}/pause", Work(pause)),
     route(Method::POST, "/containers/{id}/unpause", Work(unpause)),
+    route(Method::GET, "/containers/{id}/stats", Task(stats)),
     route(Method::GET, "/containers/{id}/top", Work(top)),
     route(Method::POST, "/containers/{id}/update", Work(update)),
     route(Method::POST, "/containers/{id}/exec", Work(exec_create)),
@@ -188,6 +189,36 @@ fn logs(call: Call) -> crate::route::Task {
                     if !sent.unwrap_or(false) {
                         return;
                     }
+                }
+            },
+        )
+    })
+}
+
+/// One document now (`one-shot`), one after two looks, or one each second.
+fn stats(call: Call) -> crate::route::Task {
+    Box::pin(async move {
+        let (stream, one_shot) = (call.query.flag_or("stream", true), call.query.flag("one-shot"));
+        if stream && one_shot {
+            return Err(Error::invalid("cannot have stream=true and one-shot=true"));
+        }
+        let mut stats = container::stats(&call.engine, call.name())?;
+        let cancel = stats.canceller();
+        lasting(
+            "stats",
+            "application/json",
+            move || cancel.cancel(),
+            move |sink| {
+                let mut document = stats.look();
+                if !stream {
+                    if !one_shot && stats.is_alive() && stats.wait() {
+                        document = stats.look();
+                    }
+                    sink.send_json(&document);
+                    return;
+                }
+                while sink.send_json(&document) && stats.wait() {
+                    document = stats.look();
                 }
             },
         )

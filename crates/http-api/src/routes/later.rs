@@ -11,17 +11,10 @@ pub(crate) static ROUTES: &[Route] = &[
     route(Method::GET, "/containers/{id}/checkpoints", Quick(checkpoints)),
     route(Method::POST, "/containers/{id}/checkpoints", Quick(checkpoints)),
     route(Method::DELETE, "/containers/{id}/checkpoints/{checkpoint}", Quick(checkpoints)),
-    route(Method::GET, "/containers/{id}/archive", Quick(copying_out)),
-    route(Method::HEAD, "/containers/{id}/archive", Quick(copying_out)),
-    route(Method::PUT, "/containers/{id}/archive", Quick(copy_in)),
     route(Method::GET, "/containers/{id}/attach/ws", Quick(websocket)),
-    route(Method::GET, "/containers/{id}/changes", Quick(changes)),
-    route(Method::GET, "/containers/{id}/export", Quick(export)),
-    route(Method::GET, "/containers/{id}/stats", Quick(statistics)),
     route(Method::POST, "/build/cancel", Quick(build)),
     route(Method::POST, "/session", Quick(buildkit)),
     route(Method::POST, "/grpc", Quick(buildkit)),
-    route(Method::POST, "/commit", Quick(commit)),
     route(Method::GET, "/images/{name*}/attestations", Quick(attestations)),
     route(Method::PUT, "/volumes/{name}", Quick(volume_update)),
     route(Method::GET, "/plugins/privileges", Quick(plugins)),
@@ -51,28 +44,8 @@ fn checkpoints(_: &Call) -> Outcome {
     Err(Error::not_implemented("container checkpoints"))
 }
 
-fn copying_out(_: &Call) -> Outcome {
-    Err(Error::not_implemented("copying out of a container"))
-}
-
-fn copy_in(_: &Call) -> Outcome {
-    Err(Error::not_implemented("copying into a container"))
-}
-
 fn websocket(_: &Call) -> Outcome {
     Err(Error::not_implemented("attaching over a websocket"))
-}
-
-fn changes(_: &Call) -> Outcome {
-    Err(Error::not_implemented("the changes of a container"))
-}
-
-fn export(_: &Call) -> Outcome {
-    Err(Error::not_implemented("the export of a container"))
-}
-
-fn statistics(_: &Call) -> Outcome {
-    Err(Error::not_implemented("the statistics of a container"))
 }
 
 fn build(_: &Call) -> Outcome {
@@ -81,10 +54,6 @@ fn build(_: &Call) -> Outcome {
 
 fn buildkit(_: &Call) -> Outcome {
     Err(Error::not_implemented("building images with BuildKit"))
-}
-
-fn commit(_: &Call) -> Outcome {
-    Err(Error::not_implemented("committing a container"))
 }
 
 fn attestations(_: &Call) -> Outcome {

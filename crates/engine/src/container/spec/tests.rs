@@ -22,6 +22,7 @@ fn planned(config: &str, host: &str) -> Planned {
         facts: &facts,
         directory: Path::new("/data/c"),
         devices: Vec::new(),
+        block_io: None,
         link_environment: Vec::new(),
     })
     .unwrap()

@@ -1,0 +1,164 @@
+//! A container's root as one descriptor.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags, open, openat};
+use shim_api::{State as ShimState, names};
+use sys::mount::{self, Filesystem, attribute};
+use sys::root::Root;
+
+use crate::container::directory::{self, HOSTNAME, HOSTS, RESOLV_CONF, WRITABLE};
+use crate::container::mounts::Kind as MountKind;
+use crate::container::{Container, Record, not_running};
+use crate::{Engine, Error, Result};
+
+/// Calls `work` with the root of a container: what its processes see, or while there are none what they would see. A
+/// container at rest is not started meanwhile.
+pub(super) fn with_root<T>(
+    engine: &Engine,
+    container: &Container,
+    work: impl FnOnce(&OwnedFd, &Record) -> Result<T>,
+) -> Result<T> {
+    let record = container.snapshot();
+    if record.state.phase.is_alive()
+        && let Ok(root) = running(engine, &record)
+    {
+        return work(&root, &record);
+    }
+    let _operation = container.operate();
+    let record = container.snapshot();
+    let root = if record.state.phase.is_alive() { running(engine, &record)? } else { at_rest(engine, &record)? };
+    work(&root, &record)
+}
+
+/// The root of the container's first process.
+fn running(engine: &Engine, record: &Record) -> Result<OwnedFd> {
+    let state = directory::read_exec::<ShimState>(engine, &record.id, names::STATE);
+    let state = state.ok_or_else(|| not_running(&record.id))?;
+    let failed = |errno: rustix::io::Errno| Error::system("open the container's root", io::Error::from(errno));
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let process = open(format!("/proc/{}", state.pid), flags, Mode::empty()).map_err(failed)?;
+    let root = openat(&process, "root", flags, Mode::empty()).map_err(failed)?;
+    // Another process may have its number by now.
+    match sys::process::start_time(state.pid) {
+        Ok(time) if time == state.pid_start_time => Ok(root),
+        _ => Err(not_running(&record.id)),
+    }
+}
+
+/// An overlay of the container's own files over its image's, with its mounts, that is attached nowhere.
+fn at_rest(engine: &Engine, record: &Record) -> Result<OwnedFd> {
+    let failed = |error: io::Error| Error::system("assemble the container's files", error);
+    let overlay = writable(engine, record)?;
+    let own = engine.container_dir(&record.id);
+    // A mount namespace is needed to put mounts together; it ends with this thread, the tree does not.
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .name("container-files".to_owned())
+            .spawn_scoped(scope, || assemble(&overlay, record, &own));
+        match thread.map_err(failed)?.join() {
+            Ok(tree) => tree.map_err(failed),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+fn assemble(overlay: &OwnedFd, record: &Record, own: &Path) -> io::Result<OwnedFd> {
+    mount::unshare()?;
+    mount::make_all_private()?;
+    let place = open(own, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())?;
+    mount::attach(overlay, &place)?;
+    let root = Root::new(overlay.as_fd());
+    let mut binds: Vec<(String, OwnedFd)> = Vec::new();
+    for name in [RESOLV_CONF, HOSTS, HOSTNAME] {
+        let destination = format!("/etc/{name}");
+        if !record.mounts.iter().any(|mount| mount.destination == destination) {
+            let file = openat(&place, name, OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())?;
+            binds.push((destination, mount::clone_descriptor(&file, false)?));
+        }
+    }
+    for wanted in record.mounts.iter().filter(|mount| mount.kind != MountKind::Tmpfs) {
+        let source = match open(wanted.source.as_str(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
+            Ok(source) => source,
+            // Made at the start.
+            Err(rustix::io::Errno::NOENT) => continue,
+            Err(errno) => return Err(errno.into()),
+        };
+        let source = match wanted.subpath.as_str() {
+            "" => source,
+            subpath => Root::new(source.as_fd()).open(subpath, OFlags::PATH)?,
+        };
+        let tree = mount::clone_descriptor(&source, wanted.recursive)?;
+        if wanted.read_only {
+            mount::set_attributes(&tree, !wanted.shallow_read_only, attribute::RDONLY, 0, 0)?;
+        }
+        binds.push((wanted.destination.clone(), tree));
+    }
+    binds.sort_by_key(|(destination, _)| destination.split('/').filter(|part| !part.is_empty()).count());
+    for (destination, tree) in binds {
+        let is_directory = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&tree)?.st_mode).is_dir();
+        let target =
+            if is_directory { root.ensure_directory(&destination, 0o755)? } else { root.ensure_file(&destination)? };
+        mount::attach(&tree, &target)?;
+    }
+    if record.host_config.readonly_rootfs {
+        mount::set_attributes(overlay, false, attribute::RDONLY, 0, 0)?;
+    }
+    let tree = mount::clone_descriptor(overlay, true);
+    mount::detach_path(own)?;
+    tree
+}
+
+/// The overlay that a start would mount.
+fn writable(engine: &Engine, record: &Record) -> Result<OwnedFd> {
+    let layers = layers(engine, record)?;
+    let writable = directory::open(&engine.container_dir(&record.id).join(WRITABLE))?;
+    let overlay = || -> io::Result<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let upper = openat(&writable, "upper", flags, Mode::empty())?;
+        let work = openat(&writable, "work", flags, Mode::empty())?;
+        let overlay = Filesystem::open("overlay")?;
+        overlay.string("source", "hoist")?;
+        for layer in &layers {
+            overlay.directory("lowerdir+", layer)?;
+        }
+        overlay.directory("upperdir", upper)?;
+        overlay.directory("workdir", work)?;
+        overlay.mount(attribute::NODEV | attribute::NOSUID)
+    };
+    overlay().map_err(|error| Error::system("assemble the container's files", error))
+}
+
+/// A read-only view of the image's layers alone; with `upper` the container's own files as the topmost. Attached
+/// nowhere, without the container's mounts.
+pub(super) fn lower(engine: &Engine, record: &Record, upper: bool) -> Result<OwnedFd> {
+    let mut layers = layers(engine, record)?;
+    if upper {
+        layers.insert(0, directory::open(&self::upper(engine, record))?);
+    }
+    if layers.len() == 1 {
+        return layers.pop().ok_or_else(|| Error::not_found("the image has no layers"));
+    }
+    let overlay = || -> io::Result<OwnedFd> {
+        let overlay = Filesystem::open("overlay")?;
+        overlay.string("source", "hoist")?;
+        for layer in &layers {
+            overlay.directory("lowerdir+", layer)?;
+        }
+        overlay.mount(attribute::RDONLY | attribute::NODEV | attribute::NOSUID)
+    };
+    overlay().map_err(|error| Error::system("assemble the container's files", error))
+}
+
+/// The container's own files: the overlay's upper directory.
+pub(in crate::container) fn upper(engine: &Engine, record: &Record) -> std::path::PathBuf {
+    engine.container_dir(&record.id).join(WRITABLE).join("upper")
+}
+
+fn layers(engine: &Engine, record: &Record) -> Result<Vec<OwnedFd>> {
+    let layers = engine.store.layers();
+    let mount = |layer| layers.mount(layer).map_err(|error| Error::system("mount the image's layers", error));
+    record.layers.iter().rev().chain([engine.store.mount_points()]).map(mount).collect()
+}
