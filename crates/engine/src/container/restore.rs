@@ -19,9 +19,7 @@ use std::time::{Duration, Instant};
 use shim_api::{ExecState, Exit, FromShim, State as ShimState, ToShim, names};
 
 use super::state::{Change, Phase, State};
-use super::{
-    Container, attach, directory, exit, health, lock, logging, networking, persist, remove, resolver, start,
-};
+use super::{Container, attach, directory, exit, health, lock, logging, networking, persist, remove, resolver, start};
 use crate::id::ContainerId;
 use crate::shim::{Run, Shims};
 use crate::{Engine, Error, Result};

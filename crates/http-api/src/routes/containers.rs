@@ -13,7 +13,7 @@ use engine::container::{self, AttachOptions, Condition, ListOptions, LogsOptions
 use hyper::Method;
 use tokio::sync::mpsc;
 
-pub(crate) static ROUTES: [Route; 20] = [
+pub(crate) static ROUTES: [Route; 21] = [
     route(Method::GET, "/containers/json", Work(list)),
     route(Method::POST, "/containers/create", Work(create)),
     route(Method::POST, "/containers/prune", Work(prune)).since(Version(1, 25)),
