@@ -195,11 +195,11 @@ fn small_pieces_and_passing_failures() {
     let bench = Bench::new(RegistryConfig { upload_piece: 100_000, ..quick() });
     let failures = AtomicUsize::new(0);
     let (server, state) = server(Box::new(move |request, _| {
-        // Every third answer is none.
+        // Every fifth answer is none; a retry takes three requests, so that it does not meet the same again.
         let count = failures.fetch_add(1, Ordering::SeqCst);
-        match (count % 3, request.method.as_str()) {
-            (2, "HEAD" | "PATCH") => Some(Response::new(503, "")),
-            (2, "POST") => Some(Response::error(429, "TOOMANYREQUESTS", "slow down").with("Retry-After", "0")),
+        match (count % 5, request.method.as_str()) {
+            (4, "HEAD" | "PATCH") => Some(Response::new(503, "")),
+            (4, "POST") => Some(Response::error(429, "TOOMANYREQUESTS", "slow down").with("Retry-After", "0")),
             _ => None,
         }
     }));
