@@ -87,7 +87,7 @@ pub(crate) fn show_as(context: &Context, parsed: &Parsed) -> Outcome<bool> {
             Err(error) => return Err(error.into()),
         };
         let words = crate::container::as_run::words(&document, &image).map_err(Failure::new)?;
-        crate::out::text(&format!("{}\n", crate::container::as_run::line(&context.program, &words)))?;
+        crate::out::text(&format!("{}\n", crate::container::as_run::line(context.program, &words)))?;
     }
     Ok(true)
 }

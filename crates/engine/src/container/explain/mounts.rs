@@ -89,7 +89,7 @@ fn kind_of(mount: &Mount, known: &Inspect) -> String {
     }
     let system = ["/proc", "/sys", "/dev"];
     let below = |root: &&str| mount.destination == **root || mount.destination.starts_with(&format!("{root}/"));
-    if system.iter().any(|root| below(root)) { "system".to_owned() } else { "other".to_owned() }
+    if system.iter().any(below) { "system".to_owned() } else { "other".to_owned() }
 }
 
 /// `\040` and the like.
