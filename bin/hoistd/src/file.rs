@@ -90,6 +90,12 @@ fn values(option: &Option, value: &Value) -> Result<Vec<String>, String> {
             })
             .collect::<std::option::Option<_>>()
             .ok_or_else(|| wrong("an object of {\"Name\", \"Soft\", \"Hard\"}")),
+        (Kind::Pools, Value::Array(items)) => items
+            .iter()
+            .map(|item| Some(format!("base={},size={}", item.get("base")?.as_str()?, item.get("size")?.as_u64()?)))
+            .collect::<std::option::Option<_>>()
+            .ok_or_else(|| wrong("an array of {\"base\", \"size\"}")),
+        (Kind::Pools, _) => Err(wrong("an array of {\"base\", \"size\"}")),
         (Kind::Ulimits, _) => Err(wrong("an object of {\"Name\", \"Soft\", \"Hard\"}")),
     }
 }
@@ -109,6 +115,10 @@ mod tests {
             (
                 r#"{"default-ulimits":{"nofile":{"Name":"nofile","Hard":20,"Soft":10}}}"#,
                 Ok("default-ulimit=nofile=10:20"),
+            ),
+            (
+                r#"{"default-address-pools":[{"base":"10.10.0.0/16","size":24}],"ipv6":true}"#,
+                Ok("default-address-pool=base=10.10.0.0/16,size=24 ipv6=true"),
             ),
             (r#"{"default-shm-size":1024}"#, Ok("default-shm-size=1024")),
             (

@@ -18,6 +18,8 @@ pub enum Kind {
     Map,
     /// `--x nofile=1:2`; an object of `{Name, Soft, Hard}` in the file.
     Ulimits,
+    /// `--x base=10.10.0.0/16,size=24`; an array of `{base, size}` in the file.
+    Pools,
 }
 
 /// One option.
@@ -50,22 +52,28 @@ impl Option {
     }
 }
 
-use Kind::{Bool, List, Map, Number, Text, Ulimits};
+use Kind::{Bool, List, Map, Number, Pools, Text, Ulimits};
 
 /// In the order of `--help`.
 #[rustfmt::skip]
-pub static OPTIONS: [Option; 47] = [
+pub static OPTIONS: [Option; 54] = [
     option("bip", "bip", Text, "Address and subnet of the default bridge, in CIDR notation", |s, v| text(&mut s.engine.bip, v)),
+    option("bip6", "bip6", Text, "IPv6 address and subnet of the default bridge, in CIDR notation", |s, v| text(&mut s.engine.bip6, v)),
     option("bridge", "bridge", Text, "Name of the default bridge's link (default \"hoist0\")", |s, v| text(&mut s.engine.bridge, v)).short('b'),
     option("config-file", "", Text, "Configuration file (default \"/etc/hoist/daemon.json\")", |s, v| { s.config_file = Some(v.into()); Ok(()) }),
     option("data-root", "data-root", Text, "Directory of images, containers and volumes (default \"/var/lib/hoist\")", |s, v| path(&mut s.engine.data_root, v)),
     option("debug", "debug", Bool, "Log more", |s, v| boolean(&mut s.debug, v)).short('D'),
+    option("default-address-pool", "default-address-pools", Pools, "Where subnets are taken from, such as base=10.10.0.0/16,size=24", |s, v| list(&mut s.engine.address_pools, v)),
+    option("default-gateway", "default-gateway", Text, "The way out of containers of the default bridge, when it is not the bridge", |s, v| text(&mut s.engine.default_gateway, v)),
+    option("default-gateway-v6", "default-gateway-v6", Text, "The same for IPv6", |s, v| text(&mut s.engine.default_gateway_v6, v)),
     option("default-shm-size", "default-shm-size", Text, "Size of /dev/shm of containers (default 64MiB)", |s, v| { s.engine.default_shm_size = api::size::parse(v).map_err(|e| e.0)?; Ok(()) }),
     option("default-ulimit", "default-ulimits", Ulimits, "Limits of containers' processes, such as nofile=1024:2048", ulimit),
     option("dns", "dns", List, "DNS server of containers", |s, v| { v.parse::<std::net::IpAddr>().map_err(|_| format!("{v} is not an ip address"))?; s.engine.dns.push(v.into()); Ok(()) }),
     option("dns-opt", "dns-opts", List, "DNS option of containers", |s, v| list(&mut s.engine.dns_options, v)),
     option("dns-search", "dns-search", List, "DNS search domain of containers", |s, v| list(&mut s.engine.dns_search, v)),
     option("exec-root", "exec-root", Text, "Directory of what lives as long as the machine runs (default \"/run/hoist\")", |s, v| path(&mut s.engine.exec_root, v)),
+    option("fixed-cidr", "fixed-cidr", Text, "Where containers of the default bridge get their addresses, within its subnet", |s, v| text(&mut s.engine.fixed_cidr, v)),
+    option("fixed-cidr-v6", "fixed-cidr-v6", Text, "The same for IPv6", |s, v| text(&mut s.engine.fixed_cidr_v6, v)),
     option("group", "group", Text, "Group of the unix socket (default \"hoist\", else \"docker\")", |s, v| { s.group = Some(v.into()); Ok(()) }).short('G'),
     option("help", "", Bool, "Print this", |_, _| Ok(())),
     option("host", "hosts", List, "Address to listen on: unix://, tcp://, fd:// (default \"unix:///run/hoist.sock\")", |s, v| list(&mut s.hosts, v)).short('H'),
@@ -79,6 +87,7 @@ pub static OPTIONS: [Option; 47] = [
     option("ip6tables", "ip6tables", Bool, "Always true: hoistd has a table of its own", |_, v| always(true, v, "has an nft table of its own and touches no other")),
     option("iptables", "iptables", Bool, "Always true: hoistd has a table of its own", |_, v| always(true, v, "has an nft table of its own and touches no other")),
     option("keep-compressed-layers", "keep-compressed-layers", Bool, "Keep compressed layers after a pull, for pushes of the same bytes (default true)", |s, v| boolean(&mut s.engine.keep_compressed_layers, v)),
+    option("ipv6", "ipv6", Bool, "The default bridge has IPv6", |s, v| boolean(&mut s.engine.ipv6, v)),
     option("label", "labels", List, "Label of the daemon, key=value", label),
     option("live-restore", "live-restore", Bool, "Always true: containers go on without the daemon", |_, v| always(true, v, "leaves containers running when it ends")),
     option("log-driver", "log-driver", Text, "Where logs go: json-file, local, journald, syslog or none (default \"json-file\")", log_driver),
@@ -114,6 +123,7 @@ impl Kind {
             List => "list",
             Map => "map",
             Ulimits => "ulimit",
+            Pools => "pool-options",
         }
     }
 }

@@ -2,13 +2,13 @@
 
 /// Flags of dockerd.
 #[rustfmt::skip]
-const FLAGS: [&str; 46] = [
-    "add-runtime", "allow-direct-routing", "authorization-plugin", "bip6", "bridge-accept-fwmark", "cdi-spec-dir",
+const FLAGS: [&str; 39] = [
+    "add-runtime", "allow-direct-routing", "authorization-plugin", "bridge-accept-fwmark", "cdi-spec-dir",
     "cgroup-parent", "containerd", "containerd-namespace", "containerd-plugins-namespace", "cpu-rt-period",
-    "cpu-rt-runtime", "cri-containerd", "default-address-pool", "default-cgroupns-mode", "default-gateway",
-    "default-gateway-v6", "default-ipc-mode", "default-network-opt", "default-runtime", "exec-opt", "feature",
-    "firewall-backend", "fixed-cidr", "fixed-cidr-v6", "host-gateway-ip", "init-path",
-    "ip-forward-no-drop", "ipv6", "log-format", "metrics-addr",
+    "cpu-rt-runtime", "cri-containerd", "default-cgroupns-mode", 
+    "default-ipc-mode", "default-network-opt", "default-runtime", "exec-opt", "feature",
+    "firewall-backend", "host-gateway-ip", "init-path",
+    "ip-forward-no-drop", "log-format", "metrics-addr",
     "network-control-plane-mtu", "no-new-privileges", "node-generic-resource", "raw-logs",
     "seccomp-profile", "shutdown-timeout", "storage-opt", "swarm-default-advertise-addr", "tls", "tlscacert",
     "tlscert", "tlskey", "tlsverify", "userland-proxy-path", "userns-remap",
@@ -16,13 +16,13 @@ const FLAGS: [&str; 46] = [
 
 /// Keys of dockerd's `daemon.json`.
 #[rustfmt::skip]
-const KEYS: [&str; 59] = [
-    "allow-direct-routing", "authorization-plugins", "bip6", "bridge-accept-fwmark", "builder", "cdi-spec-dirs",
+const KEYS: [&str; 52] = [
+    "allow-direct-routing", "authorization-plugins", "bridge-accept-fwmark", "builder", "cdi-spec-dirs",
     "cgroup-parent", "containerd", "containerd-namespace", "containerd-plugin-namespace", "cpu-rt-period",
-    "cpu-rt-runtime", "cri-containerd", "default-address-pools", "default-cgroupns-mode", "default-gateway",
-    "default-gateway-v6", "default-init", "default-ipc-mode", "default-network-opts", "default-runtime",
-    "default-stop-timeout", "exec-opts", "features", "firewall-backend", "fixed-cidr", "fixed-cidr-v6",
-    "host-gateway-ip", "host-gateway-ips", "http-proxy", "https-proxy", "init-path", "ip-forward-no-drop", "ipv6",
+    "cpu-rt-runtime", "cri-containerd", "default-cgroupns-mode", 
+    "default-init", "default-ipc-mode", "default-network-opts", "default-runtime",
+    "default-stop-timeout", "exec-opts", "features", "firewall-backend", 
+    "host-gateway-ip", "host-gateway-ips", "http-proxy", "https-proxy", "init-path", "ip-forward-no-drop", 
     "log-format", "metrics-addr", "min-api-version",
     "network-control-plane-mtu", "network-diagnostic-port", "no-new-privileges", "no-proxy", "node-generic-resources",
     "nri-opts", "raw-logs", "resolv-conf", "runtimes", "seccomp-profile", "shutdown-timeout",

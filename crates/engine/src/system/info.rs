@@ -102,7 +102,8 @@ pub fn info(engine: &Engine) -> Result<Info> {
         init_commit: commit(),
         security_options: words(&["name=seccomp,profile=builtin", "name=cgroupns"]).into(),
         product_license: String::new(),
-        default_address_pools: ::network::default_pools()
+        default_address_pools: crate::network::options(config, Vec::new())
+            .map_or_else(|_| Vec::new(), |options| options.pools)
             .iter()
             .map(|pool| AddressPool { base: pool.base.to_string(), size: i64::from(pool.size) })
             .collect(),
