@@ -33,7 +33,7 @@ pub const HOIST_TESTS: &[Test] = tests![hoist only:
 fn options_of_logs(lab: &mut Lab) -> Result<()> {
     lab.pull("busybox")?;
     lab.client.ok(
-        "run --name box busybox sh -c 'for n in 1 2 3 4; do echo out $n; done; sleep 1.2; echo late; echo err >&2'",
+        "run --name box busybox sh -c 'echo out 1; sleep 0.2; for n in 2 3 4; do echo out $n; done; sleep 1.2; echo late; echo err >&2'",
     )?;
     eq("tail", lab.client.ok("logs --tail 2 box")?.lines().count() >= 1, true)?;
     let stamped = lab.client.run("logs -t box")?.code(0)?;
@@ -244,7 +244,10 @@ fn syslog_over_a_killed_daemon(lab: &mut Lab) -> Result<()> {
     for n in 1..=500 {
         ensure!(text.contains(&format!(": {n}\n")), "line {n} was not sent");
     }
-    eq("the first line came once", text.matches("before").count(), 1)
+    // A daemon that is killed between sending a line and noting it sends it again, and never leaves one out.
+    let times = text.matches("before").count();
+    ensure!((1..=2).contains(&times), "the first line came {times} times");
+    Ok(())
 }
 
 fn blocking_mode_holds_the_process(lab: &mut Lab) -> Result<()> {
