@@ -166,9 +166,9 @@ mod tests {
             ),
             ("--data-root x", "", "invalid argument \"x\" for \"--data-root\" flag: \"x\" is not an absolute path"),
             (
-                "--log-driver syslog",
+                "--log-driver fluentd",
                 "",
-                "invalid argument \"syslog\" for \"--log-driver\" flag: hoistd has no \"syslog\", only json-file, none",
+                "invalid argument \"fluentd\" for \"--log-driver\" flag: hoistd has no \"fluentd\", only journald, json-file, local, none, syslog",
             ),
             ("--log-level loud", "", "invalid argument \"loud\" for \"--log-level\" flag: invalid logging level: loud"),
             (

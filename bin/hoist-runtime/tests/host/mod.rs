@@ -193,10 +193,16 @@ impl Container {
         sys::socket::send(&self.control, &serde_json::to_vec(message).unwrap(), descriptors).unwrap();
     }
 
+    /// The shim's next word; what it says of its log files in between is left out.
     pub fn hear(&self) -> Option<FromShim> {
         let mut buffer = vec![0; shim_api::MAX_MESSAGE];
-        let length = sys::socket::receive(&self.control, &mut buffer).unwrap().0;
-        (length > 0).then(|| serde_json::from_slice(&buffer[..length]).unwrap())
+        loop {
+            let length = sys::socket::receive(&self.control, &mut buffer).unwrap().0;
+            let message = (length > 0).then(|| serde_json::from_slice(&buffer[..length]).unwrap());
+            if !matches!(message, Some(FromShim::LogFinished | FromShim::LogLost { .. })) {
+                return message;
+            }
+        }
     }
 
     pub fn attach(&self, process: ProcessRef, stdin: bool) -> File {
