@@ -275,9 +275,9 @@ fn no_daemon_and_no_permission() {
 fn what_is_not_there_says_so() {
     let stub = Stub::start(|_, _| empty(404));
     for (arguments, expect) in [
-        (&["build", "."][..], "hoist: 'build' is not supported yet\n"),
+        (&["checkpoint", "ls", "x"][..], "hoist: 'checkpoint ls' is not supported yet\n"),
         (&["compose", "up"], "hoist: 'compose' is not supported yet\n"),
-        (&["network", "create", "x"], "hoist: 'network create' is not supported yet\n"),
+        (&["plugin", "ls"], "hoist: 'plugin ls' is not supported yet\n"),
         (
             &["runn"],
             "hoist: unknown command: hoist runn\n\nDid you mean this?\n\trun\n\nRun 'hoist --help' for more information\n",

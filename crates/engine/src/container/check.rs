@@ -461,7 +461,6 @@ mod tests {
                 r#"{"AutoRemove":true,"RestartPolicy":{"Name":"always"}}"#,
                 "can't create 'AutoRemove' container with restart policy",
             ),
-            (r#"{"NetworkMode":"mine"}"#, "network mine not found"),
             (
                 r#"{"NetworkMode":"container:x","PublishAllPorts":true}"#,
                 "conflicting options: port publishing and the container type network mode",
