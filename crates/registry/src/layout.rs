@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::durable;
@@ -18,6 +19,9 @@ use crate::upload::Sessions;
 
 /// How long a change waits before `index.json` is written anew: pushes come in bursts.
 const SETTLE: Duration = Duration::from_millis(700);
+
+/// How long the thread that settles waits for the next change before it looks whether anybody is left.
+const IDLE: Duration = Duration::from_secs(30);
 
 /// Repositories that are kept in memory; more only while they are in use.
 const LOADED: usize = 256;
@@ -45,6 +49,7 @@ pub(crate) struct Inner {
     repositories: Mutex<HashMap<Name, Arc<Repository>>>,
     unsettled: Mutex<Unsettled>,
     changed: Condvar,
+    settling: Mutex<Option<JoinHandle<()>>>,
     /// Held as long as the registry is open; `None` for a look from outside.
     lock: Option<File>,
 }
@@ -86,6 +91,7 @@ impl Registry {
             repositories: Mutex::default(),
             unsettled: Mutex::default(),
             changed: Condvar::new(),
+            settling: Mutex::default(),
             lock,
         }))
     }
@@ -173,31 +179,36 @@ impl Registry {
             .stack_size(256 << 10)
             .spawn(move || {
                 while let Some(inner) = inner.upgrade() {
-                    let mut unsettled = inner.unsettled.lock().unwrap_or_else(PoisonError::into_inner);
+                    let unsettled = inner.unsettled.lock().unwrap_or_else(PoisonError::into_inner);
                     if unsettled.ending {
                         return;
                     }
-                    if unsettled.names.is_empty() {
-                        // Not for ever: nobody could end the wait of the last one who holds the registry.
-                        let wait = inner.changed.wait_timeout(unsettled, Duration::from_secs(30));
-                        unsettled = wait.unwrap_or_else(PoisonError::into_inner).0;
-                    }
-                    let due = !unsettled.names.is_empty() && !unsettled.ending;
-                    drop(unsettled);
+                    // Until a burst is over; without changes not for ever, since nobody could end the wait of the last
+                    // one who holds the registry.
+                    let due = !unsettled.names.is_empty();
+                    let wait = if due { SETTLE } else { IDLE };
+                    let over = |unsettled: &mut Unsettled| !unsettled.ending && (due || unsettled.names.is_empty());
+                    drop(inner.changed.wait_timeout_while(unsettled, wait, over));
                     if due {
-                        std::thread::sleep(SETTLE);
                         inner.settle();
                     }
                 }
             })
-            .map(drop)
             .map_err(Error::io("start a thread for", &self.0.root))
+            .map(|thread| {
+                *self.0.settling.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+            })
     }
 
     /// Writes what is behind and ends the thread that does so; for the end of a server.
     pub fn close(&self) {
         self.0.unsettled.lock().unwrap_or_else(PoisonError::into_inner).ending = true;
         self.0.changed.notify_all();
+        let thread = self.0.settling.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Joined, so that the lock is free as soon as the last clone is gone.
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
         self.0.settle();
     }
 }
