@@ -17,7 +17,8 @@ fn layer_files(data_root: &Path) -> Result<BTreeMap<String, String>> {
     let mut files = BTreeMap::new();
     for entry in std::fs::read_dir(data_root.join("layers"))? {
         let entry = entry?;
-        if entry.file_type()?.is_file() {
+        // Beside each layer there may be what its tar is made again from.
+        if entry.file_type()?.is_file() && entry.path().extension().is_some_and(|extension| extension == "erofs") {
             files.insert(entry.file_name().to_string_lossy().into_owned(), digest(&std::fs::read(entry.path())?));
         }
     }
