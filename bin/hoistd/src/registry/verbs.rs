@@ -64,7 +64,9 @@ pub fn tags(mut given: Given) -> Result<()> {
 
 /// `team/x:1`, `team/x@sha256:…`
 fn split(text: &str) -> Result<(Name, Reference)> {
-    let parts = text.split_once('@').or_else(|| text.rsplit_once(':'));
+    // Behind "@" only a digest has a meaning.
+    let by_digest = text.split_once('@').map(|(name, digest)| digest.contains(':').then_some((name, digest)));
+    let parts = by_digest.unwrap_or_else(|| text.rsplit_once(':'));
     let (name, reference) =
         parts.with_context(|| format!("{text:?} is neither REPOSITORY:TAG nor REPOSITORY@DIGEST"))?;
     Ok((Name::parse(name)?, Reference::parse(reference)?))
