@@ -86,7 +86,12 @@ fn stored(lab: &Lab) -> BTreeSet<String> {
 
 /// Nothing of a refused image stays; `before` is what the store had at first.
 fn nothing_half_made(lab: &Lab, what: &str, before: &BTreeSet<String>) -> Result<()> {
-    eq(&format!("images after {what}"), lab.client.ok("images -aq")?.as_str(), "")?;
+    eq(
+        &format!("images after {what}"),
+        lab.client.ok("images -aq --filter reference=test/hostile --filter reference=*/test/hostile")?.as_str(),
+        "",
+    )?;
+    eq(&format!("unnamed images after {what}"), lab.client.ok("images -aq --filter dangling=true")?.as_str(), "")?;
     testkit::wait::until_true(&format!("the store to be as it was after {what}"), testkit::harness::SOON, || {
         let now = stored(lab);
         let more: Vec<_> = now.difference(before).collect();
@@ -109,6 +114,8 @@ fn rejected_by_import(lab: &mut Lab) -> Result<()> {
 
 fn rejected_by_pull(lab: &mut Lab) -> Result<()> {
     let host = lab.registry()?.host();
+    // The good layer is here: cut off with the bad one, what had come of it would be kept for the next pull.
+    lab.pull("busybox")?;
     let before = stored(lab);
     for (n, (what, archive)) in refused().into_iter().enumerate() {
         // The digests are right: only what is inside is wrong.
