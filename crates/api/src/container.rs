@@ -20,7 +20,7 @@ pub use inspect::{
 };
 pub use mode::{CgroupnsMode, IpcMode, NetworkMode, PidMode, UtsMode};
 pub use name::check_name;
-pub use port::{Port, PortBinding, PortKey, PortMap, Protocol};
+pub use port::{Port, PortBinding, PortChange, PortKey, PortMap, Protocol};
 pub use restart::{RestartPolicy, RestartRule};
 pub use stats::{
     BlkioEntry, BlkioStats, CpuStats, CpuUsage, MemoryStats, NetworkStats, PidsStats, Stats, ThrottlingData,

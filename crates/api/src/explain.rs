@@ -140,6 +140,9 @@ wire! {
         pub peer: String,
         /// The bridge that the other end is in.
         pub bridge: String,
+        /// Most bits a second towards the container and away from it; 0 is no limit.
+        pub rate_in: i64,
+        pub rate_out: i64,
     }
 
     /// The way of a packet from a port of the host.

@@ -16,6 +16,7 @@ pub(crate) mod logs;
 pub(crate) mod pause;
 pub(crate) mod port;
 pub(crate) mod prune;
+pub(crate) mod publish;
 pub(crate) mod remove;
 pub(crate) mod rename;
 pub(crate) mod resize;

@@ -98,6 +98,10 @@ fn dispatch(program: &'static str, arguments: &[String]) -> Outcome {
                 [verb, ..] => run(program, globals, &[group, verb], &root.args[2..]),
             }
         }
+        // Ours. `port add 80` is Docker's: the port 80 of a container that is called add.
+        ["port", verb @ ("add" | "rm"), rest @ ..] if rest.len() > 1 || rest == ["--help"] => {
+            run(program, globals, &["port", verb], &root.args[2..])
+        }
         [verb, ..] => run(program, globals, &[verb], &root.args[1..]),
     }
 }

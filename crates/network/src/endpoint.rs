@@ -31,6 +31,9 @@ pub struct EndpointConfig {
     pub default_ipv4: bool,
     pub default_ipv6: bool,
     pub ports: Vec<PortBinding>,
+    /// Most bytes a second to the container, and from it.
+    pub rate_in: Option<u64>,
+    pub rate_out: Option<u64>,
 }
 
 /// A port to be published.

@@ -53,6 +53,11 @@ pub enum Error {
     /// The kernel takes 1,023 ports per bridge.
     #[error("the bridge {link} has 1023 ports, which is the most that the kernel allows: use a further network")]
     BridgeFull { link: String },
+    /// The kernel cannot limit rates.
+    #[error(
+        "limiting the rate of an endpoint needs the token bucket filter, which this kernel does not have (CONFIG_NET_SCH_TBF)"
+    )]
+    NoShaper,
     /// The interface's name is in use in the container.
     #[error("the container has an interface {name} already")]
     InterfaceTaken { name: String },

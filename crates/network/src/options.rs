@@ -28,6 +28,10 @@ pub const INTERFACE_NAME: &str = "com.docker.network.endpoint.ifname";
 /// Of an endpoint: settings below `net.`, `IFNAME` standing for the interface.
 pub const SYSCTLS: &str = "com.docker.network.endpoint.sysctls";
 
+/// Of an endpoint, ours: most that comes to the container, and most that it sends (`10mbit`).
+pub const RATE_IN: &str = "rate-in";
+pub const RATE_OUT: &str = "rate-out";
+
 /// How a network's containers are reached from outside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -137,6 +141,42 @@ pub struct EndpointOptions {
     pub interface: Option<String>,
     /// `net/ipv4/conf/IFNAME/log_martians` and its value.
     pub sysctls: Vec<(String, String)>,
+    /// Bytes a second.
+    pub rate_in: Option<u64>,
+    pub rate_out: Option<u64>,
+}
+
+/// Least and greatest rate in bits a second.
+const RATES: std::ops::RangeInclusive<u64> = 8_000..=1_000_000_000_000;
+
+/// A rate as tc(8) writes it (`10mbit`, `1.5gbit`, `800kbps`, `10Mibit`; bits without a unit), in bytes a second.
+fn rate(option: &str, text: &str) -> Result<u64> {
+    let lower = text.trim().to_ascii_lowercase();
+    let digits = lower.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(lower.len());
+    let (number, unit) = lower.split_at(digits);
+    let (scale, bits) = match (unit.strip_suffix("bit"), unit.strip_suffix("bps"), unit) {
+        (_, _, "") => ("", 1.0),
+        (Some(scale), _, _) => (scale, 1.0),
+        (_, Some(scale), _) => (scale, 8.0),
+        _ => return Err(invalid(option, text, "a rate is a number and bit, kbit, mbit, gbit, kbps, mbps or gbps")),
+    };
+    let factor = match scale {
+        "" => 1.0,
+        "k" => 1e3,
+        "m" => 1e6,
+        "g" => 1e9,
+        "t" => 1e12,
+        "ki" => 1024.0,
+        "mi" => 1024.0 * 1024.0,
+        "gi" => 1024.0 * 1024.0 * 1024.0,
+        _ => return Err(invalid(option, text, "a rate is a number and bit, kbit, mbit, gbit, kbps, mbps or gbps")),
+    };
+    let number: f64 = number.parse().map_err(|_| invalid(option, text, "a rate begins with a number"))?;
+    let rate = (number * factor * bits) as u64;
+    match RATES.contains(&rate) {
+        true => Ok(rate / 8),
+        false => Err(invalid(option, text, "a rate is 8kbit to 1tbit")),
+    }
 }
 
 /// Makes out an endpoint's driver options.
@@ -153,6 +193,8 @@ pub fn endpoint(options: &BTreeMap<String, String>) -> Result<EndpointOptions> {
                     })?);
                 }
             }
+            RATE_IN => made.rate_in = Some(rate(name, value)?),
+            RATE_OUT => made.rate_out = Some(rate(name, value)?),
             _ => return Err(Error::UnknownOption { option: name.clone(), driver: "bridge" }),
         }
     }
@@ -247,5 +289,22 @@ mod tests {
             assert!(endpoint(&map(&[(SYSCTLS, bad)])).is_err(), "{bad}");
         }
         assert!(endpoint(&map(&[("x", "y")])).is_err());
+        for (text, expected) in [
+            ("10mbit", Some(1_250_000)),
+            ("1.5Gbit", Some(187_500_000)),
+            ("800kbps", Some(800_000)),
+            ("16000", Some(2000)),
+            ("1mibit", Some(131_072)),
+            ("1kbit", None),
+            ("2tbit", None),
+            ("fast", None),
+            ("10m", None),
+            ("-1mbit", None),
+            ("1.2.3mbit", None),
+        ] {
+            let made = endpoint(&map(&[(RATE_IN, text), (RATE_OUT, text)])).ok();
+            assert_eq!(made.as_ref().and_then(|made| made.rate_in), expected, "{text}");
+            assert_eq!(made.and_then(|made| made.rate_out), expected, "{text}");
+        }
     }
 }

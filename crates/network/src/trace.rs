@@ -33,13 +33,18 @@ pub struct LinkView {
     pub master: Option<u32>,
     /// Index of its other end, which may be in another namespace.
     pub peer: Option<u32>,
+    /// Most bytes a second that it sends; 0 is no limit.
+    pub rate: u64,
 }
 
 /// Links of the namespace that the calling thread is in.
 pub fn links() -> Result<Vec<LinkView>, Error> {
-    Socket::route()?.dump(GET_LINK, &[0; LINK_HEADER], |payload| {
+    let mut socket = Socket::route()?;
+    let limits = crate::netlink::shaper::list(&mut socket).unwrap_or_default();
+    socket.dump(GET_LINK, &[0; LINK_HEADER], |payload| {
         let index = u32_at(payload, 4)?;
-        let mut link = LinkView { index, up: u32_at(payload, 8)? & 1 != 0, ..LinkView::default() };
+        let rate = limits.iter().find(|(link, _)| *link == index).map_or(0, |(_, rate)| *rate);
+        let mut link = LinkView { index, up: u32_at(payload, 8)? & 1 != 0, rate, ..LinkView::default() };
         for (kind, value) in attributes(payload.get(LINK_HEADER..)?) {
             match kind {
                 3 => link.name = text(value),

@@ -475,6 +475,10 @@ impl Shim<'_> {
                 let errno = errno_of(self.resize(&process, height, width));
                 tell(self.control.as_mut(), &FromShim::Done { request, errno });
             }
+            ToShim::Release { request, protocol, address } => {
+                self.hold.retain(|hold| !is_bound(hold, protocol, address));
+                tell(self.control.as_mut(), &FromShim::Done { request, errno: 0 });
+            }
             ToShim::Exec => self.exec(descriptors),
             // The exit is stored; there is nothing to wait for.
             ToShim::Forget => {}
@@ -632,6 +636,15 @@ impl Shim<'_> {
         self.mounts = None;
         self.released = true;
     }
+}
+
+/// Whether a reserved port of the host is this one.
+fn is_bound(hold: &OwnedFd, protocol: u8, address: std::net::SocketAddr) -> bool {
+    let bound = rustix::net::getsockname(hold).and_then(std::net::SocketAddr::try_from);
+    let of = rustix::net::sockopt::socket_protocol(hold).ok().flatten();
+    // Flow label and scope do not matter.
+    let same = |bound: std::net::SocketAddr| (bound.ip(), bound.port()) == (address.ip(), address.port());
+    bound.is_ok_and(same) && of.is_some_and(|of| of.as_raw().get() == u32::from(protocol))
 }
 
 fn errno_of(result: io::Result<()>) -> i32 {

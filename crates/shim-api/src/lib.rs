@@ -200,6 +200,9 @@ pub enum ToShim {
     ///
     /// Descriptors: memfd with [`Exec`] as JSON, then the client's stream socket if `attach` is set in it.
     Exec,
+    /// Close the sockets of [`Role::Hold`] that are bound to this address, of this IP protocol's number. Answered by
+    /// [`FromShim::Done`].
+    Release { request: u64, protocol: u8, address: std::net::SocketAddr },
     /// hoistd has taken note of the exit; the shim may end.
     Forget,
 }

@@ -26,6 +26,7 @@ mod networking;
 mod networks;
 mod options;
 mod ports;
+mod publishing;
 mod registry;
 mod resolving;
 mod store;
@@ -44,6 +45,8 @@ fn main() {
         files::TESTS,
         listing::TESTS,
         ports::TESTS,
+        publishing::TESTS,
+        publishing::HOIST_TESTS,
         exec::TESTS,
         explain::TESTS,
         terminal::TESTS,

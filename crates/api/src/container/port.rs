@@ -26,6 +26,12 @@ wire! {
         #[serde(rename = "Type")]
         pub kind: String,
     }
+
+    /// Ports that are published, or withdrawn, while a container runs; and the answer, with the ports that were chosen.
+    pub struct PortChange {
+        /// To withdraw without naming a binding: all of the container's port.
+        pub ports: PortMap,
+    }
 }
 
 impl PortBinding {

@@ -40,6 +40,8 @@ const COMMANDS: &[&Command] = &[
     &container::logs::COMMAND,
     &container::pause::COMMAND,
     &container::port::COMMAND,
+    &container::publish::ADD,
+    &container::publish::REMOVE,
     &container::prune::COMMAND,
     &container::remove::COMMAND,
     &container::rename::COMMAND,

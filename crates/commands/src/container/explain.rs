@@ -182,6 +182,18 @@ fn mounts(told: &Explanation) -> Vec<String> {
     lines
 }
 
+/// `10 Mbit/s`.
+fn rate(bits: i64) -> String {
+    match bits {
+        ..=0 => "as fast as it can".to_owned(),
+        bits => {
+            let units = [(1_000_000_000, "Gbit/s"), (1_000_000, "Mbit/s"), (1_000, "kbit/s"), (1, "bit/s")];
+            let (unit, name) = units.into_iter().find(|(unit, _)| bits >= *unit).unwrap_or((1, "bit/s"));
+            format!("{} {name}", bits as f64 / unit as f64)
+        }
+    }
+}
+
 fn network(told: &Explanation) -> Vec<String> {
     let mut lines = Vec::new();
     if told.namespaces.iter().any(|namespace| namespace.kind == "net" && namespace.shared == "host") {
@@ -196,6 +208,9 @@ fn network(told: &Explanation) -> Vec<String> {
         };
         let addresses = link.addresses.join(" ");
         lines.push(format!("{}\t{state}\t{addresses}\t{outside}", link.name).trim_end().to_owned());
+        if link.rate_in > 0 || link.rate_out > 0 {
+            lines.push(format!("{} limited: in {}, out {}", link.name, rate(link.rate_in), rate(link.rate_out)));
+        }
     }
     lines.extend(told.routes.iter().map(|route| format!("route {route}")));
     lines

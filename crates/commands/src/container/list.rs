@@ -22,6 +22,7 @@ pub(crate) const COMMAND: Command = Command {
     about: "List containers",
     flags: &[
         flag("all", 'a', Kind::Bool(false), "Show all containers (default shows just running)"),
+        flag("exposure", '\0', Kind::Bool(false), "Show from where each published port can be reached"),
         flag("filter", 'f', Kind::FILTER, "Filter output based on conditions provided"),
         flag(
             "format",
@@ -120,6 +121,7 @@ struct Descriptor {
 pub(crate) struct Line {
     pub(crate) container: Summary,
     pub(crate) trunc: bool,
+    pub(crate) exposure: bool,
     pub(crate) now: f64,
 }
 
@@ -174,6 +176,7 @@ impl Row for Line {
             "Command" => quote(&trunc(&c.command, 20)),
             "CreatedAt" => human::local_time(c.created),
             "RunningFor" => human::duration(self.now - c.created as f64) + " ago",
+            "Ports" if self.exposure => exposed(c.ports.clone().unwrap_or_default()),
             "Ports" => ports(c.ports.clone().unwrap_or_default()),
             "State" => c.state.clone(),
             "Status" => c.status.clone(),
@@ -228,6 +231,19 @@ impl Row for Line {
     fn type_name(&self) -> &'static str {
         "*formatter.ContainerContext"
     }
+}
+
+/// The published ones alone, those with the same reach together: `everyone 0.0.0.0:8000->80/tcp; loopback …`.
+fn exposed(list: Vec<Port>) -> String {
+    let mut groups: Vec<(&'static str, Vec<Port>)> = Vec::new();
+    for port in list.into_iter().filter(|port| port.public != 0) {
+        let reach = super::port::reach(&port.ip);
+        match groups.iter_mut().find(|(of, _)| *of == reach) {
+            Some((_, ports)) => ports.push(port),
+            None => groups.push((reach, vec![port])),
+        }
+    }
+    groups.into_iter().map(|(reach, list)| format!("{reach} {}", ports(list))).collect::<Vec<_>>().join("; ")
 }
 
 /// `0.0.0.0:8000->80/tcp, 443/tcp`: neighbouring ports joined to ranges.
@@ -285,7 +301,7 @@ fn run(context: &Context, parsed: &Parsed) -> Outcome {
         let template = list::parse(&text)
             .map_err(|f| Failure::new(f.text.replacen("template parsing error", "failed to parse template", 1)))?;
         // A dry run finds unknown columns before the daemon is asked.
-        let nobody = Line { container: Summary::default(), trunc: true, now: 0.0 };
+        let nobody = Line { container: Summary::default(), trunc: true, exposure: false, now: 0.0 };
         template
             .run(Value::Row(Rc::new(nobody)), Mode::Rows)
             .map_err(|why| Failure::new(format!("failed to execute template: {why}")))?;
@@ -302,8 +318,9 @@ fn run(context: &Context, parsed: &Parsed) -> Outcome {
         .query_some("filters", filters::encode(parsed.list("filter")));
     let containers: Vec<Summary> = context.client()?.send(request)?.json()?;
     let trunc = !parsed.bool("no-trunc");
+    let exposure = parsed.bool("exposure");
     let now = human::now();
-    let rows = containers.into_iter().map(|container| Rc::new(Line { container, trunc, now }) as Rc<dyn Row>);
+    let rows = containers.into_iter().map(|container| Rc::new(Line { container, trunc, exposure, now }) as Rc<dyn Row>);
     format::write(&LISTING, &text, rows)
 }
 
@@ -337,5 +354,7 @@ mod tests {
         ] {
             assert_eq!(ports(list), expect);
         }
+        let list = vec![port("127.0.0.1", 81, 81, "tcp"), port("0.0.0.0", 80, 80, "tcp"), port("", 0, 53, "udp")];
+        assert_eq!(exposed(list), "loopback 127.0.0.1:81->81/tcp; everyone 0.0.0.0:80->80/tcp");
     }
 }

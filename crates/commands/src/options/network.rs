@@ -52,6 +52,10 @@ pub(crate) fn parse(text: &str) -> Result<Attachment, String> {
                 }
                 _ => return Err("invalid key value pair format in driver options".to_owned()),
             },
+            // Ours; to the daemon they are options of the driver.
+            "rate-in" | "rate-out" => {
+                out.driver_opts.insert(key.to_owned(), value.into());
+            }
             "gw-priority" => {
                 out.gw_priority =
                     value.parse().map_err(|_| format!("invalid gw-priority ({value}): invalid syntax"))?;

@@ -225,7 +225,7 @@ fn verbose(usage: Usage) -> Outcome {
     crate::out::text("\nContainers space usage:\n\n")?;
     let rows = usage.containers.into_iter().flatten().map(|mut container| {
         container.size_root_fs = 0;
-        Rc::new(containers::Line { container, trunc: true, now }) as Rc<dyn Row>
+        Rc::new(containers::Line { container, trunc: true, exposure: false, now }) as Rc<dyn Row>
     });
     let text = "table {{.ID}}\\t{{.Image}}\\t{{.Command}}\\t{{.LocalVolumes}}\\t{{.Size}}\\t{{.RunningFor}}\\t{{.Status}}\\t{{.Names}}";
     format::write(&containers::LISTING, text, rows)?;

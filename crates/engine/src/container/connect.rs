@@ -193,11 +193,9 @@ fn check_mode(record: &Record, network: &NetworkRecord) -> Result<()> {
     }
 }
 
-/// Moves ways out and published ports to the endpoints that lead out now; `without` is about to go.
-fn rebalance(engine: &Engine, container: &Container, namespace: BorrowedFd<'_>, without: Option<&str>) -> Result<()> {
-    let record = container.snapshot();
-    let mut present: Vec<(usize, EndpointRecord)> = Vec::new();
-    let mut routes: Vec<Route> = Vec::new();
+/// The endpoints, and what decides which of them leads out; not `without`.
+fn present(engine: &Engine, record: &Record, without: Option<&str>) -> (Vec<(usize, EndpointRecord)>, Vec<Route>) {
+    let (mut present, mut routes) = (Vec::new(), Vec::new());
     for (at, attachment) in record.networks.iter().enumerate() {
         let (Some(endpoint), Some(network)) = (&attachment.endpoint, engine.networks.record(&attachment.network_id))
         else {
@@ -205,9 +203,16 @@ fn rebalance(engine: &Engine, container: &Container, namespace: BorrowedFd<'_>, 
         };
         if without != Some(endpoint.id.as_str()) {
             present.push((at, endpoint.clone()));
-            routes.push(networking::route(&record, at, &network));
+            routes.push(networking::route(record, at, &network));
         }
     }
+    (present, routes)
+}
+
+/// Moves ways out and published ports to the endpoints that lead out now; `without` is about to go.
+fn rebalance(engine: &Engine, container: &Container, namespace: BorrowedFd<'_>, without: Option<&str>) -> Result<()> {
+    let record = container.snapshot();
+    let (present, routes) = present(engine, &record, without);
     let (ipv4, ipv6) = Route::choose(&routes);
     for (family, chosen) in [(false, ipv4), (true, ipv6)] {
         let target = chosen.and_then(|at| present.get(at)).map(|(_, endpoint)| endpoint);
@@ -255,41 +260,119 @@ fn publish_first(
     engine: &Engine,
     container: &Container,
     present: &[(usize, EndpointRecord)],
-    (ipv4, ipv6): (Option<usize>, Option<usize>),
+    ways_out: (Option<usize>, Option<usize>),
 ) -> Result<()> {
     let record = container.snapshot();
     let wanted = networking::ports(&record)?;
-    if !record.held_ports.is_empty() || wanted.is_empty() || (ipv4.is_none() && ipv6.is_none()) {
+    if !record.held_ports.is_empty() || wanted.is_empty() {
         return Ok(());
+    }
+    publish_at(engine, container, present, ways_out, &wanted).map(drop)
+}
+
+/// Publishes ports at the endpoints that lead out; which ones they have become.
+fn publish_at(
+    engine: &Engine,
+    container: &Container,
+    present: &[(usize, EndpointRecord)],
+    (ipv4, ipv6): (Option<usize>, Option<usize>),
+    wanted: &[network::PortBinding],
+) -> Result<Vec<BoundPort>> {
+    let record = container.snapshot();
+    let mut all = Vec::new();
+    if ipv4.is_none() && ipv6.is_none() {
+        return Ok(all);
     }
     let keeper = keeper::Keeper::connect(&engine.config.exec_root.join(KEEPER_SOCKET))
         .map_err(|error| Error::system("reach the keeper", error))?;
     for (at, (_, endpoint)) in present.iter().enumerate() {
         let (here4, here6) = (ipv4 == Some(at), ipv6 == Some(at));
-        let ports = networking::ports_of(&wanted, here4, here6, ipv6.is_some());
+        let ports = networking::ports_of(wanted, here4, here6, ipv6.is_some());
         if ports.is_empty() {
             continue;
         }
         let families: Vec<bool> =
             [(here4, false), (here6, true)].into_iter().filter(|(here, _)| *here).map(|(_, ipv6)| ipv6).collect();
-        let published = engine
-            .networks
-            .publish(endpoint, &ports, &families)
-            .map_err(|error| networking::translate(&record, error))?;
+        let published = engine.networks.publish(endpoint, &ports, &families);
+        let published = match published {
+            Ok(published) => published,
+            Err(error) => {
+                // All of them, or none.
+                withdraw(engine, container, &all);
+                return Err(networking::translate(&record, error));
+            }
+        };
+        let reserved: Vec<BoundPort> = published.record.ports[endpoint.ports.len()..].to_vec();
+        let held = reserved.iter().filter(|port| port.host_port != 0).zip(&published.holds);
         let mut names = Vec::new();
-        for hold in &published.holds {
-            let name = format!("port:{}:{}", record.id, crate::id::random_hex(4));
-            keeper.hold(&name, hold).map_err(|error| Error::system("keep a published port", error))?;
+        let mut kept = Ok(());
+        for (port, hold) in held {
+            let name = hold_name(&record, port);
+            kept = kept.and_then(|()| keeper.hold(&name, hold));
             names.push(name);
         }
-        let reserved: Vec<BoundPort> = published.record.ports.clone();
+        all.extend(reserved.iter().cloned());
         container.update(|record| {
             record.held_ports.extend(reserved);
             record.kept_ports.extend(names);
         });
         note(container, published.record);
+        if let Err(error) = kept {
+            withdraw(engine, container, &all);
+            return Err(Error::system("keep a published port", error));
+        }
     }
-    Ok(())
+    Ok(all)
+}
+
+/// Publishes further ports of a running container where it leads out.
+pub(super) fn publish(
+    engine: &Engine,
+    container: &Container,
+    wanted: &[network::PortBinding],
+) -> Result<Vec<BoundPort>> {
+    let (present, routes) = present(engine, &container.snapshot(), None);
+    publish_at(engine, container, &present, Route::choose(&routes), wanted)
+}
+
+/// Withdraws ports of a running container, and frees them on the host.
+pub(super) fn withdraw(engine: &Engine, container: &Container, ports: &[BoundPort]) {
+    let record = container.snapshot();
+    for endpoint in record.endpoints().filter(|endpoint| endpoint.ports.iter().any(|port| ports.contains(port))) {
+        match engine.networks.withdraw(endpoint, ports) {
+            Ok(left) => note(container, left),
+            Err(error) => {
+                let error = networking::translate(&record, error);
+                tracing::error!(container = record.id.short(), %error, "a port is still published");
+            }
+        }
+    }
+    let keeper = keeper::Keeper::connect(&engine.config.exec_root.join(KEEPER_SOCKET));
+    for port in ports.iter().filter(|port| port.host_port != 0) {
+        let name = hold_name(&record, port);
+        if record.kept_ports.contains(&name) {
+            if let Err(error) = keeper.as_ref().map_err(|_| ()).and_then(|keeper| keeper.release(&name).map_err(|_| ()))
+            {
+                tracing::warn!(container = record.id.short(), ?error, name, "the keeper still holds a port");
+            }
+        } else if let Some(run) = container.run() {
+            let address = std::net::SocketAddr::new(port.host_address, port.host_port);
+            let protocol = port.protocol.number();
+            if let Err(error) = run.request(|request| shim_api::ToShim::Release { request, protocol, address }) {
+                tracing::warn!(container = record.id.short(), %error, "the shim still holds a port");
+            }
+        }
+    }
+    container.update(|record| {
+        record.held_ports.retain(|port| !ports.contains(port));
+        let gone: Vec<String> = ports.iter().map(|port| hold_name(record, port)).collect();
+        record.kept_ports.retain(|name| !gone.contains(name));
+    });
+}
+
+/// Under which name the keeper holds a port.
+fn hold_name(record: &Record, port: &BoundPort) -> String {
+    format!("port:{}:{}:{}:{}", record.id, port.protocol, port.host_address, port.host_port)
 }
 
 /// The endpoint as it is now goes into the record.

@@ -181,6 +181,8 @@ pub(super) fn endpoint_config(record: &Record, at: usize, network: &NetworkRecor
         preferred: before.flat_map(|endpoint| endpoint.addresses()).collect(),
         link_local: ipam.link_local_ips.iter().filter_map(|text| text.parse().ok()).collect(),
         sysctls: options.sysctls,
+        rate_in: options.rate_in,
+        rate_out: options.rate_out,
         ..EndpointConfig::default()
     })
 }

@@ -6,8 +6,20 @@ use crate::reply::{Outcome, ok};
 use engine::container;
 use hyper::Method;
 
-pub(super) static ROUTES: [Route; 1] = [route(Method::GET, "/hoist/containers/{id}/explain", Handler::Work(explain))];
+pub(super) static ROUTES: [Route; 3] = [
+    route(Method::GET, "/hoist/containers/{id}/explain", Handler::Work(explain)),
+    route(Method::POST, "/hoist/containers/{id}/ports/add", Handler::Work(add_ports)),
+    route(Method::POST, "/hoist/containers/{id}/ports/remove", Handler::Work(remove_ports)),
+];
 
 fn explain(call: &Call) -> Outcome {
     ok(&container::explain(&call.engine, call.name())?)
+}
+
+fn add_ports(call: &Call) -> Outcome {
+    ok(&container::add_ports(&call.engine, call.name(), &call.required()?)?)
+}
+
+fn remove_ports(call: &Call) -> Outcome {
+    ok(&container::remove_ports(&call.engine, call.name(), &call.required()?)?)
 }

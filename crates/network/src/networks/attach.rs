@@ -14,7 +14,7 @@ use crate::conntrack;
 use crate::endpoint::{BoundPort, Endpoint, EndpointConfig, EndpointRecord, HostPort, Placed, PortBinding};
 use crate::error::{Error, Result};
 use crate::netlink::link::{Link, Port};
-use crate::netlink::{self, Request, Socket, link, neighbour};
+use crate::netlink::{self, Request, Socket, link, neighbour, shaper};
 use crate::options::GatewayMode;
 use crate::ports::Ports;
 use crate::sandbox::Sandbox;
@@ -242,6 +242,12 @@ impl Shared {
         let dressed = (|| {
             let mut inside = Inside::new(sandbox.take_socket()?, &record.interface);
             let index = inside.take_up(sandbox.descriptor(), record, &config.sysctls)?;
+            if let Some(rate) = config.rate_out {
+                inside.limit(index, rate)?;
+            }
+            if let Some(rate) = config.rate_in {
+                self.limit(&name, rate)?;
+            }
             self.take_up(&name, plan.bridge_index)?;
             inside.announce(record, index, config.default_ipv4, config.default_ipv6)?;
             if !record.ports.is_empty() {
@@ -310,6 +316,15 @@ impl Shared {
                 }
             }
         }
+    }
+
+    /// Limits what our end sends, which is what comes to the container.
+    fn limit(&self, port: &str, rate: u64) -> Result<()> {
+        self.sockets.with(|socket| {
+            let failed = || Error::netlink("look for the container's interface");
+            let link = link::find(socket, port).map_err(failed())?.ok_or_else(|| failed()(Errno::NODEV.into()))?;
+            limit(socket, link.index, rate)
+        })?
     }
 
     /// Takes our end of the pair up and waits until it and the bridge (whose first port it may be) pass packets.
@@ -386,6 +401,16 @@ impl super::State {
         }
         Ok(())
     }
+}
+
+/// Limits what a link sends to so many bytes a second.
+pub(super) fn limit(socket: &mut Socket, link: u32, rate: u64) -> Result<()> {
+    let mut request = Request::new();
+    shaper::limit(&mut request, link, rate);
+    socket.transact(request).map_err(|error| match error.errno {
+        Errno::NOENT | Errno::OPNOTSUPP => Error::NoShaper,
+        _ => Error::netlink("limit the rate of an endpoint")(error),
+    })
 }
 
 /// Waits until the link that `ask` returns passes packets.

@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
 
-use super::attach::wait_for_carrier;
+use super::attach::{limit, wait_for_carrier};
 use crate::address::IpNet;
 use crate::endpoint::EndpointRecord;
 use crate::error::{Error, Result};
@@ -54,6 +54,11 @@ impl<'a> Inside<'a> {
         link::set_up(&mut request, link);
         self.socket.transact(request).map_err(Error::netlink("configure the container's interface"))?;
         Ok(link)
+    }
+
+    /// Limits what it sends to so many bytes a second.
+    pub fn limit(&mut self, link: u32, rate: u64) -> Result<()> {
+        limit(&mut self.socket, link, rate)
     }
 
     /// Waits until it passes packets, gives the container its default routes, and tells the neighbours where its address is

@@ -66,7 +66,14 @@ fn describe(link: &LinkView, addresses: &[(u32, IpAddr, u8)], outside: &[LinkVie
             .collect(),
         peer: peer.map_or_else(String::new, |peer| peer.name.clone()),
         bridge: bridge.map_or_else(String::new, |bridge| bridge.name.clone()),
+        rate_in: bits(peer.map_or(0, |peer| peer.rate)),
+        rate_out: bits(link.rate),
     }
+}
+
+/// Of bytes.
+fn bits(rate: u64) -> i64 {
+    i64::try_from(rate.saturating_mul(8)).unwrap_or(i64::MAX)
 }
 
 fn port(element: &PublishedElement, table: &str, told: &Explanation) -> Port {
