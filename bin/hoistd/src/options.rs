@@ -56,16 +56,19 @@ use Kind::{Bool, List, Map, Number, Pools, Text, Ulimits};
 
 /// In the order of `--help`.
 #[rustfmt::skip]
-pub static OPTIONS: [Option; 54] = [
+pub static OPTIONS: [Option; 57] = [
     option("bip", "bip", Text, "Address and subnet of the default bridge, in CIDR notation", |s, v| text(&mut s.engine.bip, v)),
     option("bip6", "bip6", Text, "IPv6 address and subnet of the default bridge, in CIDR notation", |s, v| text(&mut s.engine.bip6, v)),
     option("bridge", "bridge", Text, "Name of the default bridge's link (default \"hoist0\")", |s, v| text(&mut s.engine.bridge, v)).short('b'),
+    option("cgroup-parent", "cgroup-parent", Text, "Cgroup in which containers are made that name none (default \"/hoist\")", cgroup_parent),
     option("config-file", "", Text, "Configuration file (default \"/etc/hoist/daemon.json\")", |s, v| { s.config_file = Some(v.into()); Ok(()) }),
     option("data-root", "data-root", Text, "Directory of images, containers and volumes (default \"/var/lib/hoist\")", |s, v| path(&mut s.engine.data_root, v)),
     option("debug", "debug", Bool, "Log more", |s, v| boolean(&mut s.debug, v)).short('D'),
     option("default-address-pool", "default-address-pools", Pools, "Where subnets are taken from, such as base=10.10.0.0/16,size=24", |s, v| list(&mut s.engine.address_pools, v)),
+    option("default-cgroupns-mode", "default-cgroupns-mode", Text, "Cgroup namespace of containers: private or host (default \"private\")", |s, v| { one_of(v, &["private", "host"])?; v.clone_into(&mut s.engine.default_cgroupns_mode); Ok(()) }),
     option("default-gateway", "default-gateway", Text, "The way out of containers of the default bridge, when it is not the bridge", |s, v| text(&mut s.engine.default_gateway, v)),
     option("default-gateway-v6", "default-gateway-v6", Text, "The same for IPv6", |s, v| text(&mut s.engine.default_gateway_v6, v)),
+    option("default-ipc-mode", "default-ipc-mode", Text, "IPC namespace of containers: private or shareable (default \"private\")", |s, v| { one_of(v, &["private", "shareable"])?; v.clone_into(&mut s.engine.default_ipc_mode); Ok(()) }),
     option("default-shm-size", "default-shm-size", Text, "Size of /dev/shm of containers (default 64MiB)", |s, v| { s.engine.default_shm_size = api::size::parse(v).map_err(|e| e.0)?; Ok(()) }),
     option("default-ulimit", "default-ulimits", Ulimits, "Limits of containers' processes, such as nofile=1024:2048", ulimit),
     option("dns", "dns", List, "DNS server of containers", |s, v| { v.parse::<std::net::IpAddr>().map_err(|_| format!("{v} is not an ip address"))?; s.engine.dns.push(v.into()); Ok(()) }),
@@ -205,6 +208,16 @@ fn ulimit(settings: &mut Settings, value: &str) -> Result<(), String> {
     let limit = Ulimit::parse(value).map_err(|error| error.0)?;
     settings.engine.default_ulimits.retain(|other| other.name != limit.name);
     settings.engine.default_ulimits.push(limit);
+    Ok(())
+}
+
+/// A path of cgroups, from the root of each hierarchy.
+fn cgroup_parent(settings: &mut Settings, value: &str) -> Result<(), String> {
+    let path = value.trim_matches('/');
+    if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Err(format!("invalid cgroup parent: {value}"));
+    }
+    settings.engine.default_cgroup_parent = format!("/{path}");
     Ok(())
 }
 

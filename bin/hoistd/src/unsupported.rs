@@ -2,11 +2,11 @@
 
 /// Flags of dockerd.
 #[rustfmt::skip]
-const FLAGS: [&str; 39] = [
+const FLAGS: [&str; 36] = [
     "add-runtime", "allow-direct-routing", "authorization-plugin", "bridge-accept-fwmark", "cdi-spec-dir",
-    "cgroup-parent", "containerd", "containerd-namespace", "containerd-plugins-namespace", "cpu-rt-period",
-    "cpu-rt-runtime", "cri-containerd", "default-cgroupns-mode", 
-    "default-ipc-mode", "default-network-opt", "default-runtime", "exec-opt", "feature",
+    "containerd", "containerd-namespace", "containerd-plugins-namespace", "cpu-rt-period",
+    "cpu-rt-runtime", "cri-containerd", 
+    "default-network-opt", "default-runtime", "exec-opt", "feature",
     "firewall-backend", "host-gateway-ip", "init-path",
     "ip-forward-no-drop", "log-format", "metrics-addr",
     "network-control-plane-mtu", "no-new-privileges", "node-generic-resource", "raw-logs",
@@ -16,11 +16,11 @@ const FLAGS: [&str; 39] = [
 
 /// Keys of dockerd's `daemon.json`.
 #[rustfmt::skip]
-const KEYS: [&str; 52] = [
+const KEYS: [&str; 49] = [
     "allow-direct-routing", "authorization-plugins", "bridge-accept-fwmark", "builder", "cdi-spec-dirs",
-    "cgroup-parent", "containerd", "containerd-namespace", "containerd-plugin-namespace", "cpu-rt-period",
-    "cpu-rt-runtime", "cri-containerd", "default-cgroupns-mode", 
-    "default-init", "default-ipc-mode", "default-network-opts", "default-runtime",
+    "containerd", "containerd-namespace", "containerd-plugin-namespace", "cpu-rt-period",
+    "cpu-rt-runtime", "cri-containerd", 
+    "default-init", "default-network-opts", "default-runtime",
     "default-stop-timeout", "exec-opts", "features", "firewall-backend", 
     "host-gateway-ip", "host-gateway-ips", "http-proxy", "https-proxy", "init-path", "ip-forward-no-drop", 
     "log-format", "metrics-addr", "min-api-version",

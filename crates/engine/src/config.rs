@@ -69,6 +69,12 @@ pub struct Config {
     /// Bytes; 0 is Docker's default.
     pub default_shm_size: i64,
     pub default_ulimits: Vec<api::container::Ulimit>,
+    /// `private` or `shareable`.
+    pub default_ipc_mode: String,
+    /// `private` or `host`.
+    pub default_cgroupns_mode: String,
+    /// Cgroup in which containers are made that name none; empty: [`Config::cgroup_parent`].
+    pub default_cgroup_parent: String,
     /// `--init` for all containers.
     pub init: bool,
     /// `key=value` of this daemon.
@@ -117,6 +123,9 @@ impl Default for Config {
             log_options: BTreeMap::new(),
             default_shm_size: 0,
             default_ulimits: Vec::new(),
+            default_ipc_mode: "private".to_owned(),
+            default_cgroupns_mode: "private".to_owned(),
+            default_cgroup_parent: String::new(),
             init: false,
             labels: Vec::new(),
             debug: false,

@@ -18,9 +18,12 @@ mod directory;
 mod exec;
 mod exit;
 mod explain;
+#[cfg(test)]
+mod fields;
 mod files;
 mod health;
 mod inspect;
+mod joined;
 mod kill;
 mod link;
 mod list;

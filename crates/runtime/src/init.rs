@@ -181,7 +181,8 @@ fn run_inner(
     let mut prepared = None;
     let mut nodes = None;
     if outside {
-        prepared = Some(mounts::prepare(context.proof, &plan, &spec.linux.devices, user.as_ref(), true)?);
+        prepared =
+            Some(mounts::prepare(context.proof, &plan, &spec.linux.devices, user.as_ref(), true, given(Role::Shm))?);
         if mount.is_none() {
             mount = Some(rootfs::directory(root_path()?)?);
         }
@@ -213,7 +214,7 @@ fn run_inner(
 
     let prepared = match prepared {
         Some(prepared) => prepared,
-        None => mounts::prepare(context.proof, &plan, &spec.linux.devices, user.as_ref(), false)?,
+        None => mounts::prepare(context.proof, &plan, &spec.linux.devices, user.as_ref(), false, given(Role::Shm))?,
     };
     sys::mount::make_all_private().map_err(Error::step("make mounts private"))?;
     let mount = match mount {

@@ -346,8 +346,10 @@ impl Shim<'_> {
     }
 
     /// Tells of processes that have ended, after everything that they wrote was read.
+    ///
+    /// The first process last: whoever hears of its end takes the others for killed.
     fn tell_ends(&mut self) -> io::Result<()> {
-        for index in 0..self.children.len() {
+        for index in (0..self.children.len()).rev() {
             let Some(ended) = self.children[index].ended else { continue };
             if self.children[index].told {
                 continue;

@@ -137,6 +137,8 @@ pub enum Role {
     IpcNs,
     PidNs,
     UtsNs,
+    /// Detached mount of another container's shared memory, which `spec.mounts` has as a bind on `/dev/shm`.
+    Shm,
     /// An existing user namespace; whatever is new is made in it and owned by it.
     UserNs,
     /// Something that only has to stay open as long as the container lives (a reserved port).

@@ -191,6 +191,23 @@ pub fn unshare() -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// unshare(2) with `CLONE_FS`: the calling thread gets a root and working directory of its own, in the same mount
+/// namespace. A thread that has called this is for one purpose; let it end.
+pub fn unshare_directory() -> io::Result<()> {
+    // SAFETY: CLONE_FS alone; memory and the table of descriptors stay shared.
+    let result = unsafe { libc::unshare(libc::CLONE_FS) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// setns(2): the calling thread goes to another mount namespace, and to its root. A thread that has called this is for
+/// one purpose; let it end.
+pub fn join(namespace: impl AsFd) -> io::Result<()> {
+    unshare_directory()?;
+    // SAFETY: the mount namespace is a property of the thread, which shares its root with no other any more.
+    let result = unsafe { libc::setns(namespace.as_fd().as_raw_fd(), libc::CLONE_NEWNS) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Takes what is mounted at a path, with everything below, out of this mount namespace.
 pub fn detach_path(path: impl rustix::path::Arg) -> io::Result<()> {
     Ok(rustix::mount::unmount(path, UnmountFlags::DETACH)?)

@@ -6,7 +6,8 @@ use testkit::{tests, wait};
 
 use crate::check::{eq, has};
 
-pub const TESTS: &[Test] = tests![w09_exec, exec_options, exec_stdin, exec_errors, exec_ends_with_container];
+pub const TESTS: &[Test] =
+    tests![w09_exec, exec_options, exec_stdin, exec_errors, exec_ends_with_container, exec_code_at_the_containers_end];
 
 fn w09_exec(lab: &mut Lab) -> Result<()> {
     lab.pull("httpd")?;
@@ -72,5 +73,17 @@ fn exec_ends_with_container(lab: &mut Lab) -> Result<()> {
     lab.client.ok("kill box")?;
     let output = running.finish(SOON)?;
     ensure!(output.code == 137, "exec in a killed container ends with {}", output.code);
+    Ok(())
+}
+
+/// The first process ends because the exec has ended: its own exit code counts, not that of one that was killed.
+fn exec_code_at_the_containers_end(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    let script = "until [ -s /pid ]; do :; done; of=/proc/$(cat /pid)/status; while [ -e $of ] && ! grep -q ^State:.Z $of; do :; done";
+    for round in 0..5 {
+        lab.client.ok(&format!("run -d --name box{round} busybox sh -c '{script}'"))?;
+        let code = lab.client.run(&format!("exec box{round} sh -c 'echo $$ > /pid; exit 7'"))?.code;
+        ensure!(code == 7, "round {round}: the exec ended with {code}");
+    }
     Ok(())
 }

@@ -29,6 +29,7 @@ mod ports;
 mod publishing;
 mod registry;
 mod resolving;
+mod sharing;
 mod store;
 mod streams;
 mod survival;
@@ -55,6 +56,8 @@ fn main() {
         options::TESTS,
         options::HOIST_TESTS,
         volumes::TESTS,
+        sharing::TESTS,
+        sharing::HOIST_TESTS,
         lifecycle::TESTS,
         streams::TESTS,
         layers::TESTS,

@@ -158,6 +158,16 @@ wire! {
         pub readonly_paths: List<String>,
         #[serde(skip_serializing_if = "Option::is_none")]
         pub init: Option<bool>,
+        /// What Docker has not.
+        #[serde(skip_serializing_if = "omit")]
+        pub hoist: HoistOptions,
+    }
+
+    /// Options of ours.
+    pub struct HoistOptions {
+        /// Nanoseconds that the container's clocks are ahead of the host's: `monotonic`, `boottime` (time_namespaces(7)).
+        #[serde(skip_serializing_if = "Map::is_empty")]
+        pub time_offsets: Map<i64>,
     }
 
     /// Where the log goes.

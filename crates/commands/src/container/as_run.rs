@@ -231,6 +231,9 @@ fn isolation(out: &mut Words, host: &Value) {
     }
     out.map("sysctl", &host["Sysctls"], &Value::Null);
     out.map("annotation", &host["Annotations"], &Value::Null);
+    for (clock, ns) in object(&host["Hoist"]["TimeOffsets"]) {
+        out.value("time-offset", &format!("{clock}={ns}ns"));
+    }
     out.list("device-cgroup-rule", &host["DeviceCgroupRules"]);
     for device in host["Devices"].as_array().into_iter().flatten() {
         let text = |key: &str| device[key].as_str().unwrap_or_default().to_owned();
@@ -445,7 +448,7 @@ mod tests {
             "--cap-add NET_ADMIN --cap-drop ALL --security-opt no-new-privileges i",
             "--security-opt systempaths=unconfined i",
             "--ipc host --pid host --uts host --cgroupns host --userns host i",
-            "--sysctl net.a=1 --annotation a=b --device /dev/null:/dev/x:r --device-cgroup-rule c_1:*_r i",
+            "--time-offset 1h --time-offset boottime=-5s --sysctl net.a=1 --annotation a=b --device /dev/null:/dev/x:r --device-cgroup-rule c_1:*_r i",
             "--read-only -v /a:/b:ro -v vol:/v -v /anon --tmpfs /t:size=1m --tmpfs /u --volumes-from x i",
             "--mount type=bind,source=/a,target=/b,readonly,bind-propagation=rslave i",
             "--mount type=volume,source=v,target=/v,volume-nocopy,volume-label=a=b i",

@@ -187,6 +187,8 @@ pub(crate) fn build(p: &Parsed, detach: bool, proxies: Vec<(String, String)>) ->
     optional(&mut host, "Annotations", some_map(annotations));
     optional(&mut host, "Mounts", Some(json!(mounts)).filter(|_| !mounts.is_empty()));
     optional(&mut host, "Runtime", p.text("runtime").map(Value::from));
+    let offsets = time_offsets(&p.list("time-offset"))?;
+    optional(&mut host, "Hoist", Some(json!({ "TimeOffsets": offsets })).filter(|_| !offsets.is_empty()));
     optional(&mut host, "Init", Some(json!(p.bool("init"))).filter(|_| p.changed("init")));
     optional(&mut config, "ExposedPorts", some_map(exposed));
     optional(&mut config, "Healthcheck", health);
@@ -194,6 +196,24 @@ pub(crate) fn build(p: &Parsed, detach: bool, proxies: Vec<(String, String)>) ->
     optional(&mut config, "StopTimeout", Some(json!(p.int("stop-timeout"))).filter(|_| p.changed("stop-timeout")));
     optional(&mut config, "HostConfig", Some(host));
     Ok(CreateBody { json: config, attach_stdin, attach_stdout, attach_stderr, tty: p.bool("tty") })
+}
+
+/// `monotonic=1h`, `boottime=-30m`, or `1h` for both.
+fn time_offsets(values: &[&str]) -> Result<Map<String, Value>, String> {
+    let mut offsets = Map::new();
+    for value in values {
+        let (clocks, text): (&[&str], &str) = match value.split_once('=') {
+            Some(("monotonic", text)) => (&["monotonic"], text),
+            Some(("boottime", text)) => (&["boottime"], text),
+            Some((other, _)) => {
+                return Err(format!("invalid time offset: unknown clock \"{other}\"; it is monotonic or boottime"));
+            }
+            None => (&["monotonic", "boottime"], value),
+        };
+        let ns = api::duration::parse(text).map_err(|error| format!("invalid time offset: {}", error.0))?;
+        offsets.extend(clocks.iter().map(|clock| ((*clock).to_owned(), ns.into())));
+    }
+    Ok(offsets)
 }
 
 fn merge(mut base: Value, more: Value) -> Value {

@@ -186,6 +186,8 @@ pub(crate) const RUN: &[Flag] = &[
     hidden("dns-opt", Kind::LIST),
     hidden("net", Kind::Many("network", check::network)),
     hidden("net-alias", Kind::LIST),
+    // Ours. The page of `--help` is Docker's.
+    hidden("time-offset", Kind::LIST),
 ];
 
 /// Flags of `create`.
@@ -369,4 +371,6 @@ pub(crate) const CREATE: &[Flag] = &[
     hidden("dns-opt", Kind::LIST),
     hidden("net", Kind::Many("network", check::network)),
     hidden("net-alias", Kind::LIST),
+    // Ours. The page of `--help` is Docker's.
+    hidden("time-offset", Kind::LIST),
 ];

@@ -75,6 +75,14 @@ pub(crate) fn check(config: &Config, host: &mut HostConfig, facts: &HostFacts) -
     for name in host.sysctls.keys() {
         sysctl(name, host)?;
     }
+    if let Some(clock) =
+        host.hoist.time_offsets.keys().find(|clock| !matches!(clock.as_str(), "monotonic" | "boottime"))
+    {
+        return Err(Error::invalid(format!(
+            "invalid time offset: unknown clock \"{clock}\"; it is monotonic or boottime"
+        )));
+    }
+    discard_foreign(host, &mut warnings);
     if host.shm_size < 0 {
         return Err(Error::invalid("SHM size can not be less than 0"));
     }
@@ -89,6 +97,19 @@ pub(crate) fn check(config: &Config, host: &mut HostConfig, facts: &HostFacts) -
         return Err(Error::invalid(format!("unknown or invalid runtime name: {}", host.runtime)));
     }
     Ok(warnings)
+}
+
+/// Limits that only Windows has. Docker drops them without a word; here there is one.
+fn discard_foreign(host: &mut HostConfig, warnings: &mut Vec<String>) {
+    let mut discard = |set: bool, name: &str| {
+        if set {
+            warnings.push(format!("{name} is a limit of Windows. {name} discarded."));
+        }
+    };
+    discard(std::mem::take(&mut host.cpu_count) != 0, "CpuCount");
+    discard(std::mem::take(&mut host.cpu_percent) != 0, "CpuPercent");
+    discard(std::mem::take(&mut host.io_maximum_iops) != 0, "IOMaximumIOps");
+    discard(std::mem::take(&mut host.io_maximum_bandwidth) != 0, "IOMaximumBandwidth");
 }
 
 /// The limits alone, as `update` changes them too.
@@ -181,12 +202,10 @@ fn unsupported(host: &HostConfig) -> Result<()> {
 }
 
 fn modes(config: &Config, host: &HostConfig) -> Result<()> {
-    let not_yet = |field: &str| Err(Error::invalid(format!("hoist does not support HostConfig.{field} yet")));
-    if matches!(IpcMode::parse(&host.ipc_mode)?, IpcMode::Container(_)) {
-        return not_yet("IpcMode \"container:\"");
-    }
-    if matches!(PidMode::parse(&host.pid_mode)?, PidMode::Container(_)) {
-        return not_yet("PidMode \"container:\"");
+    IpcMode::parse(&host.ipc_mode)?;
+    PidMode::parse(&host.pid_mode)?;
+    if host.cgroup_parent.split('/').any(|part| part == "..") || host.cgroup_parent.contains('\0') {
+        return Err(Error::invalid(format!("invalid cgroup parent: {}", host.cgroup_parent)));
     }
     let uts = UtsMode::parse(&host.uts_mode)?;
     if uts == UtsMode::Host && !config.hostname.is_empty() {

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use api::container::{CreateRequest, CreateResponse, HostConfig, NetworkMode};
+use api::container::{CreateRequest, CreateResponse, HostConfig};
 use store::ImageRecord;
 
 use super::mounts::{Kind as MountKind, Mount};
 use super::{
-    Container, Record, attachment, check, directory, link, logging, merge, mounts, names, networking, persist, publish,
+    Container, Record, attachment, check, directory, joined, link, logging, merge, mounts, names, networking, persist,
+    publish,
 };
 use crate::id::ContainerId;
 use crate::{Engine, Error, Kind, Result, image, volume};
@@ -33,7 +34,7 @@ pub fn create(
     }
     let mut host_config = with_defaults(engine, host_config);
     warnings.extend(check::check(&config, &mut host_config, &engine.host)?);
-    check_joined_network(engine, &host_config)?;
+    joined::check(engine, &host_config)?;
     let networks = attachment::plan(engine, request, &mut host_config)?;
     let links = link::plan(engine, &mut host_config)?;
     let mounts = mounts_of_others(engine, &host_config, mounts::plan(&config, &host_config)?)?;
@@ -129,10 +130,13 @@ fn with_defaults(engine: &Engine, mut host: HostConfig) -> HostConfig {
             if config.default_shm_size > 0 { config.default_shm_size } else { api::container::DEFAULT_SHM_SIZE };
     }
     if host.ipc_mode.is_empty() {
-        host.ipc_mode = "private".to_owned();
+        host.ipc_mode.clone_from(&config.default_ipc_mode);
     }
     if host.cgroupns_mode.is_empty() {
-        host.cgroupns_mode = "private".to_owned();
+        host.cgroupns_mode.clone_from(&config.default_cgroupns_mode);
+    }
+    if host.cgroup_parent.is_empty() {
+        host.cgroup_parent.clone_from(&config.default_cgroup_parent);
     }
     if host.runtime.is_empty() {
         host.runtime = "hoist-runtime".to_owned();
@@ -168,13 +172,6 @@ fn check_platform(image: &ImageRecord, reference: &str, platform: Option<&str>) 
         "The requested image's platform ({has}) does not match the detected host platform ({host}) and no specific \
          platform was requested"
     )])
-}
-
-fn check_joined_network(engine: &Engine, host: &HostConfig) -> Result<()> {
-    if let NetworkMode::Container(other) = NetworkMode::parse(&host.network_mode) {
-        engine.containers.find(&other)?;
-    }
-    Ok(())
 }
 
 /// Sources that `--mount` names must be there; those of `-v` are made at the start.

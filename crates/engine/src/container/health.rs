@@ -100,6 +100,12 @@ pub(super) fn check(config: &HealthConfig, shell: &[String]) -> Result<()> {
     probe(config, shell).map(drop)
 }
 
+/// The probe in words, for tests.
+#[cfg(test)]
+pub(super) fn describe(config: &api::container::Config) -> String {
+    format!("{:?}", config.healthcheck.as_ref().map(|health| probe(health, &config.shell).unwrap_or_default()))
+}
+
 /// The probe that a configuration asks for; `None` when it asks for none. Pure.
 fn probe(config: &HealthConfig, shell: &[String]) -> Result<Option<Probe>> {
     let what = match config.test.split_first() {

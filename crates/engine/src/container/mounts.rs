@@ -44,6 +44,9 @@ pub(crate) struct Mount {
     pub read_only: bool,
     /// Below a read-only mount, what is mounted there stays writable.
     pub shallow_read_only: bool,
+    /// Rather fail than leave what is mounted below writable, as kernels before 5.12 do.
+    #[serde(default)]
+    pub force_read_only: bool,
     /// Take the mounts below the source along.
     pub recursive: bool,
     /// `rprivate`, `rslave`…; empty is the default.
@@ -72,6 +75,7 @@ impl Mount {
             destination: clean_path(destination),
             read_only: false,
             shallow_read_only: false,
+            force_read_only: false,
             recursive: true,
             propagation: String::new(),
             mode: String::new(),
@@ -191,6 +195,18 @@ fn from_request(request: &Request) -> Result<Mount> {
                 mount.recursive = !options.non_recursive;
                 mount.make_source = options.create_mountpoint;
                 mount.shallow_read_only = options.read_only_non_recursive;
+                mount.force_read_only = options.read_only_force_recursive;
+                for (set, name) in [
+                    (options.read_only_non_recursive, "ReadOnlyNonRecursive"),
+                    (options.read_only_force_recursive, "ReadOnlyForceRecursive"),
+                ] {
+                    if set && !request.read_only {
+                        return Err(wrong(&format!("mount source must be read-only: {name} needs ReadOnly")));
+                    }
+                }
+                if options.read_only_force_recursive && !matches!(options.propagation.as_str(), "" | "rprivate") {
+                    return Err(wrong("ReadOnlyForceRecursive needs the propagation rprivate"));
+                }
             }
         }
         Kind::Volume => {

@@ -5,7 +5,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use api::container::{NetworkMode, PortKey};
+use api::container::{HostConfig, NetworkMode, PortKey};
 use network::{Endpoint, EndpointConfig, EndpointRecord, HostPort, NetworkRecord, PortBinding, Route, Sandbox};
 
 use super::attachment::Attachment;
@@ -14,7 +14,7 @@ use super::link::{self, Linked};
 use super::{Record, spec};
 use crate::events::Of;
 use crate::id::ContainerId;
-use crate::{Engine, Error, Kind, Result};
+use crate::{Config, Engine, Error, Kind, Result};
 
 /// The network namespace of a start.
 pub(super) enum Namespace {
@@ -345,7 +345,7 @@ fn write_resolv_conf(engine: &Engine, record: &Record) -> Result<()> {
     let mode = NetworkMode::parse(&record.host_config.network_mode);
     let (path, host) =
         network::resolv::host_file().map_err(|error| Error::system("read the host's resolv.conf", error))?;
-    let overrides = overrides(engine, record);
+    let overrides = overrides(&engine.config, &record.host_config);
     let untouched = overrides.servers.is_empty() && overrides.search.is_empty() && overrides.options.is_empty();
     let text = if mode == NetworkMode::Host && untouched {
         host
@@ -370,13 +370,13 @@ pub(super) fn renew_resolv_conf(engine: &Engine, record: &Record) -> Result<()> 
     }
 }
 
-fn overrides(engine: &Engine, record: &Record) -> network::resolv::Overrides {
-    let host = &record.host_config;
+/// What resolv.conf says other than the host's. Pure.
+pub(super) fn overrides(config: &Config, host: &HostConfig) -> network::resolv::Overrides {
     let pick = |own: &[String], default: &[String]| if own.is_empty() { default.to_vec() } else { own.to_vec() };
     network::resolv::Overrides {
-        servers: pick(&host.dns, &engine.config.dns),
-        search: pick(&host.dns_search, &engine.config.dns_search),
-        options: pick(&host.dns_options, &engine.config.dns_options),
+        servers: pick(&host.dns, &config.dns),
+        search: pick(&host.dns_search, &config.dns_search),
+        options: pick(&host.dns_options, &config.dns_options),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use api::container::{CgroupnsMode, HostConfig, IpcMode, NetworkMode, PidMode, UtsMode};
 use oci::runtime::{
     BlockIo, Capabilities, ConsoleSize, Cpu, Device, DeviceRule, Linux, Memory, Mount as SpecMount, Namespace, Pids,
-    Process, Resources, Rlimit, Root, Spec,
+    Process, Resources, Rlimit, Root, Spec, TimeOffset,
 };
 
 use super::check::device_rule;
@@ -101,6 +101,7 @@ pub(crate) fn plan(input: Input<'_>) -> Result<Planned> {
             resources: Some(Resources { devices: device_rules(record, &devices)?, ..limits(host, block_io) }),
             namespaces: namespaces(record, facts)?,
             devices,
+            time_offsets: host.hoist.time_offsets.iter().map(|(clock, ns)| (clock.clone(), time_offset(*ns))).collect(),
             rootfs_propagation: String::new(),
             masked_paths: if open_paths {
                 Vec::new()
@@ -121,6 +122,13 @@ pub(crate) fn plan(input: Input<'_>) -> Result<Planned> {
         ..Spec::default()
     };
     Ok(Planned { spec, seccomp, profile })
+}
+
+/// Rounded down to seconds, and the rest of nanoseconds, which the kernel wants positive.
+fn time_offset(ns: i64) -> TimeOffset {
+    const SECOND: i64 = 1_000_000_000;
+    let nanosecs = u32::try_from(ns.rem_euclid(SECOND)).unwrap_or_default();
+    TimeOffset { secs: ns.div_euclid(SECOND), nanosecs }
 }
 
 /// The container's hostname: what was asked for, the host's with the host's network, else the short id.
@@ -180,7 +188,8 @@ fn namespaces(record: &Record, facts: &HostFacts) -> Result<Vec<Namespace>> {
     if UtsMode::parse(&host.uts_mode)? == UtsMode::Private {
         kinds.push("uts");
     }
-    if PidMode::parse(&host.pid_mode)? == PidMode::Private {
+    // So are those of another container.
+    if PidMode::parse(&host.pid_mode)? != PidMode::Host {
         kinds.push("pid");
     }
     if IpcMode::parse(&host.ipc_mode)? != IpcMode::Host {
@@ -194,6 +203,9 @@ fn namespaces(record: &Record, facts: &HostFacts) -> Result<Vec<Namespace>> {
     };
     if cgroup_private {
         kinds.push("cgroup");
+    }
+    if !host.hoist.time_offsets.is_empty() {
+        kinds.push("time");
     }
     Ok(kinds.into_iter().map(|kind| Namespace { kind: kind.to_owned(), path: String::new() }).collect())
 }
@@ -232,7 +244,10 @@ fn mounts(record: &Record, facts: &HostFacts, directory: &Path) -> Result<Vec<Sp
         }
         _ => {
             all.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
-            if ipc != IpcMode::None {
+            if matches!(ipc, IpcMode::Container(_)) {
+                // Comes as a descriptor.
+                all.push(mount("/dev/shm", "bind", "/dev/shm", &["bind", "nosuid", "noexec", "nodev"]));
+            } else if ipc != IpcMode::None {
                 let size = format!("size={shm_size}");
                 all.push(mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &size]));
             }
@@ -269,7 +284,8 @@ fn user_mount(user: &super::mounts::Mount, facts: &HostFacts) -> SpecMount {
     options.push(if user.propagation.is_empty() { "rprivate" } else { &user.propagation });
     if user.read_only {
         // mount_setattr(2) with AT_RECURSIVE is there since 5.12.
-        options.push(if user.shallow_read_only || facts.kernel < (5, 12) { "ro" } else { "rro" });
+        let old = facts.kernel < (5, 12) && !user.force_read_only;
+        options.push(if user.shallow_read_only || old { "ro" } else { "rro" });
     }
     let source = Path::new(&user.source).join(&user.subpath);
     let source = if user.subpath.is_empty() { Path::new(&user.source) } else { source.as_path() };

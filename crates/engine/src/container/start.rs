@@ -22,11 +22,12 @@ use super::mounts::Kind as MountKind;
 use super::networking::{self, Namespace};
 use super::state::Change;
 use super::{
-    Container, Phase, Record, attach, directory, health, link, lock, logging, persist, publish, remove, resolver, spec,
+    Container, Phase, Record, attach, directory, health, joined, link, lock, logging, persist, publish, remove,
+    resolver, spec,
 };
 use crate::host;
 use crate::shim::Run;
-use crate::{Engine, Error, Kind, Result};
+use crate::{Config, Engine, Error, Kind, Result};
 
 /// Mounting and cloning take milliseconds; a disk that sleeps takes seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -168,6 +169,7 @@ impl Start<'_> {
         let mut start = Start { engine, container, attachments: Vec::new(), exec_dir: false, committed: false };
         let exec_dir = directory::make_exec(engine, &record.id)?;
         start.exec_dir = true;
+        let joined = joined::descriptors(engine, record)?;
         let namespace = networking::namespace(engine, record)?;
         networking::write_files(engine, record)?;
         let own = engine.container_dir(&record.id);
@@ -178,6 +180,7 @@ impl Start<'_> {
         given.push((Role::Writable, writable.as_fd()));
         given.extend(log_dir.as_ref().map(|directory| (Role::LogDir, directory.as_fd())));
         given.extend(namespace.descriptor().map(|descriptor| (Role::NetNs, descriptor)));
+        given.extend(joined.iter().map(|(role, descriptor)| (*role, descriptor.as_fd())));
         // Reserved ports go to the shim with the request, so they are reserved first; else both happen at once.
         let mut holds: Vec<OwnedFd> = Vec::new();
         let publishes = networks.iter().any(|one| one.config.as_ref().is_some_and(|config| !config.ports.is_empty()));
@@ -188,8 +191,13 @@ impl Start<'_> {
         let (ours, theirs) =
             sys::socket::seqpacket_pair().map_err(|error| Error::system("make a control socket", error))?;
         let run = engine.shims.link(record.id.clone(), ours)?;
-        let launch =
-            launch(engine, record, planned, stored_log(log, attributes), given.iter().map(|(role, _)| *role).collect());
+        let launch = launch(
+            &engine.config,
+            record,
+            planned,
+            stored_log(log, attributes),
+            given.iter().map(|(role, _)| *role).collect(),
+        );
         let descriptors: Vec<BorrowedFd<'_>> = given.into_iter().map(|(_, descriptor)| descriptor).collect();
         engine.shims.spawner.create(&engine.shims, &launch, theirs.as_fd(), &descriptors)?;
         drop(theirs);
@@ -371,7 +379,7 @@ pub(super) fn devices(record: &Record) -> Result<Vec<Device>> {
 }
 
 /// How the shim stores the log.
-fn stored_log(plan: logging::Plan, attrs: String) -> Option<Log> {
+pub(super) fn stored_log(plan: logging::Plan, attrs: String) -> Option<Log> {
     let stored = plan.stored?;
     Some(Log::JsonFile {
         max_size: stored.max_size,
@@ -415,8 +423,9 @@ pub(super) fn block_io(config: &HostConfig) -> Result<Option<BlockIo>> {
     Ok((block_io != BlockIo::default()).then_some(block_io))
 }
 
-fn launch(
-    engine: &Engine,
+/// What the shim is told. Pure.
+pub(super) fn launch(
+    config: &Config,
     record: &Record,
     planned: spec::Planned,
     log: Option<Log>,
@@ -436,7 +445,7 @@ fn launch(
         stdin_once: record.config.stdin_once,
         log,
         ephemeral: record.auto_remove(),
-        init: record.host_config.init.unwrap_or(engine.config.init),
+        init: record.host_config.init.unwrap_or(config.init),
         ..Launch::default()
     }
 }

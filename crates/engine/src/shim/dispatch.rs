@@ -87,8 +87,9 @@ fn closed(engine: &Engine, run: &Arc<Run>) {
 
 fn handle(engine: &Engine, run: &Arc<Run>, message: FromShim) {
     match message {
+        // Execs that outlive the first process (without a pid namespace of their own) are killed now; the shim tells how
+        // each of them ended before it closes the socket.
         FromShim::Exited { exit } => {
-            engine.execs.shim_ended(engine, &run.container);
             if !run.ended.swap(true, Ordering::AcqRel) {
                 let run = Arc::clone(run);
                 engine.workers.submit(move |engine| container::exited(engine, &run, &exit));

@@ -1,6 +1,6 @@
 //! Everything that is mounted into the root, made detached and attached by descriptor.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use oci::runtime::{Device, Mount};
 use rustix::fs::OFlags;
@@ -42,12 +42,14 @@ pub struct Prepared<'a> {
 /// Opens the sources of bind mounts, while the host's mounts can still be seen with their propagation.
 ///
 /// `user`: the container's user namespace. `outside`: this process has not entered it yet, and makes what only the host may.
+/// `shm`: what is bound on `/dev/shm`, where no path leads to it.
 pub fn prepare<'a>(
     proof: SingleThreaded,
     plan: &'a Plan<'a>,
     devices: &[Device],
     user: Option<&UserNamespace>,
     outside: bool,
+    shm: Option<BorrowedFd<'_>>,
 ) -> Result<Vec<Prepared<'a>>, Error> {
     let one = |plan: &'a MountPlan<'a>| {
         let mount = plan.mount;
@@ -55,7 +57,10 @@ pub fn prepare<'a>(
             None
         } else if let Some(recursive) = plan.options.bind {
             let failed = |source| Error::Source { path: mount.source.clone(), source };
-            let clone = sys::mount::clone_path(&mount.source, recursive).map_err(failed)?;
+            let clone = match shm.filter(|_| mount.destination == "/dev/shm") {
+                Some(given) => given.try_clone_to_owned().map_err(failed)?,
+                None => sys::mount::clone_path(&mount.source, recursive).map_err(failed)?,
+            };
             if let Some(extent) = plan.options.idmap {
                 idmap(proof, &clone, mount, extent, user)?;
             }

@@ -1,7 +1,7 @@
 //! A container's root as one descriptor.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, open, openat};
@@ -115,20 +115,56 @@ fn assemble(overlay: &OwnedFd, record: &Record, own: &Path) -> io::Result<OwnedF
 fn writable(engine: &Engine, record: &Record) -> Result<OwnedFd> {
     let layers = layers(engine, record)?;
     let writable = directory::open(&engine.container_dir(&record.id).join(WRITABLE))?;
-    let overlay = || -> io::Result<OwnedFd> {
+    let own = || -> io::Result<(OwnedFd, OwnedFd)> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let upper = openat(&writable, "upper", flags, Mode::empty())?;
-        let work = openat(&writable, "work", flags, Mode::empty())?;
-        let overlay = Filesystem::open("overlay")?;
-        overlay.string("source", "hoist")?;
-        for layer in &layers {
+        Ok((upper, openat(&writable, "work", flags, Mode::empty())?))
+    };
+    own()
+        .and_then(|own| overlay(&layers, Some(&own), attribute::NODEV | attribute::NOSUID))
+        .map_err(|error| Error::system("assemble the container's files", error))
+}
+
+/// An overlay of layers, the topmost first, and of an upper and a work directory.
+fn overlay(layers: &[OwnedFd], own: Option<&(OwnedFd, OwnedFd)>, attributes: u64) -> io::Result<OwnedFd> {
+    match overlay_of(layers, own, attributes, false) {
+        // Kernels before 6.8 take all layers in one string. It has short names, since an option has at most 255 bytes.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => std::thread::scope(|scope| {
+            let one = || {
+                mount::unshare_directory()?;
+                rustix::process::chdir("/proc/self/fd")?;
+                overlay_of(layers, own, attributes, true)
+            };
+            let thread = std::thread::Builder::new().name("container-files".to_owned()).spawn_scoped(scope, one)?;
+            // What the kernel said first is the better reason.
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).map_err(|_| error)
+        }),
+        other => other,
+    }
+}
+
+/// `together`: all layers as one option; the working directory is `/proc/self/fd`.
+fn overlay_of(
+    layers: &[OwnedFd],
+    own: Option<&(OwnedFd, OwnedFd)>,
+    attributes: u64,
+    together: bool,
+) -> io::Result<OwnedFd> {
+    let overlay = Filesystem::open("overlay")?;
+    overlay.string("source", "hoist")?;
+    if together {
+        let names: Vec<String> = layers.iter().map(|layer| layer.as_raw_fd().to_string()).collect();
+        overlay.string("lowerdir", names.join(":"))?;
+    } else {
+        for layer in layers {
             overlay.directory("lowerdir+", layer)?;
         }
+    }
+    if let Some((upper, work)) = own {
         overlay.directory("upperdir", upper)?;
         overlay.directory("workdir", work)?;
-        overlay.mount(attribute::NODEV | attribute::NOSUID)
-    };
-    overlay().map_err(|error| Error::system("assemble the container's files", error))
+    }
+    overlay.mount(attributes)
 }
 
 /// A read-only view of the image's layers alone; with `upper` the container's own files as the topmost. Attached
@@ -141,15 +177,8 @@ pub(super) fn lower(engine: &Engine, record: &Record, upper: bool) -> Result<Own
     if layers.len() == 1 {
         return layers.pop().ok_or_else(|| Error::not_found("the image has no layers"));
     }
-    let overlay = || -> io::Result<OwnedFd> {
-        let overlay = Filesystem::open("overlay")?;
-        overlay.string("source", "hoist")?;
-        for layer in &layers {
-            overlay.directory("lowerdir+", layer)?;
-        }
-        overlay.mount(attribute::RDONLY | attribute::NODEV | attribute::NOSUID)
-    };
-    overlay().map_err(|error| Error::system("assemble the container's files", error))
+    overlay(&layers, None, attribute::RDONLY | attribute::NODEV | attribute::NOSUID)
+        .map_err(|error| Error::system("assemble the container's files", error))
 }
 
 /// The container's own files: the overlay's upper directory.
@@ -161,4 +190,40 @@ fn layers(engine: &Engine, record: &Record) -> Result<Vec<OwnedFd>> {
     let layers = engine.store.layers();
     let mount = |layer| layers.mount(layer).map_err(|error| Error::system("mount the image's layers", error));
     record.layers.iter().rev().chain([engine.store.mount_points()]).map(mount).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_in_one_option_are_the_same_overlay() {
+        if !rustix::process::geteuid().is_root() || !mount::overlay_takes_detached() {
+            eprintln!("skipped: needs root and Linux 6.15");
+            return;
+        }
+        let base = std::env::temp_dir().join(format!("hoist-view-{}", std::process::id()));
+        for name in ["a", "b"] {
+            std::fs::create_dir_all(base.join(name)).unwrap();
+        }
+        std::fs::write(base.join("a/one"), "above").unwrap();
+        std::fs::write(base.join("b/one"), "below").unwrap();
+        std::fs::write(base.join("b/two"), "below").unwrap();
+        let layers = ["a", "b"].map(|name| mount::clone_path(base.join(name), false).unwrap());
+        let view = std::thread::scope(|scope| {
+            let one = || {
+                mount::unshare_directory().unwrap();
+                rustix::process::chdir("/proc/self/fd").unwrap();
+                overlay_of(&layers, None, attribute::RDONLY, true).unwrap()
+            };
+            scope.spawn(one).join().unwrap()
+        });
+        let text = |name: &str| {
+            let file = openat(&view, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).unwrap();
+            io::read_to_string(std::fs::File::from(file)).unwrap()
+        };
+        assert_eq!((text("one").as_str(), text("two").as_str()), ("above", "below"));
+        drop(view);
+        std::fs::remove_dir_all(&base).unwrap();
+    }
 }
