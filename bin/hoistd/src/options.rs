@@ -108,7 +108,7 @@ pub static OPTIONS: [Option; 57] = [
     option("pidfile", "pidfile", Text, "File of the daemon's process id (default \"/run/hoist.pid\")", |s, v| path(&mut s.pidfile, v)).short('p'),
     option("registry-mirror", "registry-mirrors", List, "Mirror of docker.io", |s, v| list(&mut s.engine.registry_mirrors, v)),
     option("selinux-enabled", "selinux-enabled", Bool, "Always false: hoistd sets no SELinux labels yet", |_, v| always(false, v, "sets no SELinux labels yet")),
-    option("storage-driver", "storage-driver", Text, "Always erofs", |_, v| one_of(v, &["erofs"])).short('s'),
+    option("storage-driver", "storage-driver", Text, "How layers are mounted: erofs, directory, or auto, which is directory where the kernel has no EROFS (default \"auto\")", layers).short('s'),
     option("userland-proxy", "userland-proxy", Bool, "Always false: the kernel forwards published ports", |_, v| always(false, v, "has no proxy: the kernel forwards published ports")),
     option("validate", "", Bool, "Check the configuration and end", |s, v| boolean(&mut s.validate, v)),
     option("version", "", Bool, "Print the version", |_, _| Ok(())).short('v'),
@@ -259,6 +259,16 @@ fn proxy(settings: &mut Settings, value: &str) -> Result<(), String> {
         "no-proxy" => settings.engine.proxies.none = value,
         other => return Err(format!("unknown key of proxies: {other}")),
     }
+    Ok(())
+}
+
+fn layers(settings: &mut Settings, value: &str) -> Result<(), String> {
+    settings.engine.layer_form = match value {
+        "auto" => engine::LayerForm::Auto,
+        "erofs" => engine::LayerForm::Erofs,
+        "directory" => engine::LayerForm::Directory,
+        _ => return one_of(value, &["auto", "erofs", "directory"]),
+    };
     Ok(())
 }
 

@@ -58,6 +58,8 @@ pub struct Config {
     pub proxies: distribution::Proxies,
     /// Compressed layers are kept after a pull, so that a push sends the same bytes; else they are made anew for it.
     pub keep_compressed_layers: bool,
+    /// How layers are given to the kernel.
+    pub layer_form: store::Form,
     /// Earlier versions of each tag that `image prune` leaves.
     pub image_versions: usize,
     pub dns: Vec<String>,
@@ -115,6 +117,7 @@ impl Default for Config {
             push_zstd: false,
             proxies: distribution::Proxies::default(),
             keep_compressed_layers: true,
+            layer_form: store::Form::Auto,
             image_versions: 0,
             dns: Vec::new(),
             dns_options: Vec::new(),

@@ -43,4 +43,5 @@ pub use events::EventStream;
 pub use id::ContainerId;
 pub use image::Cancel;
 pub use open::Engine;
+pub use store::Form as LayerForm;
 pub use system::EventsOptions;

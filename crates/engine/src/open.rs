@@ -90,7 +90,8 @@ impl Engine {
         check_host(&host)?;
         let spawner = Spawner::new(&config.runtime, config.cgroup_parent(), config.parked_shims)?;
         let keeper = shim::ensure_keeper(&config.exec_root, &spawner)?;
-        let store = store::Store::open(&config.data_root, Some(keeper))
+        let options = store::Options { keeper: Some(keeper), form: config.layer_form, witness: None };
+        let store = store::Store::open_with(&config.data_root, options)
             .map_err(|error| Error::system(format!("open the data root {}", config.data_root.display()), error))?;
         let networks = crate::network::open(&config, &store)?;
         let volumes = ::volume::Volumes::open(&config.data_root.join("volumes"))

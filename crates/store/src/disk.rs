@@ -119,6 +119,13 @@ impl Disk {
         Ok((Temporary { disk: self.clone(), path, committed: false }, file))
     }
 
+    /// A new, empty directory in `directory`.
+    pub fn create_directory(&self, directory: &Path) -> Result<Temporary> {
+        let path = directory.join(temporary_name());
+        ensure_directory(&path)?;
+        Ok(Temporary { disk: self.clone(), path, committed: false })
+    }
+
     /// A file that was made under a name of its own, to be given its real one like a temporary file.
     pub fn adopt(&self, path: &Path) -> Temporary {
         Temporary { disk: self.clone(), path: path.to_owned(), committed: false }
@@ -226,6 +233,10 @@ pub(crate) struct Temporary {
 }
 
 impl Temporary {
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Gives the path up: whoever has it now removes the file.
     pub fn leave(mut self) -> PathBuf {
         self.committed = true;

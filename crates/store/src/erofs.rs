@@ -1,4 +1,4 @@
-//! Writes EROFS images (`Documentation/filesystems/erofs.rst`, `fs/erofs/erofs_fs.h` in the kernel), uncompressed,
+//! Writes EROFS images, and reads them back (`Documentation/filesystems/erofs.rst`, `fs/erofs/erofs_fs.h` in the kernel), uncompressed,
 //! in one pass over a layer's tar.
 //!
 //! ```text
@@ -20,6 +20,7 @@ mod directories;
 mod directory;
 mod error;
 mod format;
+mod read;
 mod space;
 mod tree;
 mod whiteout;
@@ -27,5 +28,6 @@ mod write;
 mod xattr;
 
 pub use error::LayerError;
-pub(crate) use format::{LABEL_LEN, Label};
+pub(crate) use format::{FileType, LABEL_LEN, Label};
+pub(crate) use read::{Node, Reader};
 pub(crate) use write::write;

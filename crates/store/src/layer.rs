@@ -1,10 +1,12 @@
 //! Layers: one EROFS image for each, named by the digest of its tar (diffID), and beside it what the tar had besides.
 
 mod attached;
+mod directory;
 mod feed;
 mod mount;
 mod write;
 
+pub use directory::Form;
 pub use write::{LayerWriter, WrittenLayer};
 
 use std::collections::{HashMap, HashSet};
@@ -13,6 +15,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use keeper::Keeper;
@@ -41,6 +44,11 @@ struct Shared {
     mounts: Mutex<HashMap<Digest, OwnedFd>>,
     /// Whether overlayfs takes mounts that are attached nowhere. Asked of the kernel, not read off its version.
     detached: OnceLock<bool>,
+    form: Form,
+    /// The kernel was asked for EROFS and has none.
+    no_erofs: AtomicBool,
+    /// Held while a layer is made a directory.
+    unpacking: Mutex<()>,
 }
 
 /// What is known of a layer.
@@ -54,7 +62,13 @@ pub struct LayerInfo {
 }
 
 impl Layers {
-    pub(crate) fn prepare(root: &Path, disk: &Disk, leases: &Arc<Leases>, keeper: Option<Keeper>) -> Result<Layers> {
+    pub(crate) fn prepare(
+        root: &Path,
+        disk: &Disk,
+        leases: &Arc<Leases>,
+        keeper: Option<Keeper>,
+        form: Form,
+    ) -> Result<Layers> {
         let directory = root.join("layers");
         disk::ensure_directory(&directory)?;
         disk.sweep(&directory)?;
@@ -66,6 +80,9 @@ impl Layers {
             keeper,
             mounts: Mutex::default(),
             detached: OnceLock::new(),
+            form,
+            no_erofs: AtomicBool::new(form == Form::Directory),
+            unpacking: Mutex::new(()),
         })))
     }
 
@@ -116,7 +133,11 @@ impl Layers {
         let layer = file.metadata().map_err(Error::io("look at", self.path(diff_id)))?;
         let split = std::fs::metadata(self.split_path(diff_id)).map_or(0, |split| disk::used(&split));
         let label = self.label(diff_id, &file)?;
-        Ok(LayerInfo { diff_id: *diff_id, content: label.content, disk: disk::used(&layer) + split })
+        Ok(LayerInfo {
+            diff_id: *diff_id,
+            content: label.content,
+            disk: disk::used(&layer) + split + self.tree_use(diff_id),
+        })
     }
 
     /// The uncompressed tar that the layer was made of, byte for byte: its digest is the diffID, and reading the end
@@ -162,6 +183,7 @@ impl Layers {
         self.release(diff_id);
         let there = self.0.disk.discard(&self.path(diff_id))?;
         self.0.disk.discard(&self.split_path(diff_id))?;
+        self.0.disk.discard(&self.tree(diff_id))?;
         Ok(there.is_some())
     }
 
@@ -172,7 +194,8 @@ impl Layers {
         let Some(layer) = retired else { return Ok(None) };
         self.release(diff_id);
         let split = disk.discard(&self.split_path(diff_id))?;
-        Ok(Some(layer + split.unwrap_or(0)))
+        let tree = disk.discard(&self.tree(diff_id))?;
+        Ok(Some(layer + split.unwrap_or(0) + tree.unwrap_or(0)))
     }
 
     /// Removes halves of layers that a crash left: a split file without its layer, and a layer that should have one,

@@ -5,6 +5,7 @@
 //!    content/blobs/sha256/<hex>                blobs, as in an OCI layout
 //!    content/ingest/                           blobs being written, and what is kept of interrupted ones
 //!    layers/<diffID hex>.erofs                 one EROFS image per layer
+//!    layers/<diffID hex>.tree/                 the same as a directory, where the kernel has no EROFS
 //!    layers/<diffID hex>.split                 what the layer's tar had besides the contents of files
 //!    meta.db                                   images, tags and their log, records (SQLite)
 //!    layers/trash/                             what was removed, until its blocks are freed
@@ -45,14 +46,14 @@ pub use content::{BlobWriter, Content, Partial};
 pub use disk::{Step, Witness};
 pub use error::{Error, LayerError, Result};
 pub use image::{ImageRecord, Images, Keep, MAX_VERSIONS, Version};
-pub use layer::{LayerInfo, LayerWriter, Layers, WrittenLayer};
+pub use layer::{Form, LayerInfo, LayerWriter, Layers, WrittenLayer};
 pub use lease::Lease;
 pub use load::Loaded;
 pub use prune::{BUILD_CACHE, Garbage, Pruned};
 pub use records::{Record, Records};
 pub use save::Saving;
 pub use split::LayerTar;
-pub use store::Store;
+pub use store::{Options, Store};
 pub use verify::Checked;
 pub use view::View;
 pub use writeback::Writeback;

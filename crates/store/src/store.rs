@@ -14,7 +14,7 @@ use crate::db::Db;
 use crate::disk::{self, Disk, Witness};
 use crate::error::{Error, Result};
 use crate::image::Images;
-use crate::layer::Layers;
+use crate::layer::{Form, Layers};
 use crate::lease::{Lease, Leases};
 use crate::records::Records;
 
@@ -35,6 +35,17 @@ struct Inner {
     _lock: File,
 }
 
+/// How a store is opened.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// Holds mounts of layers beyond this process.
+    pub keeper: Option<Keeper>,
+    /// How layers are given to the kernel.
+    pub form: Form,
+    /// Is told each step on the disk.
+    pub witness: Option<Arc<dyn Witness>>,
+}
+
 impl Store {
     /// Opens the store at `data_root`, makes it if it is new, and removes what a crash left half-made. Without a
     /// `keeper`, mounts of layers end with this process.
@@ -42,19 +53,21 @@ impl Store {
     /// # Errors
     /// [`Error::Locked`] when another process has it open; [`Error::Schema`] when a newer hoist wrote it.
     pub fn open(data_root: &Path, keeper: Option<Keeper>) -> Result<Store> {
-        Store::open_watched(data_root, keeper, None)
+        Store::open_with(data_root, Options { keeper, ..Options::default() })
     }
 
-    /// The same, with a witness of each step on the disk.
-    pub fn open_watched(data_root: &Path, keeper: Option<Keeper>, witness: Option<Arc<dyn Witness>>) -> Result<Store> {
+    /// The same, with all that can be chosen.
+    pub fn open_with(data_root: &Path, options: Options) -> Result<Store> {
+        let Options { keeper, form, witness } = options;
         disk::ensure_directory(data_root)?;
         let root = std::fs::canonicalize(data_root).map_err(Error::io("find", data_root))?;
         let lock = lock(&root)?;
         let leases = Arc::new(Leases::default());
         let disk = Disk::open(&root, witness)?;
         let content = Content::prepare(&root, &disk, &leases)?;
-        let layers = Layers::prepare(&root, &disk, &leases, keeper)?;
+        let layers = Layers::prepare(&root, &disk, &leases, keeper, form)?;
         layers.release_stale();
+        layers.remove_stale_trees()?;
         let db = Arc::new(Db::open(&root.join("meta.db"), disk)?);
         let (images, records) = (Images(Arc::clone(&db)), Records(db));
         layers.repair(&images.list()?.into_iter().flat_map(|image| image.layers).collect())?;

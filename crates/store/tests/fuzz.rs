@@ -80,6 +80,107 @@ fn changed_archives() {
     println!("{checked} images were checked by fsck.erofs");
 }
 
+/// What `docker save` and OCI tools write, changed at random: an error leaves nothing, and what is taken is whole.
+#[test]
+fn changed_image_archives() {
+    let place = Place::new("fuzz-load");
+    let store = place.store();
+    let layer = tar(&[file("a", b"1")]);
+    let diff_id = Digest::of(&layer);
+    let config = format!(
+        r#"{{"os":"linux","architecture":"amd64","config":{{"Env":["A=b"]}},"rootfs":{{"type":"layers","diff_ids":["{diff_id}"]}}}}"#
+    );
+    let id = Digest::of(config.as_bytes());
+    let docker = tar(&[
+        file("l", &layer),
+        file("c", config.as_bytes()),
+        file("manifest.json", br#"[{"Config":"c","RepoTags":["app:1"],"Layers":["l"]}]"#),
+    ]);
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{id}","size":{}}},"layers":[{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{diff_id}","size":{}}}]}}"#,
+        config.len(),
+        layer.len()
+    );
+    let named = Digest::of(manifest.as_bytes());
+    let index = format!(
+        r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{named}","size":{},"annotations":{{"io.containerd.image.name":"docker.io/library/app:2"}}}}]}}"#,
+        manifest.len()
+    );
+    let blob = |digest: &Digest| format!("blobs/sha256/{}", digest.hex());
+    let layout = tar(&[
+        file(&blob(&diff_id), &layer),
+        file(&blob(&id), config.as_bytes()),
+        file(&blob(&named), manifest.as_bytes()),
+        file("index.json", index.as_bytes()),
+        file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#),
+    ]);
+    assert_eq!(store.load(&docker[..]).unwrap()[0].id, id);
+    assert_eq!(store.load(&layout[..]).unwrap()[0].id, id);
+    let tokens: [&[u8]; 8] = [b"null", b"[]", b"{}", b"..", b"sha256:", b"\"", b"99999999999999999999", b"\\u0000"];
+    let (mut number, mut taken) = (0u64, 0);
+    fuzz::run(&[&docker, &layout], &tokens, |input| {
+        number += 1;
+        let mut input = input.to_vec();
+        // Mostly the documents: a header that was changed is refused at once. A load is slow, so not each input is one.
+        if number.is_multiple_of(5) && !number.is_multiple_of(200) {
+            let seed = if number.is_multiple_of(2) { &docker } else { &layout };
+            input.clone_from(seed);
+            let mut random = Random::new(number);
+            for _ in 0..1 + random.below(2) {
+                let at = 512 + random.below(input.len() - 1536);
+                input[at] =
+                    [b'"', b'[', b'{', b'}', b']', b',', b':', b'0', b'n', 0xff, b'\\', b'.', b'/'][random.below(13)];
+            }
+        } else if !number.is_multiple_of(200) {
+            return;
+        }
+        match store.load(&input[..]) {
+            Ok(loaded) => {
+                taken += 1;
+                for image in loaded {
+                    assert_eq!(store.images().get(&image.id).unwrap().id, image.id);
+                }
+            }
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+        if number.is_multiple_of(1000) {
+            assert_eq!(place.leftovers(), [""; 0].map(std::path::PathBuf::from));
+        }
+    });
+    println!("{taken} were taken");
+}
+
+/// Layer files that the disk has damaged: an error, or a tree that is contained in itself.
+#[test]
+fn damaged_layers_as_directories() {
+    if !root() {
+        eprintln!("skipped: mounting needs root");
+        return;
+    }
+    let place = Place::new("fuzz-tree");
+    let options = || store::Options { form: store::Form::Directory, ..store::Options::default() };
+    let store = store::Store::open_with(&place.0.join("data"), options()).unwrap();
+    let tar = seed();
+    let layers = place.0.join("data/layers");
+    for number in 0..150 {
+        let (diff_id, _) = store.layers().writer().unwrap().write_tar(&tar[..]).unwrap().commit(None).unwrap();
+        let path = layers.join(format!("{}.erofs", diff_id.hex()));
+        let mut bytes = std::fs::read(&path).unwrap();
+        let mut random = Random::new(number);
+        for _ in 0..1 + random.below(4) {
+            let at = 1024 + random.below(bytes.len() - 1024);
+            bytes[at] = [0, 1, 2, b'/', b'.', 0x7f, 0xff][random.below(7)];
+        }
+        std::fs::write(&path, bytes).unwrap();
+        // Whatever comes of it: no panic, and nothing outside.
+        drop(store.layers().mount(&diff_id));
+        store.layers().remove(&diff_id).unwrap();
+        let names =
+            std::fs::read_dir(&layers).unwrap().map(|entry| entry.unwrap().file_name()).filter(|name| name != "trash");
+        assert_eq!(names.count(), 2, "the layer of mount points with its split file");
+    }
+}
+
 fn sparse_seed() -> Vec<u8> {
     let place = Place::new("fuzz-sparse");
     let path = place.0.join("holes");

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex};
 use fuzz::Random;
 use oci::{Descriptor, Digest, ImageConfig, Reference, media_type};
 use shared::*;
-use store::{ImageRecord, Step, Store, Witness};
+use store::{ImageRecord, Options, Step, Store, Witness};
 
 type Inode = usize;
 type Database = BTreeMap<String, Vec<u8>>;
@@ -186,7 +186,7 @@ fn record(place: &Place) -> Vec<Recorded> {
     fs::create_dir_all(&root).unwrap();
     let root = fs::canonicalize(&root).unwrap();
     let recorder = Arc::new(Recorder { root: root.clone(), state: Mutex::default() });
-    let store = Store::open_watched(&root, None, Some(recorder.clone())).unwrap();
+    let store = Store::open_with(&root, Options { witness: Some(recorder.clone()), ..Options::default() }).unwrap();
     pull(&store, 1, &[1, 2]);
     pull(&store, 2, &[2, 3]);
     let first = store.images().log(&Reference::parse("app").unwrap()).unwrap()[1].image;

@@ -11,8 +11,15 @@ use testkit::tests;
 
 use crate::check::eq;
 
-pub const TESTS: &[Test] =
-    tests![rejected_by_import, rejected_by_pull, pax_size_counts, confined, device_nodes, symlinked_directories];
+pub const TESTS: &[Test] = tests![
+    rejected_by_import,
+    rejected_by_pull,
+    rejected_by_load,
+    pax_size_counts,
+    confined,
+    device_nodes,
+    symlinked_directories
+];
 
 /// Where an escape would show.
 const MARK: &str = "hoist-e2e-escaped";
@@ -127,6 +134,71 @@ fn rejected_by_pull(lab: &mut Lab) -> Result<()> {
         let output = lab.client.run(&format!("pull {host}/test/hostile:n{n}"))?;
         nothing_escaped(what)?;
         ensure!(output.code == 1, "{what} was accepted\n{}", output.describe());
+        nothing_half_made(lab, what, &before)?;
+    }
+    Ok(())
+}
+
+/// What `docker save` writes, with one layer under the name `layer`.
+fn saved(manifest: &str, config: &[u8], layer: &[u8]) -> Vec<u8> {
+    let mut archive = Builder::new();
+    archive.file("layer.tar", 0o644, layer);
+    archive.file("config.json", 0o644, config);
+    archive.file("manifest.json", 0o644, manifest.as_bytes());
+    archive.finish()
+}
+
+fn rejected_by_load(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    let before = stored(lab);
+    let config = |diff_id: &str| {
+        serde_json::json!({"os": "linux", "architecture": "amd64", "config": {},
+            "rootfs": {"type": "layers", "diff_ids": [diff_id]}})
+        .to_string()
+        .into_bytes()
+    };
+    let named = |layer: &str| {
+        serde_json::json!([{"Config": "config.json", "RepoTags": ["test/hostile:1"], "Layers": [layer]}]).to_string()
+    };
+    let good = Builder::new().file("f", 0o644, b"good").finish();
+    let digest = testkit::images::digest;
+    let mut cases: Vec<(&str, Vec<u8>)> = refused()
+        .into_iter()
+        .map(|(what, layer)| (what, saved(&named("layer.tar"), &config(&digest(&layer)), &layer)))
+        .collect();
+    cases.extend(refused());
+    let deep = "[".repeat(200_000);
+    let many = serde_json::json!([{"Config": "config.json", "RepoTags": null, "Layers": vec!["layer.tar"; 5000]}]);
+    let mut cut = saved(&named("layer.tar"), &config(&digest(&good)), &good);
+    cut.truncate(cut.len() / 3);
+    let bomb = testkit::tar::gzip(&vec![0; 64 << 20]);
+    cases.extend([
+        ("another layer's digest", saved(&named("layer.tar"), &config(&digest(b"x")), &good)),
+        ("a layer outside", saved(&named("../../etc/passwd"), &config(&digest(&good)), &good)),
+        ("a layer by an absolute path", saved(&named("/etc/passwd"), &config(&digest(&good)), &good)),
+        ("no digest", saved(&named("layer.tar"), &config("sha256:zz"), &good)),
+        ("a digest as a path", saved(&named("layer.tar"), &config("sha256:../../../etc/passwd"), &good)),
+        ("deep JSON", saved(&deep, &config(&digest(&good)), &good)),
+        ("a deep config", saved(&named("layer.tar"), deep.as_bytes(), &good)),
+        ("more layers than there can be", saved(&many.to_string(), &config(&digest(&good)), &good)),
+        ("a name that is none", {
+            let manifest = named("layer.tar").replace("test/hostile:1", "../Hostile@@");
+            saved(&manifest, &config(&digest(&good)), &good)
+        }),
+        ("a config that is not there", {
+            let manifest = named("layer.tar").replace("config.json", "/etc/hostname");
+            saved(&manifest, &config(&digest(&good)), &good)
+        }),
+        ("cut in the middle", cut),
+        ("a bomb of zeros", bomb),
+        ("an empty archive", Builder::new().finish()),
+        ("nothing", Vec::new()),
+    ]);
+    for (what, archive) in cases {
+        let output = lab.client.run_with("load", &archive)?;
+        nothing_escaped(what)?;
+        ensure!(output.code == 1, "{what} was accepted\n{}", output.describe());
+        ensure!(!output.stderr.trim().is_empty(), "{what}: no message");
         nothing_half_made(lab, what, &before)?;
     }
     Ok(())

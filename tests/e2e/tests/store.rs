@@ -4,13 +4,15 @@ use std::os::unix::fs::FileExt;
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use testkit::daemon::Options;
 use testkit::harness::{Lab, Test};
 use testkit::images::busybox_tar;
 use testkit::tests;
 
 use crate::check::{eq, has};
 
-pub const TESTS: &[Test] = tests![df_is_du, rmi_leaves_nothing, images_of_other_machines, compressed_imports];
+pub const TESTS: &[Test] =
+    tests![df_is_du, rmi_leaves_nothing, layers_as_directories, images_of_other_machines, compressed_imports];
 
 /// Commands that Docker does not have.
 pub const HOIST_TESTS: &[Test] = tests![hoist only: versions_of_a_tag, pinned_images, dry_runs, verify_finds_damage];
@@ -143,6 +145,33 @@ fn df_is_du(lab: &mut Lab) -> Result<()> {
     anyhow::ensure!(off * 100 <= counted, "df says {told}, du {counted}: {off} apart");
     has(&lab.client.ok("system df")?, "Local Volumes")?;
     Ok(())
+}
+
+/// On a kernel without EROFS layers are directories; nothing else is different.
+fn layers_as_directories(lab: &mut Lab) -> Result<()> {
+    let flags = ["--storage-driver", "directory"].map(str::to_owned).into();
+    lab.replace_daemon(Options { flags, ..Options::default() })?;
+    has(&lab.client.ok("info")?, "Layer format: directory")?;
+    df_is_du(lab)?;
+    lab.client.ok("run --name changed busybox sh -c 'rm /bin/vi; rm -r /var; mkdir /var; echo new > /var/new'")?;
+    lab.client.ok("commit changed committed")?;
+    let seen = lab.client.ok("run --rm committed sh -c 'ls /bin/vi 2>&1; ls /var; id -u'")?;
+    eq("whiteouts and opaque directories", seen.as_str(), "ls: /bin/vi: No such file or directory\nnew\n0")?;
+    lab.daemon.kill9()?;
+    lab.daemon.restart()?;
+    eq("after a crash", lab.client.ok("run --rm committed cat /var/new")?.as_str(), "new")?;
+    let saved = lab.daemon.tmp().join("saved.tar");
+    lab.client.ok(&format!("save -o {} committed", saved.display()))?;
+    lab.client.ok("rm -f changed writer")?;
+    lab.client.ok("rmi committed busybox")?;
+    let trees = || -> Result<usize> {
+        let entries = std::fs::read_dir(lab.daemon.data_root().join("layers"))?.flatten();
+        Ok(entries.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "tree")).count())
+    };
+    // The one below all images stays.
+    eq("directories of removed layers", trees()?, 1)?;
+    lab.client.ok(&format!("load -i {}", saved.display()))?;
+    eq("loaded", lab.client.ok("run --rm committed cat /var/new")?.as_str(), "new")
 }
 
 /// A program for another architecture, as far as the kernel looks at it.

@@ -48,7 +48,7 @@ pub fn info(engine: &Engine) -> Result<Info> {
         containers_stopped: count(|phase| !phase.is_alive()),
         images: i64::try_from(images).unwrap_or(i64::MAX),
         driver: STORAGE_DRIVER.to_owned(),
-        driver_status: vec![["Layer format".to_owned(), "erofs".to_owned()]].into(),
+        driver_status: vec![["Layer format".to_owned(), engine.store.layers().form().to_owned()]].into(),
         plugins: Plugins {
             volume: words(&["local"]).into(),
             network: words(&["bridge", "host", "null"]).into(),

@@ -23,7 +23,7 @@ pub(super) const MAX_SIZE: u64 = (u32::MAX as u64) * BLOCK as u64;
 
 /// Where an inode's data lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Layout {
+pub(crate) enum Layout {
     /// In whole blocks, the last one filled up with zeros.
     Plain,
     /// In whole blocks, and the rest right behind the inode.
@@ -32,7 +32,7 @@ pub(super) enum Layout {
 
 /// File types, with the numbers of directory entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum FileType {
+pub(crate) enum FileType {
     Regular = 1,
     Directory = 2,
     CharDevice = 3,
@@ -42,6 +42,18 @@ pub(super) enum FileType {
 }
 
 impl FileType {
+    fn of_mode(mode: u16) -> Option<FileType> {
+        Some(match mode & 0o170_000 {
+            0o100_000 => FileType::Regular,
+            0o040_000 => FileType::Directory,
+            0o020_000 => FileType::CharDevice,
+            0o060_000 => FileType::BlockDevice,
+            0o010_000 => FileType::Fifo,
+            0o120_000 => FileType::Symlink,
+            _ => return None,
+        })
+    }
+
     /// The type bits of `st_mode`.
     fn mode(self) -> u16 {
         match self {
@@ -57,7 +69,7 @@ impl FileType {
 
 /// Owner, permission bits and modification time.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Attributes {
+pub(crate) struct Attributes {
     pub mode: u16,
     pub uid: u32,
     pub gid: u32,
@@ -65,7 +77,7 @@ pub(super) struct Attributes {
 }
 
 /// `struct erofs_inode_compact` or `struct erofs_inode_extended`.
-pub(super) struct Inode {
+pub(crate) struct Inode {
     /// See [`Attributes::fit`].
     pub compact: bool,
     pub layout: Layout,
@@ -138,6 +150,50 @@ impl Inode {
     }
 }
 
+impl Inode {
+    /// Reads one back; `epoch` is the time of compact ones.
+    pub fn decode(bytes: &[u8; EXTENDED], epoch: Time) -> Option<Inode> {
+        let format = get16(bytes, 0);
+        let layout = match format >> 1 {
+            0 => Layout::Plain,
+            2 => Layout::Inline,
+            _ => return None,
+        };
+        let compact = format & 1 == 0;
+        let mode = get16(bytes, 4);
+        let (size, uid, gid, mtime, links) = match compact {
+            true => {
+                let (uid, gid) = (get16(bytes, 24).into(), get16(bytes, 26).into());
+                (get32(bytes, 8).into(), uid, gid, epoch, get16(bytes, 6).into())
+            }
+            false => {
+                let mtime = Time { seconds: get64(bytes, 32) as i64, nanos: get32(bytes, 40) };
+                (get64(bytes, 8), get32(bytes, 24), get32(bytes, 28), mtime, get32(bytes, 44))
+            }
+        };
+        if size > MAX_SIZE {
+            return None;
+        }
+        Some(Inode {
+            compact,
+            layout,
+            file_type: FileType::of_mode(mode)?,
+            attributes: Attributes { mode: mode & 0o7777, uid, gid, mtime },
+            size,
+            union: get32(bytes, 16),
+            serial: get32(bytes, 20),
+            links,
+            xattrs: super::xattr::length(get16(bytes, 2)),
+        })
+    }
+}
+
+/// The time of compact inodes, from a superblock of ours.
+pub(super) fn epoch(superblock: &[u8; 128]) -> Option<Time> {
+    let ours = get32(superblock, 0) == MAGIC && superblock[12] == BLOCK_BITS;
+    ours.then(|| Time { seconds: get64(superblock, 24) as i64, nanos: get32(superblock, 32) })
+}
+
 /// Device number as the kernel stores it (`new_encode_dev`): 12 bits of major, 20 bits of minor.
 pub(super) fn device(major: u32, minor: u32) -> Option<u32> {
     (major < 1 << 12 && minor < 1 << 20).then_some((minor & 0xff) | (major << 8) | ((minor & !0xff) << 12))
@@ -177,6 +233,18 @@ pub(super) fn put32(bytes: &mut [u8], at: usize, value: u32) {
 
 pub(super) fn put64(bytes: &mut [u8], at: usize, value: u64) {
     bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+}
+
+pub(super) fn get16(bytes: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes([bytes[at], bytes[at + 1]])
+}
+
+pub(super) fn get32(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+pub(super) fn get64(bytes: &[u8], at: usize) -> u64 {
+    u64::from(get32(bytes, at)) | u64::from(get32(bytes, at + 4)) << 32
 }
 
 /// What hoist notes at the very beginning of a layer file, which EROFS leaves to boot sectors.

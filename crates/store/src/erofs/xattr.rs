@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use archive::tar::Xattr;
 
 use super::error::{LayerError, shown};
-use super::format::{put16, put32};
+use super::format::{get16, get32, put16, put32};
 use super::space::Space;
 
 const HEADER: usize = 12;
@@ -34,6 +34,35 @@ const TRUSTED: u8 = 4;
 /// `i_xattr_icount` for so many bytes.
 pub(super) fn count(bytes: usize) -> u16 {
     if bytes == 0 { 0 } else { ((bytes - HEADER) / ENTRY + 1) as u16 }
+}
+
+/// Bytes for an `i_xattr_icount`.
+pub(super) fn length(count: u16) -> usize {
+    if count == 0 { 0 } else { HEADER + (usize::from(count) - 1) * ENTRY }
+}
+
+/// What stands behind an inode: the numbers of shared attributes, and the entries.
+pub(super) fn split(bytes: &[u8]) -> Option<(Vec<u32>, &[u8])> {
+    let count = usize::from(*bytes.get(4)?);
+    let (numbers, entries) = bytes.get(HEADER..)?.split_at_checked(count * 4)?;
+    Some((numbers.chunks_exact(4).map(|number| get32(number, 0)).collect(), entries))
+}
+
+/// Bytes of the entry that begins so, filled up.
+pub(super) fn size(head: &[u8; ENTRY]) -> usize {
+    (ENTRY + usize::from(head[0]) + usize::from(get16(head, 2))).next_multiple_of(ENTRY)
+}
+
+/// The first of some entries, and its size.
+pub(super) fn decode(bytes: &[u8]) -> Option<(Xattr, usize)> {
+    let head = bytes.first_chunk::<ENTRY>()?;
+    let prefix: &[u8] = match head[1] {
+        TRUSTED => b"trusted.",
+        index => PREFIXES.iter().find(|(_, known)| *known == index)?.0,
+    };
+    let (name, rest) = bytes[ENTRY..].split_at_checked(head[0].into())?;
+    let value = rest.get(..get16(head, 2).into())?;
+    Some((([prefix, name].concat(), value.to_vec()), size(head)))
 }
 
 /// The attributes that have come so far, and the places of those that came twice.

@@ -1,9 +1,11 @@
-//! Mounts a layer once; everybody shares the mount.
+//! Mounts a layer once; everybody shares the mount. What is mounted is its EROFS image, or its directory where the
+//! kernel has no EROFS.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{MutexGuard, PoisonError};
 
 use oci::Digest;
@@ -13,6 +15,7 @@ use rustix::mount::{
 };
 
 use super::Layers;
+use super::directory::{self, Form};
 use crate::error::{Error, Result};
 
 impl Layers {
@@ -23,6 +26,9 @@ impl Layers {
     /// # Errors
     /// [`Error::NoLayer`]; [`Error::Mount`] when the kernel refuses, or without the privilege to mount.
     pub fn mount(&self, diff_id: &Digest) -> Result<OwnedFd> {
+        if self.0.no_erofs.load(Ordering::Relaxed) {
+            self.unpack(diff_id)?;
+        }
         let mut mounts = self.mounts();
         if let Some(mount) = mounts.get(diff_id) {
             return duplicate(diff_id, mount);
@@ -37,6 +43,11 @@ impl Layers {
         let copy = duplicate(diff_id, &mount)?;
         mounts.insert(*diff_id, mount);
         Ok(copy)
+    }
+
+    /// How layers are mounted: `erofs` or `directory`. With [`Form::Auto`] the first mount finds out.
+    pub fn form(&self) -> &'static str {
+        if self.0.no_erofs.load(Ordering::Relaxed) { "directory" } else { "erofs" }
     }
 
     fn detached(&self) -> bool {
@@ -107,6 +118,22 @@ impl Layers {
         if !self.has(diff_id) {
             return Err(Error::NoLayer { diff_id: *diff_id });
         }
+        if !self.0.no_erofs.load(Ordering::Relaxed) {
+            match self.erofs(diff_id)? {
+                Ok(mount) => return Ok(mount),
+                Err((step, errno)) if self.0.form == Form::Auto && lacking(errno) => {
+                    tracing::warn!(step, error = %errno, "no EROFS on this host: layers are unpacked to directories");
+                    self.0.no_erofs.store(true, Ordering::Relaxed);
+                }
+                Err((step, errno)) => return Err(Error::Mount { diff_id: *diff_id, step, source: errno.into() }),
+            }
+        }
+        let root = self.unpack(diff_id)?;
+        let step = "mount the directory";
+        directory::mount(&root).map_err(|source| Error::Mount { diff_id: *diff_id, step, source })
+    }
+
+    fn erofs(&self, diff_id: &Digest) -> Result<Step<OwnedFd>> {
         let path = self.path(diff_id);
         // The kernel takes a source of at most 255 bytes.
         let short = match path.as_os_str().len() {
@@ -114,13 +141,17 @@ impl Layers {
             _ => Some(File::open(&path).map_err(Error::io("open", &path))?),
         };
         let path = short.as_ref().map_or(path, |file| PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd())));
-        match from_file(&path) {
+        Ok(match from_file(&path) {
             // A file system that cannot serve as a backing file, or a kernel before 6.12.
             Err((_, Errno::NOTBLK)) => from_loop(&path),
             result => result,
-        }
-        .map_err(|(step, errno)| Error::Mount { diff_id: *diff_id, step, source: errno.into() })
+        })
     }
+}
+
+/// Does the kernel say with this that it has no EROFS, or no loop device to mount it through?
+fn lacking(errno: Errno) -> bool {
+    matches!(errno, Errno::NODEV | Errno::NXIO | Errno::NOENT | Errno::NOTBLK)
 }
 
 const PREFIX: &str = "layer:";

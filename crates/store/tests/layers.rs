@@ -1,4 +1,4 @@
-//! Layers as others see them: fsck.erofs, the kernel, GNU tar.
+//! Layers as others see them: fsck.erofs, the kernel, GNU tar. What a mounted layer is holds for both forms.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use archive::tar::{Kind, Metadata, Time};
 use oci::Digest;
 use shared::*;
-use store::Store;
+use store::{Form, Options, Store};
 
 /// All that is comparable about a file.
 #[derive(Debug, PartialEq, Eq)]
@@ -106,6 +106,24 @@ fn layer_file(place: &Place, diff_id: &Digest) -> PathBuf {
 
 fn commit(store: &Store, tar: &[u8]) -> Digest {
     store.layers().writer().unwrap().write_tar(tar).unwrap().commit(Some(&Digest::of(tar))).unwrap().0
+}
+
+/// A layer of `tar`, mounted in both forms; whatever `check` looks at is the same in both.
+fn in_both_forms(name: &str, tar: &[u8], check: impl Fn(Form, &Store, &Digest, &OwnedFd)) {
+    for form in [Form::Erofs, Form::Directory] {
+        let place = Place::new(&format!("{name}-{form:?}"));
+        let store = Store::open_with(&place.0.join("data"), Options { form, ..Options::default() }).unwrap();
+        let diff_id = commit(&store, tar);
+        fsck(&layer_file(&place, &diff_id));
+        if !root() {
+            eprintln!("skipped: mounting needs root");
+            return;
+        }
+        let mount = store.layers().mount(&diff_id).unwrap();
+        check(form, &store, &diff_id, &mount);
+        let written = fs::write(path_of(&mount).join("written"), "");
+        assert_eq!(written.unwrap_err().kind(), std::io::ErrorKind::ReadOnlyFilesystem, "{form:?}");
+    }
 }
 
 fn fsck(file: &Path) {
@@ -213,13 +231,16 @@ fn same_as_gnu_tar_extracts() {
     let include = ["--xattrs", "--xattrs-include=user.*", "--xattrs-include=security.*"];
     let copy_text = copy.to_str().unwrap();
     run("tar", &[&include[..], &["--numeric-owner", "-p", "-C", copy_text, "-xf", archive]].concat());
-    let mount = store.layers().mount(&diff_id).unwrap();
-    compare(&copy, &path_of(&mount));
-    let again = store.layers().mount(&diff_id).unwrap();
-    let device = |mount: &OwnedFd| fs::metadata(path_of(mount)).unwrap().dev();
-    assert_eq!(device(&mount), device(&again), "one superblock for both");
-    assert!(store.layers().remove(&diff_id).unwrap());
-    assert_eq!(fs::read(path_of(&mount).join("few/00002")).unwrap(), b"2", "a mount outlives the layer's name");
+    in_both_forms("same-layer", &bytes, |form, store, diff_id, mount| {
+        compare(&copy, &path_of(mount));
+        let again = store.layers().mount(diff_id).unwrap();
+        let device = |mount: &OwnedFd| fs::metadata(path_of(mount)).unwrap().dev();
+        assert_eq!(device(mount), device(&again), "one superblock for both");
+        if form == Form::Erofs {
+            assert!(store.layers().remove(diff_id).unwrap());
+            assert_eq!(fs::read(path_of(mount).join("few/00002")).unwrap(), b"2", "a mount outlives the layer's name");
+        }
+    });
 }
 
 #[test]
@@ -267,8 +288,6 @@ fn same_tar_same_bytes() {
 
 #[test]
 fn later_members_replace_earlier_ones() {
-    let place = Place::new("later");
-    let store = place.store();
     let mut directory = other("d", Kind::Directory);
     directory.0.mode = 0o700;
     directory.0.mtime = Time { seconds: 5, nanos: 6 };
@@ -284,25 +303,18 @@ fn later_members_replace_earlier_ones() {
         other("f", Kind::Directory),
         file("f/g", b"4"),
     ]);
-    let diff_id = commit(&store, &bytes);
-    fsck(&layer_file(&place, &diff_id));
-    if !root() {
-        eprintln!("skipped: mounting needs root");
-        return;
-    }
-    let mount = store.layers().mount(&diff_id).unwrap();
-    let seen = look(&path_of(&mount));
-    let names: Vec<_> = seen.keys().map(|name| String::from_utf8(name.clone()).unwrap()).collect();
-    assert_eq!(names, ["", "d", "d/into-d", "d/kept", "f", "f/g", "gone", "x"]);
-    assert_eq!(seen[&b"x"[..]].data, b"second");
-    assert_eq!((seen[&b"d"[..]].mode, seen[&b"d"[..]].mtime), (0o040_700, (5, 6)));
-    assert_eq!(seen[&b""[..]].mode, 0o040_755, "the root that nobody described");
+    in_both_forms("later", &bytes, |_, _, _, mount| {
+        let seen = look(&path_of(mount));
+        let names: Vec<_> = seen.keys().map(|name| String::from_utf8(name.clone()).unwrap()).collect();
+        assert_eq!(names, ["", "d", "d/into-d", "d/kept", "f", "f/g", "gone", "x"]);
+        assert_eq!(seen[&b"x"[..]].data, b"second");
+        assert_eq!((seen[&b"d"[..]].mode, seen[&b"d"[..]].mtime), (0o040_700, (5, 6)));
+        assert_eq!(seen[&b""[..]].mode, 0o040_755, "the root that nobody described");
+    });
 }
 
 #[test]
 fn whiteouts() {
-    let place = Place::new("whiteouts");
-    let store = place.store();
     let bytes = tar(&[
         file("d/.wh.gone", b""),
         file("d/.wh.also", b""),
@@ -312,22 +324,17 @@ fn whiteouts() {
         file(".wh.replaced", b""),
         file("replaced/x", b""),
     ]);
-    let diff_id = commit(&store, &bytes);
-    fsck(&layer_file(&place, &diff_id));
-    if !root() {
-        eprintln!("skipped: mounting needs root");
-        return;
-    }
-    let mount = store.layers().mount(&diff_id).unwrap();
-    let seen = look(&path_of(&mount));
-    let names: Vec<_> = seen.keys().map(|name| String::from_utf8(name.clone()).unwrap()).collect();
-    assert_eq!(names, ["", "d", "d/also", "d/gone", "o", "o/new", "replaced", "replaced/x"]);
-    let gone = &seen[&b"d/gone"[..]];
-    assert_eq!((gone.mode & 0o170_000, gone.device, gone.links), (0o020_000, 0, 2));
-    let opaque = BTreeMap::from([(b"trusted.overlay.opaque".to_vec(), b"y".to_vec())]);
-    assert_eq!(seen[&b"o"[..]].xattrs, opaque);
-    assert_eq!(seen[&b"replaced"[..]].xattrs, opaque);
-    assert!(seen[&b"d"[..]].xattrs.is_empty());
+    in_both_forms("whiteouts", &bytes, |_, _, _, mount| {
+        let seen = look(&path_of(mount));
+        let names: Vec<_> = seen.keys().map(|name| String::from_utf8(name.clone()).unwrap()).collect();
+        assert_eq!(names, ["", "d", "d/also", "d/gone", "o", "o/new", "replaced", "replaced/x"]);
+        let gone = &seen[&b"d/gone"[..]];
+        assert_eq!((gone.mode & 0o170_000, gone.device), (0o020_000, 0));
+        let opaque = BTreeMap::from([(b"trusted.overlay.opaque".to_vec(), b"y".to_vec())]);
+        assert_eq!(seen[&b"o"[..]].xattrs, opaque);
+        assert_eq!(seen[&b"replaced"[..]].xattrs, opaque);
+        assert!(seen[&b"d"[..]].xattrs.is_empty());
+    });
 }
 
 #[test]
@@ -366,8 +373,6 @@ fn hostile_archives_leave_nothing() {
 
 #[test]
 fn what_is_odd_but_contained() {
-    let place = Place::new("contained");
-    let store = place.store();
     let mut root_entry = other("", Kind::Directory);
     root_entry.0.xattrs = vec![(b"user.x".to_vec(), vec![b'x'; 2000])];
     let bytes = tar(&[
@@ -379,15 +384,10 @@ fn what_is_odd_but_contained() {
         (Metadata { device: (0, 0), ..Metadata::new("zero", Kind::CharDevice) }, b""),
         (Metadata { uid: u32::MAX, gid: u32::MAX, ..Metadata::new("ids", Kind::Fifo) }, b""),
     ]);
-    let diff_id = commit(&store, &bytes);
-    fsck(&layer_file(&place, &diff_id));
-    if !root() {
-        eprintln!("skipped: mounting needs root");
-        return;
-    }
-    let mount = store.layers().mount(&diff_id).unwrap();
-    let names: Vec<_> = look(&path_of(&mount)).into_keys().map(|name| String::from_utf8(name).unwrap()).collect();
-    assert_eq!(names, ["", "abs", "etc", "etc/passwd", "ids", "out", "top", "zero"]);
+    in_both_forms("contained", &bytes, |_, _, _, mount| {
+        let names: Vec<_> = look(&path_of(mount)).into_keys().map(|name| String::from_utf8(name).unwrap()).collect();
+        assert_eq!(names, ["", "abs", "etc", "etc/passwd", "ids", "out", "top", "zero"]);
+    });
 }
 
 #[test]
@@ -404,5 +404,48 @@ fn a_source_that_fails_is_told_from_a_bad_tar() {
     let source = std::io::Read::chain(&bytes[..3000], Broken);
     let error = store.layers().writer().unwrap().write_tar(source).unwrap_err();
     assert!(matches!(error, store::Error::Source(_)), "{error:?}");
+    assert_eq!(place.leftovers(), [""; 0].map(PathBuf::from));
+}
+
+#[test]
+fn a_layer_as_a_directory_comes_and_goes_with_it() {
+    if !root() {
+        eprintln!("skipped: mounting needs root");
+        return;
+    }
+    let place = Place::new("tree");
+    let open = |form| Store::open_with(&place.0.join("data"), Options { form, ..Options::default() }).unwrap();
+    let layers = place.0.join("data/layers");
+    let store = open(Form::Directory);
+    // A hole in a large file stays one.
+    let sparse = place.0.join("sparse");
+    fs::File::create(&sparse).unwrap().set_len(8 << 20).unwrap();
+    let archive = run("tar", &["--sparse", "-C", place.0.to_str().unwrap(), "-cf", "-", "sparse"]);
+    let diff_id = commit(&store, &archive);
+    let before = store.layers().info(&diff_id).unwrap();
+    let mount = store.layers().mount(&diff_id).unwrap();
+    let seen = fs::metadata(path_of(&mount).join("sparse")).unwrap();
+    assert_eq!((seen.len(), seen.blocks()), (8 << 20, 0));
+    let tree = layers.join(format!("{}.tree", diff_id.hex()));
+    let info = store.layers().info(&diff_id).unwrap();
+    let du = run("du", &["-s", "--block-size=1", tree.to_str().unwrap()]);
+    let du: u64 = String::from_utf8(du).unwrap().split_whitespace().next().unwrap().parse().unwrap();
+    assert_eq!(info.disk - before.disk, du, "df counts what du counts");
+    // A later store finds it, one with EROFS does without it, and what is removed is gone.
+    drop((mount, store));
+    let inode = || fs::metadata(tree.join("root")).unwrap().ino();
+    let (first, store) = (inode(), open(Form::Directory));
+    let mount = store.layers().mount(&diff_id).unwrap();
+    assert_eq!(inode(), first);
+    drop(mount);
+    assert!(store.layers().remove(&diff_id).unwrap());
+    assert!(!tree.exists());
+    // What a crash leaves: a half-made tree, and one whose layer is gone.
+    let left = layers.join(format!("{}.tree", Digest::of(b"gone").hex()));
+    fs::create_dir_all(left.join("root")).unwrap();
+    fs::create_dir_all(layers.join(".tmp-1-2-3/root/d")).unwrap();
+    drop(store);
+    let _store = open(Form::Auto);
+    assert!(!left.exists());
     assert_eq!(place.leftovers(), [""; 0].map(PathBuf::from));
 }
