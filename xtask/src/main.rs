@@ -3,6 +3,7 @@
 //! External programs are fine here; the product itself runs none.
 
 mod bench;
+mod clients;
 mod demo;
 mod packages;
 mod steps;

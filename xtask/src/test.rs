@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use testkit::programs;
 
-use crate::packages;
 use crate::steps::{self, human};
+use crate::{clients, packages};
 
 /// Results of one part.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -130,6 +130,13 @@ pub fn run(words: &[&str]) -> Result<ExitCode> {
         Ok(()) => println!("    all there"),
         Err(error) => println!("    {error:#}"),
     }
+    if root {
+        println!("==> Clients by others");
+        match clients::ensure() {
+            Ok(()) => println!("    all there"),
+            Err(error) => println!("    {error:#}"),
+        }
+    }
     if root && tools.is_ok() {
         println!("==> Test images");
         match testkit::images::prepare() {
@@ -176,6 +183,8 @@ fn tools(root: bool) -> Result<()> {
         ("skopeo", "skopeo"),
         ("podman", "podman"),
         ("buildah", "buildah"),
+        ("dockerd", "docker.io"),
+        ("crun", "crun"),
     ])?;
     packages::unpack("docker-registry", &["docker-registry"])?;
     packages::unpack("docker", &["docker-cli", "docker.io"])

@@ -39,13 +39,13 @@ pub fn cache() -> PathBuf {
     target().join("e2e-cache")
 }
 
-/// A program of the machine, or of the tools that `cargo xtask test` unpacked into the cache.
+/// A program of the machine, or of the tools that `cargo xtask test` unpacked or built into the cache.
 pub fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let tools = cache().join("tools");
     std::env::split_paths(&path)
         .chain(["/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/bin"].map(PathBuf::from))
-        .chain([tools.join("usr/bin"), tools.join("usr/sbin")])
+        .chain([tools.join("usr/bin"), tools.join("usr/sbin"), cache().join("go/bin")])
         .map(|dir| dir.join(name))
         .find(|file| is_executable(file))
 }

@@ -1,4 +1,5 @@
-//! Images that other tools wrote, pulled and run here; and ours, read by them. Debian's skopeo, podman and buildah.
+//! Images that other tools wrote, pulled and run here; and ours, read by them. Debian's skopeo, podman, buildah
+//! and dockerd, and crane.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,11 +9,12 @@ use anyhow::{Result, ensure};
 use testkit::harness::{Lab, Test, skip};
 use testkit::images::{Image, Layer, busybox};
 use testkit::registry::Registry;
-use testkit::{process, programs, tar, tests, words};
+use testkit::{process, programs, tar, tests, wait, words};
 
 use crate::check::{eq, has};
 
-pub const TESTS: &[Test] = tests![hoist only: skopeo_copies, podman_and_hoist, buildah_and_hoist];
+pub const TESTS: &[Test] =
+    tests![hoist only: skopeo_copies, podman_and_hoist, buildah_and_hoist, crane_and_hoist, dockerd_and_hoist];
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -32,8 +34,8 @@ impl Tool<'_> {
 
     fn ok(&self, line: &str) -> Result<String> {
         let path = |name: &str| self.home.join(format!("{}-{name}", self.name)).display().to_string();
-        let mut command = Command::new(self.name);
-        if self.name != "skopeo" {
+        let mut command = Command::new(programs::need(self.name, self.name)?);
+        if matches!(self.name, "podman" | "buildah") {
             command.args(["--root", &path("store"), "--runroot", &path("run"), "--storage-driver", "vfs"]);
         }
         command.args(words::split(line)).env("HOME", self.home).env("TMPDIR", self.home);
@@ -139,4 +141,104 @@ fn buildah_and_hoist(lab: &mut Lab) -> Result<()> {
     lab.client.ok(&format!("pull -q {target}"))?;
     runs(lab, &target)?;
     eq("its layer", lab.client.ok(&format!("run --rm {target} cat /added"))?.as_str(), "by buildah")
+}
+
+fn crane_and_hoist(lab: &mut Lab) -> Result<()> {
+    let home = lab.daemon.tmp();
+    let crane = Tool::new("crane", &home)?;
+    let (registry, name, id) = pushed(lab)?;
+    let host = registry.host();
+    crane.ok(&format!("--insecure validate --remote {name}"))?;
+    let theirs = home.join("crane.tar");
+    crane.ok(&format!("--insecure pull {name} {}", theirs.display()))?;
+    let ours = home.join("ours.tar");
+    lab.client.ok(&format!("save -o {} {name}", ours.display()))?;
+    crane.ok(&format!("--insecure push {} {host}/crane:1", ours.display()))?;
+    crane.ok(&format!("--insecure append -b {name} -f {} -t {host}/crane:2", added(&home)?))?;
+    lab.client.ok(&format!("rmi team/interop:1 {name}"))?;
+    has(&lab.client.ok(&format!("load -i {}", theirs.display()))?, "Loaded image")?;
+    eq("the same image", lab.client.field(&name, "{{.Id}}")?, id)?;
+    for tag in ["crane:1", "crane:2"] {
+        lab.client.ok(&format!("pull -q {host}/{tag}"))?;
+        runs(lab, &format!("{host}/{tag}"))?;
+    }
+    eq("its layer", lab.client.ok(&format!("run --rm {host}/crane:2 cat /added"))?.as_str(), "by crane")
+}
+
+/// A layer with one file.
+fn added(home: &Path) -> Result<String> {
+    let path = home.join("added.tar");
+    std::fs::write(&path, tar::Builder::new().file("added", 0o644, b"by crane\n").finish())?;
+    Ok(path.display().to_string())
+}
+
+/// Docker's own daemon, without networks, so that nothing of it stays.
+struct Dockerd {
+    running: Option<process::Running>,
+    socket: String,
+}
+
+impl Dockerd {
+    fn start(home: &Path) -> Result<Dockerd> {
+        if programs::find("dockerd").is_none() {
+            return skip("dockerd is not installed");
+        }
+        let path = |name: &str| home.join(format!("dockerd-{name}")).display().to_string();
+        let socket = format!("unix://{}", path("socket"));
+        let mut command = Command::new(programs::need("dockerd", "docker.io")?);
+        command.args([
+            "-H",
+            &socket,
+            "--data-root",
+            &path("data"),
+            "--exec-root",
+            &path("exec"),
+            "--pidfile",
+            &path("pid"),
+        ]);
+        command.args(["--bridge", "none", "--iptables=false", "--ip-forward=false", "--storage-driver", "vfs"]);
+        let running = process::spawn(&mut command, None)?;
+        let dockerd = Dockerd { running: Some(running), socket };
+        wait::until_true("dockerd to answer", PATIENCE, || Ok(dockerd.ok("version").is_ok()))?;
+        Ok(dockerd)
+    }
+
+    fn ok(&self, line: &str) -> Result<String> {
+        let mut command = Command::new(programs::need("docker", "docker.io")?);
+        process::run(command.args(["-H", &self.socket]).args(words::split(line)), PATIENCE)?.ok()
+    }
+}
+
+impl Drop for Dockerd {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            let _ = running.signal(rustix::process::Signal::TERM);
+            let _ = running.finish(PATIENCE);
+        }
+    }
+}
+
+fn dockerd_and_hoist(lab: &mut Lab) -> Result<()> {
+    let home = lab.daemon.tmp();
+    let dockerd = Dockerd::start(&home)?;
+    let (registry, name, id) = pushed(lab)?;
+    dockerd.ok(&format!("pull -q {name}"))?;
+    eq("the same image", dockerd.ok(&format!("image inspect -f '{{{{.Id}}}}' {name}"))?, id.clone())?;
+    let target = format!("{}/dockerd:1", registry.host());
+    dockerd.ok(&format!("tag {name} {target}"))?;
+    dockerd.ok(&format!("push -q {target}"))?;
+    let theirs = home.join("dockerd.tar");
+    dockerd.ok(&format!("save -o {} {name}", theirs.display()))?;
+    let ours = home.join("ours.tar");
+    lab.client.ok(&format!("save -o {} {name}", ours.display()))?;
+    dockerd.ok(&format!("rmi {name} {target}"))?;
+    has(&dockerd.ok(&format!("load -i {}", ours.display()))?, "Loaded image")?;
+    eq("loaded there", dockerd.ok(&format!("image inspect -f '{{{{.Id}}}}' {name}"))?, id.clone())?;
+    lab.client.ok(&format!("rmi team/interop:1 {name}"))?;
+    lab.client.ok(&format!("load -i {}", theirs.display()))?;
+    eq("loaded here", lab.client.field(&name, "{{.Id}}")?, id)?;
+    runs(lab, &name)?;
+    lab.client.ok(&format!("rmi {name}"))?;
+    lab.client.ok(&format!("pull -q {target}"))?;
+    runs(lab, &target)
 }

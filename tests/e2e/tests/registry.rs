@@ -168,7 +168,7 @@ struct Bench {
 
 impl Bench {
     fn new(lab: &Lab, program: &str) -> Result<Bench> {
-        let Some(path) = programs::find(program).or_else(|| tool(program)) else {
+        let Some(path) = programs::find(program) else {
             return skip(format!("{program} is not on this machine"));
         };
         let registry = own(lab, &[OPEN])?;
@@ -188,12 +188,6 @@ impl Bench {
             .env("REGISTRY_AUTH_FILE", self.directory.join("auth.json"));
         process::run(&mut command, Duration::from_secs(120))?.ok()
     }
-}
-
-/// Go programs that the suites have built.
-fn tool(name: &str) -> Option<PathBuf> {
-    let path = programs::cache().join("go/bin").join(name);
-    path.is_file().then_some(path)
 }
 
 fn skopeo(lab: &mut Lab) -> Result<()> {
