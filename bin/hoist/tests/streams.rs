@@ -268,16 +268,21 @@ fn no_daemon_and_no_permission() {
         assert_eq!((text(&output.stderr), output.status.code()), (expect, Some(code)), "{arguments:?}");
     }
     let other = |host: &str| text(&stub.command("hoist").args(["-H", host, "ps"]).output().expect("runs").stderr);
-    assert_eq!(other("ssh://me@there"), "hosts of the form ssh:// are not supported yet: ssh://me@there\n");
+    assert_eq!(other("npipe://x"), "hosts of the form npipe:// are not supported yet: npipe://x\n");
+    assert_eq!(other("ssh://u:p@h"), "invalid ssh host ssh://u:p@h: plain-text password is not supported\n");
 }
 
 #[test]
 fn what_is_not_there_says_so() {
     let stub = Stub::start(|_, _| empty(404));
     for (arguments, expect) in [
-        (&["checkpoint", "ls", "x"][..], "hoist: 'checkpoint ls' is not supported yet\n"),
-        (&["compose", "up"], "hoist: 'compose' is not supported yet\n"),
-        (&["plugin", "ls"], "hoist: 'plugin ls' is not supported yet\n"),
+        (&["trust", "sign", "x"][..], "hoist: 'trust sign' is not supported yet\n"),
+        (
+            &["compose", "up"],
+            "hoist: 'compose' is a command of the program docker-compose, which is not there: install it, or put it into ~/.docker/cli-plugins\n",
+        ),
+        (&["plugin", "push", "x"], "hoist: 'plugin push' is not supported: hoist has no managed plugins\n"),
+        (&["swarm", "init"], "hoist: 'swarm init' is not supported: hoist has no swarm mode\n"),
         (
             &["runn"],
             "hoist: unknown command: hoist runn\n\nDid you mean this?\n\trun\n\nRun 'hoist --help' for more information\n",

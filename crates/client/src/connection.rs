@@ -5,9 +5,9 @@ use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
-use crate::Host;
+use crate::{Host, Tls};
 
-/// A connected stream socket, unix or TCP.
+/// A connected stream socket, unix or TCP. What is encrypted, or comes from a program, is a unix socket on our side.
 #[derive(Debug)]
 pub enum Socket {
     /// Unix stream socket.
@@ -17,14 +17,18 @@ pub enum Socket {
 }
 
 impl Socket {
-    pub(crate) fn connect(host: &Host) -> io::Result<Socket> {
+    pub(crate) fn connect(host: &Host, tls: Option<&Tls>, programs: [&str; 2]) -> io::Result<Socket> {
         match host {
             Host::Unix(path) => UnixStream::connect(path).map(Socket::Unix),
             Host::Tcp(address) => {
                 let stream = TcpStream::connect(address.as_str())?;
                 stream.set_nodelay(true)?;
-                Ok(Socket::Tcp(stream))
+                match tls {
+                    Some(tls) => tls.connect(stream, address).map(Socket::Unix),
+                    None => Ok(Socket::Tcp(stream)),
+                }
             }
+            Host::Ssh(ssh) => crate::ssh::connect(ssh, programs).map(Socket::Unix),
         }
     }
 

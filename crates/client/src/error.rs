@@ -16,9 +16,24 @@ pub enum Error {
         /// The whole text.
         host: String,
     },
-    /// TLS was asked for.
-    #[error("TLS connections to the daemon are not supported yet ({0})")]
-    UnsupportedTls(&'static str),
+    /// An `ssh://` address that is none.
+    #[error("invalid ssh host {host}: {reason}")]
+    InvalidSsh {
+        /// The whole text.
+        host: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// Certificates or keys that cannot be used.
+    #[error("{what} {path}: {reason}")]
+    Tls {
+        /// What was being done: `could not read CA certificate`.
+        what: &'static str,
+        /// The file.
+        path: String,
+        /// Why not.
+        reason: String,
+    },
     /// Nobody answers at the address.
     #[error("Cannot connect to the Docker daemon at {host}. Is the docker daemon running?")]
     Unreachable {

@@ -1,4 +1,4 @@
-//! The client's side of the Engine API: HTTP/1.1 over a unix socket or TCP, blocking, by hand.
+//! The client's side of the Engine API: HTTP/1.1 over a unix socket, TCP, TLS or ssh(1), blocking, by hand.
 //!
 //! ```text
 //!  Host ──connect──▶ Connection ──Request──▶ daemon
@@ -11,7 +11,10 @@
 //! refused API version is lowered to what the daemon offers and the request repeated; heads are bounded, bodies are
 //! streamed, no bytes from the daemon can make it panic.
 //!
-//! Does not do: TLS and ssh (refused by name), proxies, redirects, HTTP/2, asynchronous calls.
+//! TLS and ssh are bridged to a socket pair, so that everything above sees one kind of connection: TLS by a thread, ssh
+//! by the system's own program, which is the only one that is run.
+//!
+//! Does not do: proxies, redirects, HTTP/2, asynchronous calls.
 
 mod connection;
 mod encode;
@@ -19,13 +22,16 @@ mod error;
 mod host;
 mod request;
 mod response;
+mod ssh;
+mod tls;
 
 pub use connection::Socket;
 pub use encode::{path_escape, query_escape};
 pub use error::Error;
-pub use host::{DEFAULT_HOST, Host};
+pub use host::{DEFAULT_HOST, Host, Ssh};
 pub use request::{Body, Client, Pending, Request};
 pub use response::{Hijacked, Response};
+pub use tls::Tls;
 
 /// Result of everything that talks to the daemon.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::connection::{Connection, Socket};
 use crate::response::{self, Head};
-use crate::{API_VERSION, Error, Hijacked, Host, Response, Result, query_escape};
+use crate::{API_VERSION, Error, Hijacked, Host, Response, Result, Tls, query_escape};
 
 /// What follows the head of a request.
 pub enum Body<'a> {
@@ -135,6 +135,9 @@ pub struct Client {
     user_agent: String,
     version: Mutex<String>,
     fixed_version: bool,
+    tls: Option<Tls>,
+    headers: Vec<(String, String)>,
+    programs: [&'static str; 2],
     idle: Arc<Idle>,
 }
 
@@ -146,8 +149,41 @@ impl Client {
             user_agent: user_agent.into(),
             version: Mutex::new(version.unwrap_or(API_VERSION).to_owned()),
             fixed_version: version.is_some(),
+            tls: None,
+            headers: Vec::new(),
+            programs: ["hoist", "docker"],
             idle: Arc::new(Idle::default()),
         }
+    }
+
+    /// Encrypts TCP connections.
+    #[must_use]
+    pub fn tls(mut self, tls: Option<Tls>) -> Client {
+        self.tls = tls;
+        self
+    }
+
+    /// Headers of every request.
+    #[must_use]
+    pub fn headers(mut self, headers: Vec<(String, String)>) -> Client {
+        self.headers = headers;
+        self
+    }
+
+    /// What the client is called at the other end of `ssh://`, the most likely name first.
+    #[must_use]
+    pub fn programs(mut self, programs: [&'static str; 2]) -> Client {
+        self.programs = programs;
+        self
+    }
+
+    /// A connection to the daemon over which nothing was said yet.
+    pub fn dial(&self) -> Result<Socket> {
+        self.connect().map_err(|source| self.connect_error("GET", "/", source))
+    }
+
+    fn connect(&self) -> io::Result<Socket> {
+        Socket::connect(&self.host, self.tls.as_ref(), self.programs)
     }
 
     /// Another client of the same daemon with connections of its own, for a thread that outlives this one.
@@ -155,6 +191,9 @@ impl Client {
         let fixed = self.version();
         let version = self.fixed_version.then_some(fixed.as_str());
         Client::new(self.host.clone(), self.user_agent.clone(), version)
+            .tls(self.tls.clone())
+            .headers(self.headers.clone())
+            .programs(self.programs)
     }
 
     /// The daemon's address.
@@ -199,7 +238,7 @@ impl Client {
         let mut connection = match self.idle.take() {
             Some(connection) => connection,
             None => {
-                let socket = Socket::connect(&self.host);
+                let socket = self.connect();
                 Connection::new(socket.map_err(|source| self.connect_error(request.method, &target, source))?)
             }
         };
@@ -270,8 +309,7 @@ impl Client {
                 return Ok((connection, head));
             }
         }
-        let socket =
-            Socket::connect(&self.host).map_err(|source| self.connect_error(request.method, &target, source))?;
+        let socket = self.connect().map_err(|source| self.connect_error(request.method, &target, source))?;
         let mut connection = Connection::new(socket);
         let head = self.attempt(&mut connection, request, &target, upgrade).map_err(|failure| match failure {
             Failure::Body(source) => Error::RequestBody(source),
@@ -314,12 +352,18 @@ impl Client {
         let mut head = String::with_capacity(256);
         let authority = match &self.host {
             Host::Unix(_) => "api.moby.localhost",
+            Host::Ssh(_) => "docker.example.com",
             Host::Tcp(address) => address,
         };
         for piece in
             [request.method, " ", target, " HTTP/1.1\r\nHost: ", authority, "\r\nUser-Agent: ", &self.user_agent]
         {
             head.push_str(piece);
+        }
+        for (name, value) in &self.headers {
+            for piece in ["\r\n", name, ": ", value] {
+                head.push_str(piece);
+            }
         }
         for (name, value) in &request.headers {
             for piece in ["\r\n", name, ": ", value] {
@@ -350,7 +394,11 @@ impl Client {
     fn url(&self, target: &str) -> String {
         match &self.host {
             Host::Unix(path) => format!("http://{}{target}", query_escape(&path.to_string_lossy())),
-            Host::Tcp(address) => format!("http://{address}{target}"),
+            Host::Tcp(address) => {
+                let scheme = if self.tls.is_some() { "https" } else { "http" };
+                format!("{scheme}://{address}{target}")
+            }
+            Host::Ssh(_) => format!("http://docker.example.com{target}"),
         }
     }
 
@@ -362,6 +410,11 @@ impl Client {
                 url: self.url(target),
                 path: path.display().to_string(),
             },
+            // The handshake: the words of the one who failed are what helps.
+            (Host::Tcp(_), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => {
+                Error::Transport { method: go_method(method), url: self.url(target), source }
+            }
+            (Host::Ssh(_), _) => Error::Transport { method: go_method(method), url: self.url(target), source },
             _ => Error::Unreachable { host: self.host.to_string(), source },
         }
     }

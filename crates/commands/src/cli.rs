@@ -8,4 +8,4 @@ pub(crate) mod suggest;
 pub(crate) mod tree;
 
 pub(crate) use flag::{Args, Command, Flag, Kind, flag, hidden};
-pub(crate) use parse::Parsed;
+pub(crate) use parse::{Parsed, parse_bool};

@@ -32,6 +32,14 @@ pub(crate) struct ConfigFile {
     pub(crate) volumes_format: String,
     pub(crate) stats_format: String,
     pub(crate) networks_format: String,
+    /// The context that is used when nothing else is said.
+    pub(crate) current_context: String,
+    /// Sent with every request.
+    #[serde(rename = "HttpHeaders")]
+    pub(crate) http_headers: BTreeMap<String, String>,
+    /// Where else programs that add commands are.
+    #[serde(rename = "cliPluginsExtraDirs")]
+    pub(crate) plugin_directories: Vec<PathBuf>,
     proxies: BTreeMap<String, Proxy>,
 }
 
@@ -140,10 +148,40 @@ impl ConfigFile {
         Ok(())
     }
 
-    /// Changes `auths` in the file and leaves everything else as it is; the file is the user's alone.
+    /// Keeps the name of the context to use; `None` is the default one.
+    pub(crate) fn choose_context(&self, name: Option<&str>) -> Outcome {
+        if name.is_none() && self.current_context.is_empty() {
+            return Ok(());
+        }
+        self.change_document(|members| {
+            match name {
+                Some(name) => members.insert("currentContext".to_owned(), json!(name)),
+                None => members.remove("currentContext"),
+            };
+            true
+        })
+        .map(drop)
+    }
+
+    /// Changes `auths` in the file.
     fn change(&self, change: impl FnOnce(&mut serde_json::Map<String, serde_json::Value>)) -> Outcome<PathBuf> {
+        self.change_document(|members| {
+            let auths = members.entry("auths").or_insert_with(|| json!({}));
+            if auths.is_null() {
+                *auths = json!({});
+            }
+            auths.as_object_mut().map(change).is_some()
+        })
+    }
+
+    /// Changes the file and leaves everything else in it as it is; the file is the user's alone. `change` says whether
+    /// the document is one that it understands.
+    fn change_document(
+        &self,
+        change: impl FnOnce(&mut serde_json::Map<String, serde_json::Value>) -> bool,
+    ) -> Outcome<PathBuf> {
         use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-        let path = self.path.clone().ok_or_else(|| Failure::new("no home directory to keep credentials in"))?;
+        let path = self.path.clone().ok_or_else(|| Failure::new("no home directory to keep the configuration in"))?;
         let fail = |action: &'static str| {
             let shown = path.display().to_string();
             move |e: std::io::Error| Failure::new(io_text(action, &shown, &e))
@@ -157,11 +195,10 @@ impl ConfigFile {
         };
         let broken = || Failure::new(format!("{}: not a JSON object", path.display()));
         let members = document.as_object_mut().ok_or_else(broken)?;
-        let auths = members.entry("auths").or_insert_with(|| json!({}));
-        if auths.is_null() {
-            *auths = json!({});
+        members.entry("auths").or_insert_with(|| json!({}));
+        if !change(members) {
+            return Err(broken());
         }
-        change(auths.as_object_mut().ok_or_else(broken)?);
         let mut text = Vec::new();
         let layout = serde_json::ser::PrettyFormatter::with_indent(b"\t");
         let mut writer = serde_json::Serializer::with_formatter(&mut text, layout);

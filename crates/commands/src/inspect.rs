@@ -145,6 +145,11 @@ fn run(context: &Context, parsed: &Parsed) -> Outcome {
 
 /// Writes the documents of all arguments; objects that cannot be had are told at the end.
 pub(crate) fn show(parsed: &Parsed, fetch: impl Fn(&str) -> Outcome<Vec<u8>>) -> Outcome {
+    show_named(parsed, &parsed.args, fetch)
+}
+
+/// As [`show`], of names that need not be arguments.
+pub(crate) fn show_named(parsed: &Parsed, names: &[String], fetch: impl Fn(&str) -> Outcome<Vec<u8>>) -> Outcome {
     let format = parsed.str("format");
     let template = match format {
         "" | "json" => None,
@@ -153,7 +158,7 @@ pub(crate) fn show(parsed: &Parsed, fetch: impl Fn(&str) -> Outcome<Vec<u8>>) ->
     let mut errors = Vec::new();
     let mut documents: Vec<Vec<u8>> = Vec::new();
     let mut text = String::new();
-    for name in &parsed.args {
+    for name in names {
         let body = match fetch(name) {
             Ok(body) => body,
             Err(failure) => {

@@ -14,26 +14,34 @@
 //! Does not: decide anything that the daemon decides, keep state, use an asynchronous runtime.
 
 mod build;
+mod checkpoint;
 mod cli;
+mod completion;
 mod config;
 mod container;
 mod context;
+mod contexts;
 mod each;
+mod extension;
 mod failure;
 mod format;
 mod human;
 mod image;
 mod inspect;
 mod manifest;
+mod manual;
 mod network;
 mod options;
 mod out;
+mod plugin;
 mod program;
 mod registry;
 mod server;
+mod swarm;
 mod system;
 mod template;
 mod terminal;
+mod topics;
 mod volume;
 
 pub use program::main;

@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use crate::cli::{Args, Command, Parsed, help, suggest, tree};
-use crate::context::{Context, Globals};
+use crate::context::{Context, Globals, TlsFlags};
 use crate::failure::{Failure, Outcome};
 use crate::terminal::tty::help_width;
+use crate::{extension, swarm, topics};
 
 /// Runs the program with its arguments, the first being its own name; the exit status.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> i32 {
@@ -56,7 +57,7 @@ fn dispatch(program: &'static str, arguments: &[String]) -> Outcome {
         )
     })?;
     if root.help && root.args.is_empty() {
-        return crate::out::text(&help::root(program, help_width()));
+        return crate::out::text(&front_page(program, &root));
     }
     if root.bool("version") {
         return crate::out::line(&format!("{} version {}", title(program), env!("CARGO_PKG_VERSION")));
@@ -69,17 +70,28 @@ fn dispatch(program: &'static str, arguments: &[String]) -> Outcome {
         hosts: root.owned_list("host"),
         config: root.text("config").map(str::to_owned),
         context: root.text("context").map(str::to_owned),
-        tls: root.bool("tls") || root.bool("tlsverify"),
+        tls: TlsFlags {
+            on: root.bool("tls"),
+            verify: root.changed("tlsverify").then(|| root.bool("tlsverify")),
+            ca: root.text("tlscacert").map(str::to_owned),
+            certificate: root.text("tlscert").map(str::to_owned),
+            key: root.text("tlskey").map(str::to_owned),
+        },
         debug: root.bool("debug"),
+        written: arguments[..arguments.len() - root.args.len()].to_vec(),
     };
     let words: Vec<&str> = root.args.iter().map(String::as_str).collect();
     match words.as_slice() {
         [] => {
-            eprint_help(&help::root(program, help_width()));
+            eprint_help(&front_page(program, &root));
             Ok(())
         }
-        ["help"] => crate::out::text(&help::root(program, help_width())),
-        ["help", rest @ ..] => explain(program, rest),
+        ["help"] => crate::out::text(&front_page(program, &root)),
+        ["help", "--help" | "-h"] => {
+            crate::out::text(&format!("Usage:  {program} help [command]\n\nHelp about the command\n"))
+        }
+        ["help", "topics"] => crate::out::text(&topics::list(program)),
+        ["help", rest @ ..] => explain(&Context::new(program, globals), rest),
         [group, rest @ ..] if tree::group(group).is_some() => {
             let Some(known) = tree::group(group) else { return Ok(()) };
             match rest {
@@ -102,7 +114,27 @@ fn dispatch(program: &'static str, arguments: &[String]) -> Outcome {
         ["port", verb @ ("add" | "rm"), rest @ ..] if rest.len() > 1 || rest == ["--help"] => {
             run(program, globals, &["port", verb], &root.args[2..])
         }
+        [group, ..] if swarm::is_group(group) => swarm::run(&Context::new(program, globals), group, &root.args[1..]),
+        [verb, ..] if tree::find(&[verb]).is_none() => brought(&Context::new(program, globals), verb, &root.args),
         [verb, ..] => run(program, globals, &[verb], &root.args[1..]),
+    }
+}
+
+/// A command that is none of ours: another program's, or nobody's.
+fn brought(context: &Context, verb: &str, arguments: &[String]) -> Outcome {
+    // Docker's short form of `buildx bake`.
+    if verb == "bake"
+        && let Some(found) = extension::find(context, "buildx")
+    {
+        let words: Vec<String> = std::iter::once("buildx".to_owned()).chain(arguments.iter().cloned()).collect();
+        return extension::become_it(context, &found, &words);
+    }
+    match extension::find(context, verb) {
+        Some(found) => extension::become_it(context, &found, arguments),
+        None => Err(match arguments.get(1) {
+            Some(second) if tree::is_absent(&[verb, second]) => unknown(context.program, &[verb, second]),
+            _ => unknown(context.program, &[verb]),
+        }),
     }
 }
 
@@ -124,17 +156,43 @@ fn eprint_help(text: &str) {
     crate::out::warn(text.trim_end_matches('\n'));
 }
 
-fn explain(program: &'static str, words: &[&str]) -> Outcome {
-    if let ([name], Some(group)) = (words, words.first().and_then(|w| tree::group(w))) {
-        let _ = name;
-        return crate::out::text(&help::group(program, group));
+/// The program's own help, with the commands that other programs bring.
+fn front_page(program: &'static str, root: &Parsed) -> String {
+    let globals = Globals { config: root.text("config").map(str::to_owned), ..Globals::default() };
+    let brought = extension::list(&Context::new(program, globals));
+    help::root(program, help_width(), &brought)
+}
+
+fn explain(context: &Context, words: &[&str]) -> Outcome {
+    let program = context.program;
+    if let [name] = words {
+        if let Some(group) = tree::group(name) {
+            return crate::out::text(&help::group(program, group));
+        }
+        if let (Some(topic), None) = (topics::find(name), tree::find(words)) {
+            return crate::out::text(topic.text);
+        }
     }
     match tree::find(words) {
         Some(command) => {
             let path = tree::shown_path(command, words);
             crate::out::text(&help::command(program, command, &path, help_width()))
         }
-        None => Err(unknown(program, words)),
+        None => match words {
+            [group, rest @ ..] if swarm::is_group(group) => {
+                let rest: Vec<String> = rest.iter().map(|w| (*w).to_owned()).chain(["--help".to_owned()]).collect();
+                swarm::run(context, group, &rest)
+            }
+            [word, rest @ ..] => match extension::find(context, word) {
+                Some(found) => {
+                    let all = std::iter::once(word).chain(rest).map(|w| (*w).to_owned());
+                    let words: Vec<String> = all.chain(["--help".to_owned()]).collect();
+                    extension::become_it(context, &found, &words)
+                }
+                None => Err(unknown(program, words)),
+            },
+            [] => Err(unknown(program, words)),
+        },
     }
 }
 
@@ -142,6 +200,11 @@ fn unknown(program: &str, words: &[&str]) -> Failure {
     let spelling = words.join(" ");
     if tree::is_absent(words) {
         return Failure::new(format!("{program}: '{spelling}' is not supported yet"));
+    }
+    if let ([verb], Some((_, other))) = (words, tree::BROUGHT.iter().find(|(name, _)| Some(name) == words.first())) {
+        return Failure::new(format!(
+            "{program}: '{verb}' is a command of the program {other}, which is not there: install it, or put it into ~/.docker/cli-plugins"
+        ));
     }
     let (group, typed) = match words {
         [group, verb, ..] => (Some(*group), *verb),
@@ -165,16 +228,7 @@ fn unknown(program: &str, words: &[&str]) -> Failure {
 }
 
 fn run(program: &'static str, globals: Globals, words: &[&str], arguments: &[String]) -> Outcome {
-    let Some(command) = tree::find(words) else {
-        // `docker compose up`: the group itself is what is not there.
-        return Err(match words {
-            [group, ..] if tree::is_absent(&[group]) => match arguments.first() {
-                Some(verb) if tree::is_absent(&[group, verb]) => unknown(program, &[group, verb]),
-                _ => unknown(program, &[group]),
-            },
-            words => unknown(program, words),
-        });
-    };
+    let Some(command) = tree::find(words) else { return Err(unknown(program, words)) };
     let path = tree::shown_path(command, words);
     let parsed = Parsed::parse(command, path.clone(), arguments)
         .map_err(|why| Failure::code(125, help::bad_flag(program, &why, command, &path)))?;

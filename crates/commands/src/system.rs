@@ -1,6 +1,7 @@
 //! Commands about the daemon: one file per verb.
 
 pub(crate) mod df;
+pub(crate) mod dial;
 pub(crate) mod events;
 pub(crate) mod info;
 pub(crate) mod prune;

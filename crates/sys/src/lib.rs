@@ -22,6 +22,7 @@ pub mod process;
 pub mod root;
 pub mod schedule;
 pub mod seccomp;
+pub mod session;
 pub mod signal;
 pub mod socket;
 pub mod writeback;

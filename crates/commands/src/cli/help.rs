@@ -143,7 +143,7 @@ fn columns(rows: &[(&str, &str)]) -> String {
 }
 
 /// The program's own help.
-pub(crate) fn root(program: &str, width: usize) -> String {
+pub(crate) fn root(program: &str, width: usize, brought: &[crate::extension::Metadata]) -> String {
     const COMMON: [&str; 7] = ["run", "exec", "ps", "pull", "images", "version", "info"];
     let about = |name: &str| tree::find(&[name]).map_or("", |c| c.about);
     let mut out = format!(
@@ -151,14 +151,32 @@ pub(crate) fn root(program: &str, width: usize) -> String {
     );
     out.push_str(&columns(&COMMON.map(|name| (name, about(name)))));
     out.push_str("\nManagement Commands:\n");
-    let groups: Vec<(&str, &str)> = tree::GROUPS.iter().map(|g| (g.name, g.about)).collect();
+    // A star tells that another program brings the command.
+    let starred: Vec<(String, &str)> =
+        brought.iter().filter(|m| m.err.is_empty()).map(|m| (format!("{}*", m.name), &*m.short_description)).collect();
+    let mut groups: Vec<(&str, &str)> = tree::GROUPS.iter().map(|g| (g.name, g.about)).collect();
+    groups.extend(starred.iter().map(|(name, about)| (name.as_str(), *about)));
+    groups.sort_unstable();
     out.push_str(&columns(&groups));
-    out.push_str("\nCommands:\n");
-    let mut others: Vec<(&str, &str)> = tree::top_level().filter(|(name, _)| !COMMON.contains(name)).collect();
+    out.push_str("\nSwarm Commands:\n");
+    out.push_str(&columns(&[("swarm", "Manage Swarm")]));
+    let hide = std::env::var("DOCKER_HIDE_LEGACY_COMMANDS").is_ok_and(|v| !v.is_empty());
+    let mut others: Vec<(&str, &str)> =
+        tree::top_level().filter(|(name, _)| !(COMMON.contains(name) || hide && tree::is_legacy(name))).collect();
     others.sort_unstable();
+    out.push_str("\nCommands:\n");
     out.push_str(&columns(&others));
+    if brought.iter().any(|m| !m.err.is_empty()) {
+        out.push_str("\nInvalid Plugins:\n");
+        let bad: Vec<(&str, &str)> =
+            brought.iter().filter(|m| !m.err.is_empty()).map(|m| (m.name.as_str(), m.err.as_str())).collect();
+        out.push_str(&columns(&bad));
+    }
     out.push_str("\nGlobal Options:\n");
     out.push_str(&flags(tree::GLOBAL_FLAGS, width));
     out.push_str(&format!("\nRun '{program} COMMAND --help' for more information on a command.\n"));
+    if program == "hoist" {
+        out.push_str("Run 'hoist help topics' for what belongs to no single command.\n");
+    }
     out
 }

@@ -82,7 +82,14 @@ impl Parsed {
             self.help = value.is_none_or(|v| parse_bool(&v).unwrap_or(true));
             return Ok(());
         }
-        let flag = self.find_long(name).ok_or_else(|| format!("unknown flag: --{name}"))?;
+        let flag = match (self.find_long(name), self.find_long("format")) {
+            (Some(flag), _) => flag,
+            // Short for `--format json`, wherever that is; Docker has no such flag.
+            (None, Some(format)) if name == "json" && value.is_none() => {
+                return self.set(format, "json".to_owned());
+            }
+            _ => return Err(format!("unknown flag: --{name}")),
+        };
         let value = match (value, flag.kind) {
             (Some(value), _) => value,
             (None, Kind::Bool(_)) => "true".to_owned(),
@@ -263,6 +270,8 @@ mod tests {
         assert!(!parse("run", "--sig-proxy=0 img").expect("valid").bool("sig-proxy"));
         assert_eq!(parse("run", "--net a --network b img").expect("valid").list("network"), ["a", "b"]);
         assert_eq!(parse("ps", "-n -1").expect("valid").int("last"), -1);
+        assert_eq!(parse("ps", "--json").expect("valid").str("format"), "json");
+        assert!(parse("rm", "--json x").is_err());
     }
 
     #[test]

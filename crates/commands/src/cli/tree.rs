@@ -1,7 +1,10 @@
 //! All commands: what exists here, and what exists in Docker alone.
 
 use super::{Command, Flag, Kind, flag};
-use crate::{build, container, image, inspect, manifest, network, registry, server, system, volume};
+use crate::{
+    build, checkpoint, completion, container, contexts, image, inspect, manifest, manual, network, plugin, registry,
+    server, system, volume,
+};
 
 /// A management command.
 pub(crate) struct Group {
@@ -12,10 +15,13 @@ pub(crate) struct Group {
 /// Management commands, in the order of the help page.
 pub(crate) const GROUPS: &[Group] = &[
     Group { name: "builder", about: "Manage builds" },
+    Group { name: "checkpoint", about: "Manage checkpoints" },
     Group { name: "container", about: "Manage containers" },
+    Group { name: "context", about: "Manage contexts" },
     Group { name: "image", about: "Manage images" },
     Group { name: "manifest", about: "Manage Docker image manifests and manifest lists" },
     Group { name: "network", about: "Manage networks" },
+    Group { name: "plugin", about: "Manage plugins" },
     Group { name: "registry", about: "Run and look after a private registry" },
     Group { name: "system", about: "Manage Docker" },
     Group { name: "volume", about: "Manage volumes" },
@@ -25,6 +31,11 @@ pub(crate) const GROUPS: &[Group] = &[
 const COMMANDS: &[&Command] = &[
     &build::COMMAND,
     &build::prune::COMMAND,
+    &checkpoint::CREATE,
+    &checkpoint::LIST,
+    &checkpoint::REMOVE,
+    &completion::COMMAND,
+    &completion::ASK,
     &container::run::COMMAND,
     &container::exec::COMMAND,
     &container::explain::COMMAND,
@@ -53,6 +64,15 @@ const COMMANDS: &[&Command] = &[
     &container::unpause::COMMAND,
     &container::update::COMMAND,
     &container::wait::COMMAND,
+    &contexts::create::COMMAND,
+    &contexts::export::COMMAND,
+    &contexts::import::COMMAND,
+    &contexts::inspect::COMMAND,
+    &contexts::list::COMMAND,
+    &contexts::remove::COMMAND,
+    &contexts::show::COMMAND,
+    &contexts::update::COMMAND,
+    &contexts::used::COMMAND,
     &image::history::COMMAND,
     &image::import::COMMAND,
     &image::inspect::COMMAND,
@@ -74,6 +94,7 @@ const COMMANDS: &[&Command] = &[
     &manifest::inspect::COMMAND,
     &manifest::push::COMMAND,
     &manifest::remove::COMMAND,
+    &manual::COMMAND,
     &network::connect::COMMAND,
     &network::create::COMMAND,
     &network::disconnect::COMMAND,
@@ -81,6 +102,16 @@ const COMMANDS: &[&Command] = &[
     &network::list::COMMAND,
     &network::prune::COMMAND,
     &network::remove::COMMAND,
+    &plugin::COMMANDS[0],
+    &plugin::COMMANDS[1],
+    &plugin::COMMANDS[2],
+    &plugin::COMMANDS[3],
+    &plugin::COMMANDS[4],
+    &plugin::COMMANDS[5],
+    &plugin::COMMANDS[6],
+    &plugin::COMMANDS[7],
+    &plugin::COMMANDS[8],
+    &plugin::COMMANDS[9],
     &registry::login::COMMAND,
     &registry::logout::COMMAND,
     &registry::search::COMMAND,
@@ -91,6 +122,7 @@ const COMMANDS: &[&Command] = &[
     &server::looks::COLLECT,
     &server::looks::USAGE,
     &system::df::COMMAND,
+    &system::dial::COMMAND,
     &system::events::COMMAND,
     &system::info::COMMAND,
     &system::prune::COMMAND,
@@ -139,9 +171,24 @@ pub(crate) fn group(name: &str) -> Option<&'static Group> {
     GROUPS.iter().find(|g| g.name == name)
 }
 
+/// Works and is not listed.
+fn is_hidden(command: &Command) -> bool {
+    is_internal(command) || command.spellings.contains(&"completion")
+}
+
+/// Not for people.
+pub(crate) fn is_internal(command: &Command) -> bool {
+    matches!(command.spellings[0], "system dial-stdio" | "__complete" | "man")
+}
+
+/// Every command.
+pub(crate) fn all() -> impl Iterator<Item = &'static Command> {
+    COMMANDS.iter().copied()
+}
+
 /// Subcommands of a group under their first names, with their descriptions.
 pub(crate) fn of_group(name: &str) -> impl Iterator<Item = (&'static str, &'static str)> {
-    COMMANDS.iter().filter_map(move |c| {
+    all().filter(|c| !is_hidden(c)).filter_map(move |c| {
         let own = c.spellings.iter().find_map(|s| s.strip_prefix(name)?.strip_prefix(' '))?;
         Some((own, first_sentence(c.about)))
     })
@@ -149,12 +196,14 @@ pub(crate) fn of_group(name: &str) -> impl Iterator<Item = (&'static str, &'stat
 
 /// Lists show no more of a description.
 fn first_sentence(about: &'static str) -> &'static str {
-    about.split(". ").next().unwrap_or(about)
+    about.lines().next().unwrap_or(about).split(". ").next().unwrap_or(about)
 }
 
 /// Commands that have a spelling of one word.
 pub(crate) fn top_level() -> impl Iterator<Item = (&'static str, &'static str)> {
-    COMMANDS.iter().filter_map(|c| c.spellings.iter().find(|s| !s.contains(' ')).map(|s| (*s, first_sentence(c.about))))
+    all()
+        .filter(|c| !is_hidden(c))
+        .filter_map(|c| c.spellings.iter().find(|s| !s.contains(' ')).map(|s| (*s, first_sentence(c.about))))
 }
 
 /// The spelling that messages use: the first one of the same place (`container list` is told as `container ls`).
@@ -165,85 +214,8 @@ pub(crate) fn shown_path(command: &Command, words: &[&str]) -> String {
     first.map_or(used.clone(), |s| (*s).to_owned())
 }
 
-/// Commands of Docker that are not here yet, by their full spelling.
+/// Commands of Docker that are not here, by their full spelling. `trust` went with Notary from Docker 29.
 const ABSENT: &[&str] = &[
-    "bake",
-    "buildx",
-    "checkpoint",
-    "checkpoint create",
-    "checkpoint ls",
-    "checkpoint rm",
-    "completion",
-    "compose",
-    "config",
-    "config create",
-    "config inspect",
-    "config ls",
-    "config rm",
-    "context",
-    "context create",
-    "context export",
-    "context import",
-    "context inspect",
-    "context ls",
-    "context rm",
-    "context show",
-    "context update",
-    "context use",
-    "mcp",
-    "model",
-    "node",
-    "node demote",
-    "node inspect",
-    "node ls",
-    "node promote",
-    "node ps",
-    "node rm",
-    "node update",
-    "plugin",
-    "plugin create",
-    "plugin disable",
-    "plugin enable",
-    "plugin inspect",
-    "plugin install",
-    "plugin ls",
-    "plugin push",
-    "plugin rm",
-    "plugin set",
-    "plugin upgrade",
-    "scout",
-    "secret",
-    "secret create",
-    "secret inspect",
-    "secret ls",
-    "secret rm",
-    "service",
-    "service create",
-    "service inspect",
-    "service logs",
-    "service ls",
-    "service ps",
-    "service rm",
-    "service rollback",
-    "service scale",
-    "service update",
-    "stack",
-    "stack config",
-    "stack deploy",
-    "stack ls",
-    "stack ps",
-    "stack rm",
-    "stack services",
-    "swarm",
-    "swarm ca",
-    "swarm init",
-    "swarm join",
-    "swarm join-token",
-    "swarm leave",
-    "swarm unlock",
-    "swarm unlock-key",
-    "swarm update",
-    "system dial-stdio",
     "trust",
     "trust inspect",
     "trust key",
@@ -255,6 +227,16 @@ const ABSENT: &[&str] = &[
     "trust signer add",
     "trust signer remove",
     "volume update",
+];
+
+/// Commands that other programs bring, which users expect: where to get them.
+pub(crate) const BROUGHT: &[(&str, &str)] = &[
+    ("bake", "docker-buildx"),
+    ("buildx", "docker-buildx"),
+    ("compose", "docker-compose"),
+    ("mcp", "docker-mcp"),
+    ("model", "docker-model"),
+    ("scout", "docker-scout"),
 ];
 
 /// True for a command that Docker has and we have not.
@@ -269,4 +251,9 @@ pub(crate) fn names(group: Option<&str>) -> Vec<&'static str> {
         Some(name) => of_group(name).map(|(n, _)| n).collect(),
         None => top_level().map(|(n, _)| n).chain(GROUPS.iter().map(|g| g.name)).collect(),
     }
+}
+
+/// A command of one word that a management command has as well.
+pub(crate) fn is_legacy(name: &str) -> bool {
+    find(&[name]).is_some_and(|c| c.spellings.iter().any(|s| s.contains(' ')))
 }

@@ -40,7 +40,7 @@ fn run(context: &Context, parsed: &Parsed) -> Outcome {
     }
     let mut ours = client_part();
     ours.insert("Debug".to_owned(), context.globals.debug.into());
-    ours.insert("Plugins".to_owned(), json!([]));
+    ours.insert("Plugins".to_owned(), serde_json::to_value(crate::extension::list(context)).unwrap_or_default());
     ours.insert("Warnings".to_owned(), Value::Null);
     let (body, problem) = match server {
         Ok(body) => (serde_json::from_slice::<Value>(&body).unwrap_or_else(|_| json!({})), None),

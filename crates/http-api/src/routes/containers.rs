@@ -70,6 +70,9 @@ fn start(call: &Call) -> Outcome {
             "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24",
         ));
     }
+    if !call.query.text("checkpoint").is_empty() || !call.query.text("checkpoint-dir").is_empty() {
+        return Err(Error::not_implemented("starting from a checkpoint"));
+    }
     container::start(&call.engine, call.name())?;
     no_content()
 }
