@@ -238,7 +238,8 @@ fn unsafe_code_lives_in_sys() {
     report("unsafe code outside of crates/sys", found);
 }
 
-/// At run time the product needs no program of the machine: it starts its own, by path.
+/// At run time the product needs no program of the machine: it starts its own, by path. The client's `ssh://` is the one
+/// exception: keys, agents and known hosts are where ssh(1) has them.
 #[test]
 fn no_external_programs() {
     let mut found = Vec::new();
@@ -250,7 +251,7 @@ fn no_external_programs() {
                 continue;
             }
             for (n, line) in product_lines(&text) {
-                if line.contains(&mark) {
+                if line.contains(&mark) && !path.ends_with("client/src/ssh.rs") {
                     found.push(format!("{}:{n}: {}", path.display(), line.trim()));
                 }
             }
