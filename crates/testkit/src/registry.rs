@@ -141,6 +141,11 @@ impl Registry {
         Connection::open(&Target::Tcp(self.address))
     }
 
+    /// What it has logged.
+    pub fn said(&self) -> Result<String> {
+        Ok(std::fs::read_to_string(self.dir.join("access.log"))?)
+    }
+
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.pid

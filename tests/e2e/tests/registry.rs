@@ -17,7 +17,7 @@ pub const TESTS: &[Test] = tests![w18_search, w40_private_registry, w41_only_wha
 
 pub const HOIST_TESTS: &[Test] = tests![hoist only:
     skopeo, podman, buildah, crane, regctl, oras, containerd,
-    killed_during_pushes, full_disk, help_and_mistakes, unprivileged,
+    given_certificates, killed_during_pushes, full_disk, help_and_mistakes, unprivileged,
 ];
 
 const OPEN: &str = "--allow-anonymous-push";
@@ -474,6 +474,64 @@ fn full_disk(lab: &mut Lab) -> Result<()> {
     let bytes = blob(9);
     let path = format!("/v2/large/blobs/uploads/?digest={}", digest(&bytes));
     eq("status", connection.request("POST", &path, &[], Some(&bytes))?.status, 201)
+}
+
+/// Certificates from files, basic logins, and both read again when the files change.
+fn given_certificates(lab: &mut Lab) -> Result<()> {
+    if programs::find("skopeo").is_none() {
+        return skip("skopeo is not on this machine");
+    }
+    let tmp = lab.daemon.tmp();
+    let made = |name: &str| -> Result<PathBuf> {
+        let _registry = Registry::start_own(&tmp.join("maker"), &["--tls-self-signed", OPEN])?;
+        let made = tmp.join("maker/data/tls");
+        testkit::wait::until_true("the certificate", Duration::from_secs(20), || Ok(made.join("server.crt").exists()))?;
+        std::fs::rename(made, tmp.join(name))?;
+        Ok(tmp.join(name))
+    };
+    let (first, second) = (made("first")?, made("second")?);
+    let (certificate, key, users) = (tmp.join("server.crt"), tmp.join("server.key"), users(lab)?);
+    let give = |from: &Path| -> Result<()> {
+        std::fs::copy(from.join("server.key"), &key)?;
+        std::fs::copy(from.join("server.crt"), &certificate)?;
+        Ok(())
+    };
+    give(&first)?;
+    let text = |path: &Path| path.display().to_string();
+    let registry = own(
+        lab,
+        &["--tls-cert", &text(&certificate), "--tls-key", &text(&key), "--htpasswd", &text(&users), "--auth", "basic"],
+    )?;
+    let host = registry.host();
+    // What clients trust: a directory with the authority's certificate.
+    let trust = |name: &str, authority: &Path| -> Result<PathBuf> {
+        let directory = tmp.join(format!("trust-{name}"));
+        std::fs::create_dir_all(&directory)?;
+        std::fs::copy(authority.join("ca.crt"), directory.join("ca.crt"))?;
+        Ok(directory)
+    };
+    let (old, new) = (trust("first", &first)?, trust("second", &second)?);
+    let list = |trust: &Path, login: &str| -> Result<process::Output> {
+        let mut command = Command::new("skopeo");
+        command.args(["list-tags", "--cert-dir"]).arg(trust).args(["--creds", login]);
+        process::run(command.arg(format!("docker://{host}/team/app")).env("HOME", &tmp), Duration::from_secs(60))
+    };
+    // There is no such repository: whoever hears that is in.
+    let inside = |trust: &Path, login: &str| -> Result<bool> { Ok(list(trust, login)?.stderr.contains("404")) };
+    has(&list(&old, "alice:secret")?.stderr, "404")?;
+    has(&list(&old, "alice:wrong")?.stderr, "invalid username/password")?;
+    has(&list(&new, "alice:secret")?.stderr, "certificate")?;
+
+    give(&second)?;
+    testkit::wait::until_true("the new certificate", Duration::from_secs(20), || inside(&new, "alice:secret"))?;
+    has(&list(&old, "alice:secret")?.stderr, "certificate")?;
+    std::fs::write(&certificate, "no certificate\n")?;
+    std::fs::write(&users, format!("alice:{HASH}\nbob:{HASH}\n"))?;
+    testkit::wait::until_true("the new user", Duration::from_secs(20), || inside(&new, "bob:secret"))?;
+    // By now the broken certificate was looked at as well.
+    testkit::wait::until_true("a complaint in the log", Duration::from_secs(20), || {
+        Ok(inside(&new, "bob:secret")? && registry.said()?.contains("the old one stays in force"))
+    })
 }
 
 fn help_and_mistakes(lab: &mut Lab) -> Result<()> {
