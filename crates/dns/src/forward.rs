@@ -12,6 +12,8 @@ use crate::wire;
 
 /// For one server.
 pub(crate) const TRY: Duration = Duration::from_millis(2000);
+/// For one peer, which is near or away.
+const QUICK_TRY: Duration = Duration::from_millis(300);
 /// For the whole query.
 pub(crate) const WHOLE: Duration = Duration::from_millis(6000);
 
@@ -44,6 +46,8 @@ pub(crate) struct Forward {
     message: Vec<u8>,
     question: Vec<u8>,
     servers: Vec<SocketAddr>,
+    /// So many of them are peers, which are not waited for as long.
+    pub quick: usize,
     at: usize,
     stream: bool,
     socket: Option<OwnedFd>,
@@ -83,6 +87,7 @@ impl Forward {
             message: copy,
             question: query.question.to_vec(),
             servers,
+            quick: 0,
             at: 0,
             stream: matches!(asker, Asker::Stream { .. }),
             socket: None,
@@ -106,7 +111,8 @@ impl Forward {
             self.socket = None;
             self.sent = 0;
             self.received.clear();
-            self.try_until = (now + TRY).min(self.until);
+            let patience = if self.at <= self.quick { QUICK_TRY } else { TRY };
+            self.try_until = (now + patience).min(self.until);
             if now >= self.until {
                 return None;
             }

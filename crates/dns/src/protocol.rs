@@ -39,6 +39,10 @@ pub struct Sandbox {
     pub servers: Vec<IpAddr>,
     /// Other names than those of containers may be asked for: it is not in internal networks alone.
     pub forwards: bool,
+    /// Other resolvers that know names without a dot in its networks: those of an overlay network's other hosts.
+    pub peers: Vec<std::net::SocketAddr>,
+    /// It is such hosts that ask here.
+    pub of_peers: bool,
 }
 
 /// A request.

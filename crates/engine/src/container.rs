@@ -94,7 +94,7 @@ pub(crate) use logging::{Senders, Tidier, check_settings as check_log_settings, 
 pub(crate) use mounts::check_volume_name;
 pub(crate) use networking::{EndpointNames, endpoint_resources};
 pub(crate) use record::Record;
-pub(crate) use resolver::serve_names;
+pub(crate) use resolver::{forget_peers, serve_names, serve_peers};
 pub(crate) use restore::restore;
 pub(crate) use security::parse_kernel;
 pub(crate) use state::Phase;

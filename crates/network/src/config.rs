@@ -6,8 +6,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde::{Deserialize, Serialize};
 
 use crate::address::{IpNet, random_id};
+use crate::child::ChildRecord;
 use crate::error::{Error, Result};
 use crate::options::GatewayMode;
+use crate::overlay::OverlayRecord;
 
 /// How [`crate::Networks`] is set up.
 #[derive(Clone, Debug)]
@@ -100,6 +102,12 @@ pub fn default_pools() -> Vec<Pool> {
 #[serde(rename_all = "lowercase")]
 pub enum Driver {
     Bridge,
+    /// Interfaces of containers are children of one of the host's, with an Ethernet address each.
+    Macvlan,
+    /// The same, with the parent's Ethernet address.
+    Ipvlan,
+    /// A bridge that is one with those of other hosts.
+    Overlay,
     Host,
     /// No connection at all; also the driver of a network that only holds a configuration.
     Null,
@@ -110,6 +118,9 @@ impl Driver {
     pub fn as_str(self) -> &'static str {
         match self {
             Driver::Bridge => "bridge",
+            Driver::Macvlan => "macvlan",
+            Driver::Ipvlan => "ipvlan",
+            Driver::Overlay => "overlay",
             Driver::Host => "host",
             Driver::Null => "null",
         }
@@ -150,8 +161,14 @@ pub struct NetworkRecord {
     /// In the order in which they were given, IPv4 first.
     #[serde(default)]
     pub subnets: Vec<Subnet>,
-    /// For [`Driver::Bridge`].
+    /// For [`Driver::Bridge`] and [`Driver::Overlay`].
     pub bridge: Option<BridgeRecord>,
+    /// For [`Driver::Macvlan`] and [`Driver::Ipvlan`].
+    #[serde(default)]
+    pub child: Option<ChildRecord>,
+    /// For [`Driver::Overlay`].
+    #[serde(default)]
+    pub overlay: Option<OverlayRecord>,
 }
 
 fn yes() -> bool {
@@ -234,6 +251,8 @@ impl NetworkRecord {
             config_from: String::new(),
             subnets: Vec::new(),
             bridge: None,
+            child: None,
+            overlay: None,
         })
     }
 

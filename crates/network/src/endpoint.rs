@@ -91,6 +91,9 @@ pub struct EndpointRecord {
     pub ipv6: Option<Placed>,
     #[serde(default)]
     pub link_local: Vec<IpAddr>,
+    /// The way out needs no gateway.
+    #[serde(default)]
+    pub routed: bool,
     pub ports: Vec<BoundPort>,
 }
 

@@ -53,6 +53,20 @@ pub enum Error {
     /// The kernel takes 1,023 ports per bridge.
     #[error("the bridge {link} has 1023 ports, which is the most that the kernel allows: use a further network")]
     BridgeFull { link: String },
+    /// The kernel cannot make such links.
+    #[error("{driver} networks need links that this kernel does not have ({option})")]
+    UnsupportedDriver { driver: &'static str, option: &'static str },
+    /// The parent has children of another network already.
+    #[error("network {other} is already using parent interface {parent}")]
+    ParentTaken { parent: String, other: String },
+    /// Two hosts would give the same addresses to their containers.
+    #[error(
+        "an overlay network needs a subnet that is the same on all hosts, and a range of it for this host: --subnet and --ip-range"
+    )]
+    OverlayRange,
+    /// Only what has a bridge is reached through ports of the host.
+    #[error("cannot publish ports: containers of the {driver} network {name} are reached at their own addresses")]
+    NotPublishable { driver: &'static str, name: String },
     /// The kernel cannot limit rates.
     #[error(
         "limiting the rate of an endpoint needs the token bucket filter, which this kernel does not have (CONFIG_NET_SCH_TBF)"

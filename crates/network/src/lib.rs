@@ -29,6 +29,7 @@
 //! sockets in a sandbox, which others serve.
 
 pub mod address;
+pub mod child;
 pub mod config;
 mod conntrack;
 pub mod definition;
@@ -41,6 +42,7 @@ pub mod netlink;
 mod networks;
 pub mod nft;
 pub mod options;
+pub mod overlay;
 mod ports;
 pub mod resolv;
 pub mod sandbox;

@@ -2,12 +2,14 @@
 
 mod attach;
 mod bridge;
+mod children;
 mod create;
 mod detach;
 mod disconnect;
 mod firewall;
 mod inside;
 mod open;
+mod peers;
 mod remove;
 mod restore;
 mod route;
@@ -173,9 +175,12 @@ impl Networks {
         state.endpoints.clear();
         state.permissions.clear();
         let bridges: Vec<String> = state.bridges().into_iter().map(|bridge| bridge.name).collect();
+        let records: Vec<NetworkRecord> = state.networks.values().map(|network| network.record.clone()).collect();
         state.networks.values_mut().for_each(|network| network.bridge = None);
         drop(state);
         bridges.iter().for_each(|name| self.shared.graveyard.bury(name));
+        let others = records.iter().filter(|record| record.overlay.is_some() || record.child.is_some());
+        others.for_each(|record| self.shared.bury(record));
         self.shared.graveyard.wait();
         removed
     }
@@ -242,7 +247,7 @@ impl Driver {
     /// Containers are attached to networks of this driver by endpoints.
     pub fn has_endpoints(self) -> bool {
         match self {
-            Driver::Bridge => true,
+            Driver::Bridge | Driver::Macvlan | Driver::Ipvlan | Driver::Overlay => true,
             Driver::Host | Driver::Null => false,
         }
     }

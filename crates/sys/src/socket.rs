@@ -134,6 +134,21 @@ pub fn unread_by_peer(socket: impl AsFd) -> io::Result<usize> {
     if outcome == 0 { Ok(usize::try_from(unread).unwrap_or(0)) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Lets a socket hear and send through one interface alone (`SO_BINDTODEVICE`, socket(7)).
+pub fn bind_to_device(socket: impl AsFd, name: &str) -> io::Result<()> {
+    // SAFETY: the descriptor is open while it is borrowed; the name's bytes are live and their number is given.
+    let outcome = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_BINDTODEVICE,
+            name.as_ptr().cast(),
+            name.len() as libc::socklen_t,
+        )
+    };
+    if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

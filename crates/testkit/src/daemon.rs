@@ -27,6 +27,8 @@ pub struct Options {
     pub env: Vec<(String, String)>,
     /// Start of the directory's name; nothing is [`TEST`].
     pub name: Option<&'static str>,
+    /// In which named network namespace it runs; nothing is this one.
+    pub netns: Option<String>,
     /// Not in the foreground of this terminal: Ctrl-C does not reach it.
     pub background: bool,
 }
@@ -91,7 +93,15 @@ impl Daemon {
 
     /// The daemon's command line.
     pub fn command(&self) -> Result<Command> {
-        let mut command = Command::new(programs::product("hoistd")?);
+        let program = programs::product("hoistd")?;
+        let mut command = match &self.options.netns {
+            None => Command::new(program),
+            Some(name) => {
+                let mut command = Command::new("nsenter");
+                command.arg(format!("--net=/run/netns/{name}")).arg(program);
+                command
+            }
+        };
         command
             .arg("-H")
             .arg(self.host())

@@ -23,6 +23,7 @@ pub mod harness;
 pub mod http;
 pub mod images;
 pub mod leak;
+pub mod netns;
 pub mod process;
 pub mod programs;
 pub mod pty;

@@ -10,6 +10,7 @@ mod cgroups;
 mod check;
 mod confinement;
 mod daemons;
+mod drivers;
 mod exec;
 mod explain;
 mod files;
@@ -72,6 +73,8 @@ fn main() {
         cgroups::TESTS,
         networking::TESTS,
         networks::TESTS,
+        drivers::TESTS,
+        drivers::HOIST_TESTS,
         resolving::TESTS,
         bad_input::TESTS,
         health::TESTS,

@@ -74,7 +74,7 @@ fn refusals(lab: &mut Lab) -> Result<()> {
             "could not find plugin nosuch in v1 plugin registry: plugin not found",
         ),
         ("network create --driver host second", "only one instance of \"host\" network is allowed"),
-        ("network create --driver macvlan second", "macvlan"),
+        ("network create --driver macvlan -o parent=nosuch0 second", "there is no such interface"),
         ("network create -o foo=bar second", "unknown option \"foo\""),
         ("network create --subnet 10.215.0.1/24 second", "invalid subnet 10.215.0.1/24: it should be 10.215.0.0/24"),
         (

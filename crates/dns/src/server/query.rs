@@ -16,6 +16,8 @@ use crate::wire::{self, Code};
 
 /// Seconds that an answer about a container counts, as Docker says it.
 const TTL: u32 = 600;
+/// The same for another host of the network: its clients hold on to it no longer.
+const PEER_TTL: u32 = 5;
 /// Datagrams that one sandbox may have answered before the next one's turn.
 const TURN: usize = 32;
 /// Longest query over TCP; nobody asks that much.
@@ -60,20 +62,21 @@ impl Server {
             Err(wire::Refusal::Answer { id, code }) => return Decision::Answer(wire::error(id, code)),
         };
         let Some(served) = self.sandboxes.get(id) else { return Decision::Ignore };
+        let ttl = if served.sandbox.of_peers { PEER_TTL } else { TTL };
         if query.class == wire::IN {
             let name = query.name();
             if query.kind == wire::PTR {
                 let known = wire::reverse(&name).and_then(|address| self.names.reverse(&served.sandbox, address));
                 if let Some(name) = known {
                     let mut answer = query.answer(Code::Fine);
-                    answer.pointer(&name, TTL);
+                    answer.pointer(&name, ttl);
                     return Decision::Answer(answer.finish());
                 }
             } else if let Found::Addresses(all) = self.names.find(&served.sandbox, &name, query.kind == wire::AAAA) {
                 // A name that is known, and perhaps nothing of the kind that was asked for.
                 let mut answer = query.answer(Code::Fine);
                 if matches!(query.kind, wire::A | wire::AAAA) {
-                    all.into_iter().for_each(|address| answer.address(address, TTL));
+                    all.into_iter().for_each(|address| answer.address(address, ttl));
                 }
                 return Decision::Answer(answer.finish());
             }
@@ -85,9 +88,16 @@ impl Server {
         let fail = || Decision::Answer(query.answer(Code::ServerFailure).finish());
         let now = Instant::now();
         let Some(served) = self.sandboxes.get(id) else { return Decision::Ignore };
-        if !served.sandbox.forwards {
+        // A name without a dot may be of a container on another host.
+        let name = query.name();
+        let peers = match query.class == wire::IN && !name.trim_end_matches('.').contains('.') {
+            true => served.sandbox.peers.clone(),
+            false => Vec::new(),
+        };
+        if !served.sandbox.forwards && peers.is_empty() {
             return fail();
         }
+        let further = served.sandbox.forwards;
         let own: Vec<SocketAddr> =
             served.sandbox.servers.iter().map(|server| (*server, crate::resolv::PORT).into()).collect();
         let (servers, tag) = match own.is_empty() {
@@ -112,9 +122,14 @@ impl Server {
         };
         let question = query.question.to_ascii_lowercase();
         let key = Key { servers: tag, question, flavour: query.flavour() };
-        if let Some(answer) = self.cache.get(&key, query.id, now) {
+        // Whether a peer has the name may be another matter with the next query.
+        if peers.is_empty()
+            && let Some(answer) = self.cache.get(&key, query.id, now)
+        {
             return Decision::Answer(answer);
         }
+        let quick = peers.len();
+        let servers: Vec<SocketAddr> = peers.into_iter().chain(servers.into_iter().filter(|_| further)).collect();
         if servers.is_empty() || self.forwards >= FORWARDS {
             return fail();
         }
@@ -122,7 +137,8 @@ impl Server {
         if rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty()) != Ok(2) {
             return fail();
         }
-        let forward = Forward::new(asker, query, message, key, servers, u16::from_be_bytes(random), now);
+        let mut forward = Forward::new(asker, query, message, key, servers, u16::from_be_bytes(random), now);
+        forward.quick = quick;
         self.forwards += 1;
         let token = self.table.insert(Entry::Forward(Box::new(forward)));
         self.ask_next(token);
@@ -191,7 +207,9 @@ impl Server {
             Progress::Answer(answer) => {
                 self.deadlines.remove(&(forward.try_until, token));
                 self.forwards -= 1;
-                self.cache.put(forward.key.clone(), &answer, Instant::now());
+                if forward.quick == 0 {
+                    self.cache.put(forward.key.clone(), &answer, Instant::now());
+                }
                 self.deliver(&forward, answer);
             }
         }

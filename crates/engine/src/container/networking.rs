@@ -140,12 +140,13 @@ pub(super) fn ports_of(wanted: &[PortBinding], ipv4: bool, ipv6: bool, somewhere
 pub(super) fn route(record: &Record, at: usize, network: &NetworkRecord) -> Route {
     let isolated = |mode: network::options::GatewayMode| mode == network::options::GatewayMode::Isolated;
     let bridge = network.bridge.as_ref();
+    let joins = network.driver.has_endpoints();
     Route {
         network: network.name.clone(),
         priority: record.networks.get(at).map_or(0, |attachment| attachment.request.gw_priority),
         internal: network.internal,
-        ipv4: network.ipv4 && bridge.is_some_and(|bridge| !isolated(bridge.gateway_mode_v4)),
-        ipv6: network.ipv6 && bridge.is_some_and(|bridge| !isolated(bridge.gateway_mode_v6)),
+        ipv4: network.ipv4 && joins && !bridge.is_some_and(|bridge| isolated(bridge.gateway_mode_v4)),
+        ipv6: network.ipv6 && joins && !bridge.is_some_and(|bridge| isolated(bridge.gateway_mode_v6)),
     }
 }
 
@@ -255,6 +256,8 @@ pub(super) fn translate(record: &Record, error: network::Error) -> Error {
     );
     let kind = match &error {
         E::AddressTaken { .. } => Kind::Forbidden,
+        E::InvalidOption { .. } | E::NotPublishable { .. } => Kind::InvalidParameter,
+        E::UnsupportedDriver { .. } | E::NoShaper => Kind::NotImplemented,
         E::AddressOutside { .. } | E::Ipv6Disabled { .. } | E::InterfaceTaken { .. } => Kind::InvalidParameter,
         E::UnknownNetwork { .. } => Kind::NotFound,
         _ => Kind::System,

@@ -8,11 +8,12 @@
 //! ```
 
 use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use dns::{Endpoint, Sandbox};
-use network::{ResolverSockets, Route};
+use network::{NetworkRecord, ResolverSockets, Route};
 
 use super::attachment::dns_names;
 use super::{Record, networking};
@@ -93,10 +94,12 @@ pub(super) fn forget(engine: &Engine, record: &Record) {
 /// After the opening: the resolver serves the living containers, and only those.
 pub(super) fn restore(engine: &Arc<Engine>) -> Result<()> {
     let living = living(engine);
+    let shared = overlays(engine);
     let Some(client) = engine.resolver.find() else {
-        return if living.is_empty() { Ok(()) } else { serve_living(engine) };
+        return if living.is_empty() && shared.is_empty() { Ok(()) } else { serve_living(engine) };
     };
-    let known: HashSet<String> = living.iter().map(|record| record.id.as_str().to_owned()).collect();
+    let known: HashSet<String> =
+        living.iter().map(|record| record.id.as_str().to_owned()).chain(shared.iter().map(peers_id)).collect();
     for id in client.sandboxes().map_err(failed)? {
         if known.contains(&id) {
             engine.resolver.note(&id, true);
@@ -123,6 +126,9 @@ fn living(engine: &Engine) -> Vec<Arc<Record>> {
 /// All living containers' names, without a moment in which one is missing; and the sockets that are.
 fn serve_living(engine: &Engine) -> Result<()> {
     let living = living(engine);
+    for network in overlays(engine) {
+        serve_peers(engine, &network);
+    }
     if living.is_empty() {
         return Ok(());
     }
@@ -138,13 +144,59 @@ fn serve_living(engine: &Engine) -> Result<()> {
     Ok(())
 }
 
+fn overlays(engine: &Engine) -> Vec<NetworkRecord> {
+    engine.networks.records().into_iter().filter(|network| network.overlay.is_some()).collect()
+}
+
+/// Under which name the resolver serves the other hosts of a network.
+fn peers_id(network: &NetworkRecord) -> String {
+    format!("network:{}", network.id)
+}
+
+/// The other hosts of an overlay network may ask for the names of its containers here.
+pub(crate) fn serve_peers(engine: &Engine, network: &NetworkRecord) {
+    if network.overlay.is_none() || engine.resolver.serves(&peers_id(network)) {
+        return;
+    }
+    let served = (|| {
+        let sockets = engine.networks.peer_sockets(network).map_err(|error| Error::system("listen", error))?;
+        let own = std::fs::File::open("/proc/thread-self/ns/net").map_err(|error| Error::system("listen", error))?;
+        let sandbox =
+            Sandbox { id: peers_id(network), networks: vec![network.id.clone()], of_peers: true, ..Sandbox::default() };
+        let client = engine.resolver.ensure(engine)?;
+        client.serve(sandbox, sockets.udp.as_fd(), sockets.tcp.as_fd(), own.as_fd()).map_err(failed)?;
+        engine.resolver.note(&peers_id(network), true);
+        Ok(())
+    })();
+    if let Err(error) = served {
+        let error: Error = error;
+        tracing::error!(network = network.name, error = error.full_text(), "its other hosts do not learn names here");
+    }
+}
+
+/// A network is no more.
+pub(crate) fn forget_peers(engine: &Engine, network: &NetworkRecord) {
+    let id = peers_id(network);
+    if engine.resolver.serves(&id) {
+        engine.resolver.note(&id, false);
+        if let Some(client) = engine.resolver.connected()
+            && let Err(error) = client.drop_sandbox(&id)
+        {
+            tracing::debug!(network = network.name, %error, "the sockets went with the resolver");
+        }
+    }
+}
+
 /// What the resolver is to know of a container's network stack.
 fn sandbox(engine: &Engine, record: &Record) -> Sandbox {
     let mut routes: Vec<Route> = Vec::new();
     let mut networks: Vec<String> = Vec::new();
+    let mut peers: Vec<SocketAddr> = Vec::new();
     for (at, attachment) in record.networks.iter().enumerate() {
         if let (Some(_), Some(network)) = (&attachment.endpoint, engine.networks.record(&attachment.network_id)) {
             routes.push(networking::route(record, at, &network));
+            let resolvers = network.overlay.iter().flat_map(|overlay| &overlay.resolvers);
+            peers.extend(resolvers.map(|peer| SocketAddr::new(*peer, ::network::overlay::RESOLVER_PORT)));
             networks.push(network.id);
         }
     }
@@ -169,6 +221,8 @@ fn sandbox(engine: &Engine, record: &Record) -> Sandbox {
         links: links.collect(),
         servers: servers.iter().filter_map(|text| text.parse().ok()).collect(),
         forwards,
+        peers,
+        of_peers: false,
     }
 }
 

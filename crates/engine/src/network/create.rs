@@ -15,7 +15,9 @@ const MAX_NAME: usize = 255;
 pub fn create(engine: &Engine, request: &NetworkCreateRequest) -> Result<NetworkCreateResponse> {
     check_name(&request.name)?;
     let driver = driver(&request.driver)?;
-    if !matches!(request.scope.as_str(), "" | "local") {
+    // Docker's clients say swarm for an overlay; ours is known by this host alone.
+    let scoped = request.scope == "swarm" && driver == Driver::Overlay;
+    if !scoped && !matches!(request.scope.as_str(), "" | "local") {
         return Err(Error::not_implemented(&format!("networks of the scope {}", request.scope)));
     }
     if request.ingress {
@@ -56,6 +58,7 @@ pub fn create(engine: &Engine, request: &NetworkCreateRequest) -> Result<Network
             return Err(translate(error));
         }
     };
+    crate::container::serve_peers(engine, &record);
     publish(engine, "create", &record);
     Ok(NetworkCreateResponse { id: record.id, warning: String::new() })
 }
@@ -97,14 +100,17 @@ fn driver(name: &str) -> Result<Driver> {
         "host" | "null" => {
             Err(Error::new(Kind::Forbidden, format!("only one instance of \"{name}\" network is allowed")))
         }
-        "macvlan" | "ipvlan" | "overlay" => Err(Error::not_implemented(&format!("networks of the driver {name}"))),
+        "macvlan" => Ok(Driver::Macvlan),
+        "ipvlan" => Ok(Driver::Ipvlan),
+        "overlay" => Ok(Driver::Overlay),
         _ => Err(Error::not_found(format!("could not find plugin {name} in v1 plugin registry: plugin not found"))),
     }
 }
 
 fn config(engine: &Engine, request: &NetworkCreateRequest, driver: Driver, ipam: &Ipam) -> Result<NetworkConfig> {
     let mut options: BTreeMap<String, String> = request.options.clone().into_inner();
-    for (name, value) in &engine.config.network_options {
+    let defaults = engine.config.network_options.iter().filter(|_| driver == Driver::Bridge);
+    for (name, value) in defaults {
         options.entry(name.clone()).or_insert_with(|| value.clone());
     }
     let switch = |given: Option<bool>, option: &str, default: bool| match (given, options.get(option)) {
@@ -190,7 +196,9 @@ fn translate(error: ::network::Error) -> Error {
     let kind = match &error {
         E::InvalidNetwork { .. } | E::InvalidOption { .. } | E::UnknownOption { .. } => Kind::InvalidParameter,
         E::NameTaken { .. } => Kind::Conflict,
-        E::PoolOverlaps { .. } | E::BridgeTaken { .. } => Kind::Forbidden,
+        E::OverlayRange => Kind::InvalidParameter,
+        E::PoolOverlaps { .. } | E::BridgeTaken { .. } | E::ParentTaken { .. } => Kind::Forbidden,
+        E::UnsupportedDriver { .. } => Kind::NotImplemented,
         _ => Kind::System,
     };
     let chain = Error::system("", error).full_text();

@@ -70,7 +70,7 @@ fn document(record: &NetworkRecord, endpoints: &[EndpointNames]) -> Network {
             driver: "default".to_owned(),
             options: ipam_options,
             config: match record.driver {
-                Driver::Bridge => config.into(),
+                Driver::Bridge | Driver::Macvlan | Driver::Ipvlan | Driver::Overlay => config.into(),
                 Driver::Host | Driver::Null => api::List::default(),
             },
         },

@@ -26,6 +26,7 @@ pub fn remove(engine: &Engine, id: &str) -> Result<()> {
     };
     match (engine.networks.remove(&record.id, commit), refused) {
         (Ok(_), _) => {
+            crate::container::forget_peers(engine, &record);
             publish(engine, "destroy", &record);
             Ok(())
         }

@@ -15,6 +15,7 @@ const GET_LINK: u16 = 18;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
+const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
 const IFLA_OPERSTATE: u16 = 16;
 const IFLA_LINKINFO: u16 = 18;
@@ -29,6 +30,15 @@ const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 const IFLA_IFALIAS: u16 = 20;
 const VETH_INFO_PEER: u16 = 1;
+const IFLA_MACVLAN_MODE: u16 = 1;
+const IFLA_IPVLAN_MODE: u16 = 1;
+const IFLA_IPVLAN_FLAGS: u16 = 2;
+const IFLA_VLAN_ID: u16 = 1;
+const IFLA_VXLAN_ID: u16 = 1;
+const IFLA_VXLAN_LOCAL: u16 = 4;
+const IFLA_VXLAN_LEARNING: u16 = 7;
+const IFLA_VXLAN_PORT: u16 = 15;
+const IFLA_VXLAN_LOCAL6: u16 = 17;
 const AF_INET6: u16 = 10;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const ADDR_GEN_MODE_NONE: u8 = 1;
@@ -50,6 +60,8 @@ pub struct Link {
     pub kind: String,
     /// Free text that somebody gave it.
     pub alias: String,
+    /// Its Ethernet address, where it has one.
+    pub mac: Option<MacAddress>,
     /// Index of the bridge it is a port of; 0 for none.
     pub master: u32,
     pub mtu: u32,
@@ -130,6 +142,120 @@ pub fn new_veth(request: &mut Request, veth: &Veth<'_>) {
                 });
             });
         });
+    });
+}
+
+/// What a child of one of the host's links is.
+#[derive(Clone, Copy, Debug)]
+pub enum Child {
+    /// With its own Ethernet address, in this mode.
+    Macvlan { mac: MacAddress, mode: u32 },
+    /// With the parent's, in this mode and with this flag.
+    Ipvlan { mode: u32, flag: u16 },
+}
+
+/// Makes a child of the link `parent` in another network namespace, down.
+pub fn new_child(
+    request: &mut Request,
+    parent: u32,
+    name: &str,
+    mtu: Option<u32>,
+    child: Child,
+    namespace: BorrowedFd<'_>,
+) {
+    request.message(NEW_LINK, flags::ACK | flags::CREATE | flags::EXCL, &info(0, 0, 0), |a| {
+        a.string(IFLA_IFNAME, name);
+        a.u32(IFLA_LINK, parent);
+        a.u32(IFLA_NET_NS_FD, namespace.as_raw_fd() as u32);
+        if let Some(mtu) = mtu {
+            a.u32(IFLA_MTU, mtu);
+        }
+        match child {
+            Child::Macvlan { mac, mode } => {
+                a.bytes(IFLA_ADDRESS, &mac.0);
+                a.nested(IFLA_LINKINFO, |a| {
+                    a.string(IFLA_INFO_KIND, "macvlan");
+                    a.nested(IFLA_INFO_DATA, |a| a.u32(IFLA_MACVLAN_MODE, mode));
+                });
+            }
+            Child::Ipvlan { mode, flag } => a.nested(IFLA_LINKINFO, |a| {
+                a.string(IFLA_INFO_KIND, "ipvlan");
+                a.nested(IFLA_INFO_DATA, |a| {
+                    a.bytes(IFLA_IPVLAN_MODE, &(mode as u16).to_ne_bytes());
+                    a.bytes(IFLA_IPVLAN_FLAGS, &flag.to_ne_bytes());
+                });
+            }),
+        }
+    });
+}
+
+/// A link of that kind without what it needs: refused with `EOPNOTSUPP` where the kernel has no such links.
+pub fn probe(request: &mut Request, kind: &str) {
+    request.message(NEW_LINK, flags::ACK | flags::CREATE | flags::EXCL, &info(0, 0, 0), |a| {
+        a.string(IFLA_IFNAME, "hoist-probe");
+        a.nested(IFLA_LINKINFO, |a| a.string(IFLA_INFO_KIND, kind));
+    });
+}
+
+/// Makes the interface of a VLAN of the link `parent`, up.
+pub fn new_vlan(request: &mut Request, name: &str, alias: &str, parent: u32, id: u16) {
+    made(request, name, alias, |a| {
+        a.u32(IFLA_LINK, parent);
+        a.nested(IFLA_LINKINFO, |a| {
+            a.string(IFLA_INFO_KIND, "vlan");
+            a.nested(IFLA_INFO_DATA, |a| a.bytes(IFLA_VLAN_ID, &id.to_ne_bytes()));
+        });
+    });
+}
+
+/// Makes a link that leads nowhere, up.
+pub fn new_dummy(request: &mut Request, name: &str, alias: &str) {
+    made(request, name, alias, |a| a.nested(IFLA_LINKINFO, |a| a.string(IFLA_INFO_KIND, "dummy")));
+}
+
+/// An end of a VXLAN.
+#[derive(Clone, Copy, Debug)]
+pub struct Vxlan<'a> {
+    pub name: &'a str,
+    pub vni: u32,
+    pub port: u16,
+    pub local: Option<std::net::IpAddr>,
+    pub mtu: u32,
+    /// Index of the bridge that it joins.
+    pub master: u32,
+}
+
+/// Makes an end of a VXLAN, up.
+pub fn new_vxlan(request: &mut Request, vxlan: &Vxlan<'_>, alias: &str) {
+    made(request, vxlan.name, alias, |a| {
+        a.u32(IFLA_MTU, vxlan.mtu);
+        a.u32(IFLA_MASTER, vxlan.master);
+        a.nested(IFLA_LINKINFO, |a| {
+            a.string(IFLA_INFO_KIND, "vxlan");
+            a.nested(IFLA_INFO_DATA, |a| {
+                a.u32(IFLA_VXLAN_ID, vxlan.vni);
+                a.bytes(IFLA_VXLAN_PORT, &vxlan.port.to_be_bytes());
+                a.u8(IFLA_VXLAN_LEARNING, 1);
+                match vxlan.local {
+                    Some(std::net::IpAddr::V4(local)) => a.bytes(IFLA_VXLAN_LOCAL, &local.octets()),
+                    Some(std::net::IpAddr::V6(local)) => a.bytes(IFLA_VXLAN_LOCAL6, &local.octets()),
+                    None => {}
+                }
+            });
+        });
+    });
+}
+
+/// Makes a link, up, with a free text by which it is known again.
+fn made(request: &mut Request, name: &str, alias: &str, fill: impl FnOnce(&mut Attributes<'_>)) {
+    request.message(NEW_LINK, flags::ACK | flags::CREATE | flags::EXCL, &info(0, 0, 0), |a| {
+        a.string(IFLA_IFNAME, name);
+        fill(a);
+    });
+    // Not taken with the first message.
+    request.message(NEW_LINK, flags::ACK, &info(0, IFF_UP, IFF_UP), |a| {
+        a.string(IFLA_IFNAME, name);
+        a.bytes(IFLA_IFALIAS, alias.as_bytes());
     });
 }
 
@@ -223,6 +349,7 @@ fn parse(payload: &[u8]) -> Option<Link> {
         name: String::new(),
         kind: String::new(),
         alias: String::new(),
+        mac: None,
         master: 0,
         mtu: 0,
         up,
@@ -231,6 +358,7 @@ fn parse(payload: &[u8]) -> Option<Link> {
     for (kind, value) in attributes(payload.get(INFO..)?) {
         match kind {
             IFLA_IFNAME => link.name = text(value),
+            IFLA_ADDRESS => link.mac = value.try_into().ok().map(MacAddress),
             IFLA_IFALIAS => link.alias = text(value),
             IFLA_MASTER => link.master = u32_at(value, 0)?,
             IFLA_MTU => link.mtu = u32_at(value, 0)?,

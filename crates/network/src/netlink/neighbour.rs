@@ -32,6 +32,17 @@ pub fn delete(request: &mut Request, link: u32, address: IpAddr) {
     });
 }
 
+/// Has a VXLAN send to `peer` what it knows no better way for.
+pub fn flood(request: &mut Request, vxlan: u32, peer: IpAddr) {
+    // PF_BRIDGE; NUD_NOARP | NUD_PERMANENT; NTF_SELF.
+    let mut header = [7, 0, 0, 0, 0, 0, 0, 0, 0xc0, 0, 2, 0];
+    header[4..8].copy_from_slice(&vxlan.to_ne_bytes());
+    request.message(NEW_NEIGHBOUR, flags::ACK | flags::CREATE | flags::APPEND, &header, |a| {
+        a.bytes(NDA_LLADDR, &[0; 6]);
+        a.bytes(NDA_DST, &octets(peer));
+    });
+}
+
 /// The addresses that are noted for good: link, address.
 pub fn list_permanent(socket: &mut Socket) -> Result<Vec<(u32, IpAddr)>, Error> {
     socket.dump(GET_NEIGHBOUR, &[0; HEADER], |payload| {

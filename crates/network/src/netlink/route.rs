@@ -84,3 +84,11 @@ pub fn set_default(request: &mut Request, gateway: IpAddr, link: u32) {
         a.u32(RTA_OIF, link);
     });
 }
+
+/// Makes the default route of a family lead through a link that needs no gateway.
+pub fn set_default_link(request: &mut Request, ipv6: bool, link: u32) {
+    let family = if ipv6 { INET6 } else { INET };
+    // RT_SCOPE_LINK
+    let header = [family, 0, 0, 0, TABLE_MAIN, PROTOCOL_BOOT, 253, TYPE_UNICAST, 0, 0, 0, 0];
+    request.message(NEW_ROUTE, flags::ACK | flags::CREATE | flags::REPLACE, &header, |a| a.u32(RTA_OIF, link));
+}

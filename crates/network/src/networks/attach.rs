@@ -9,7 +9,8 @@ use rustix::io::Errno;
 use super::inside::Inside;
 use super::{Networks, Shared, bridge, lock};
 use crate::address::{IpNet, MacAddress, hex, random, random_id};
-use crate::config::{BridgeRecord, NetworkRecord, Subnet};
+use crate::child::ChildRecord;
+use crate::config::{BridgeRecord, Driver, NetworkRecord, Subnet};
 use crate::conntrack;
 use crate::endpoint::{BoundPort, Endpoint, EndpointConfig, EndpointRecord, HostPort, Placed, PortBinding};
 use crate::error::{Error, Result};
@@ -33,8 +34,13 @@ const FULL: i32 = 54;
 struct Plan {
     record: EndpointRecord,
     holds: Vec<OwnedFd>,
-    bridge: BridgeRecord,
-    bridge_index: u32,
+    way: Way,
+}
+
+/// What the container's interface hangs on.
+enum Way {
+    Bridge { details: BridgeRecord, index: u32 },
+    Child { driver: Driver, details: ChildRecord },
 }
 
 impl Networks {
@@ -45,12 +51,13 @@ impl Networks {
         let shared = &*self.shared;
         let plan = shared.plan(config)?;
         match shared.carry_out(sandbox, config, &plan) {
-            Ok(link) => {
+            Ok((link, mac)) => {
                 let mut record = plan.record;
-                record.link = link;
+                (record.link, record.mac) = (link, mac);
                 let mut state = lock(&shared.state);
                 if let Some(known) = state.endpoints.get_mut(&record.id) {
                     known.link.clone_from(&record.link);
+                    known.mac = record.mac;
                 }
                 Ok(Endpoint { record, holds: plan.holds })
             }
@@ -70,8 +77,10 @@ impl Networks {
         let mut state = lock(&shared.state);
         let unknown = || Error::UnknownNetwork { id: endpoint.network_id.clone() };
         let network = state.networks.get(&endpoint.network_id).ok_or_else(unknown)?;
-        let details = network.record.bridge.clone();
-        let details = details.ok_or_else(|| Error::NotAttachable { name: network.record.name.clone() })?;
+        let details = network.record.bridge.clone().ok_or_else(|| Error::NotPublishable {
+            driver: network.record.driver.as_str(),
+            name: network.record.name.clone(),
+        })?;
         let mut added = EndpointRecord { ports: Vec::new(), ..endpoint.clone() };
         let mut holds = Vec::new();
         let families = Families { ipv4: ipv6.contains(&false), ipv6: ipv6.contains(&true) };
@@ -126,9 +135,12 @@ struct Families {
 
 /// The container's way out of a subnet, if it has one.
 fn gateway(record: &NetworkRecord, subnet: &Subnet) -> Option<IpAddr> {
-    let bridge = record.bridge.as_ref()?;
-    let mode = if subnet.net.is_ipv6() { bridge.gateway_mode_v6 } else { bridge.gateway_mode_v4 };
-    if record.internal || mode == GatewayMode::Isolated {
+    let isolated = record.bridge.as_ref().is_some_and(|bridge| {
+        let mode = if subnet.net.is_ipv6() { bridge.gateway_mode_v6 } else { bridge.gateway_mode_v4 };
+        mode == GatewayMode::Isolated
+    });
+    let routed = record.child.as_ref().is_some_and(|child| child.is_routed(record.driver));
+    if record.internal || isolated || routed {
         return None;
     }
     subnet.auxiliary.get("DefaultGatewayIPv4").copied().or(subnet.gateway)
@@ -146,11 +158,29 @@ impl Shared {
         let mut state = lock(&self.state);
         let unknown = || Error::UnknownNetwork { id: network_id.clone() };
         let network = state.networks.get(network_id).ok_or_else(unknown)?;
-        let Some(details) = network.record.bridge.clone() else {
-            return Err(Error::NotAttachable { name: network.record.name.clone() });
+        let (way, prefix) = match (&network.record.bridge, &network.record.child) {
+            (Some(details), _) => {
+                let index = network.bridge.ok_or_else(|| Error::NotABridge { name: details.link.clone() })?;
+                (Way::Bridge { details: details.clone(), index }, &details.interface_prefix)
+            }
+            (None, Some(child)) => {
+                if let Some(rate) = config.rate_in {
+                    return Err(Error::InvalidOption {
+                        option: crate::options::RATE_IN.to_owned(),
+                        value: format!("{}bit", rate.saturating_mul(8)),
+                        reason: "it is for networks with a bridge; what the container sends can be limited here too",
+                    });
+                }
+                let way = Way::Child { driver: network.record.driver, details: child.clone() };
+                (way, &child.interface_prefix)
+            }
+            (None, None) => return Err(Error::NotAttachable { name: network.record.name.clone() }),
         };
-        let bridge_index = network.bridge.ok_or_else(|| Error::NotABridge { name: details.link.clone() })?;
-        let interface = state.interface_name(config, &details)?;
+        let routed = match &way {
+            Way::Child { driver, details } => details.is_routed(*driver) && !network.record.internal,
+            Way::Bridge { .. } => false,
+        };
+        let interface = state.interface_name(config, prefix)?;
         let mut record = EndpointRecord {
             id,
             network_id: network_id.clone(),
@@ -161,6 +191,7 @@ impl Shared {
             ipv4: None,
             ipv6: None,
             link_local: config.link_local.clone(),
+            routed,
             ports: Vec::new(),
         };
         let mut holds = Vec::with_capacity(config.ports.len());
@@ -170,8 +201,10 @@ impl Shared {
                 ipv4: config.default_ipv4 && record.ipv4.is_some(),
                 ipv6: config.default_ipv6 && record.ipv6.is_some(),
             };
+            // Children of a host's link are reached at their own addresses, as with Docker.
+            let Way::Bridge { details, .. } = &way else { return Ok(()) };
             for binding in &config.ports {
-                self.reserve_port(&mut state.ports, binding, &details, families, &mut record, &mut holds)?;
+                self.reserve_port(&mut state.ports, binding, details, families, &mut record, &mut holds)?;
             }
             Ok(())
         })();
@@ -180,7 +213,7 @@ impl Shared {
             return Err(error);
         }
         state.endpoints.insert(record.id.clone(), record.clone());
-        Ok(Plan { record, holds, bridge: details, bridge_index })
+        Ok(Plan { record, holds, way })
     }
 
     /// Reserves one binding, which is a port of the host in each family.
@@ -230,15 +263,29 @@ impl Shared {
         Ok(())
     }
 
-    /// Returns the name of our end of the pair.
-    fn carry_out(&self, sandbox: &Sandbox, config: &EndpointConfig, plan: &Plan) -> Result<String> {
+    /// Returns the name of our end of the pair, if there is one, and the container's Ethernet address.
+    fn carry_out(&self, sandbox: &Sandbox, config: &EndpointConfig, plan: &Plan) -> Result<(String, MacAddress)> {
         let record = &plan.record;
+        let (details, bridge_index) = match &plan.way {
+            Way::Bridge { details, index } => (details, *index),
+            Way::Child { driver, details } => {
+                let mac = self.connect_child(sandbox.descriptor(), record, *driver, details)?;
+                let mut inside = Inside::new(sandbox.take_socket()?, &record.interface);
+                let index = inside.take_up(sandbox.descriptor(), record, &config.sysctls)?;
+                if let Some(rate) = config.rate_out {
+                    inside.limit(index, rate)?;
+                }
+                let own = (*driver == Driver::Macvlan).then_some(mac);
+                inside.announce(record, index, own, config.default_ipv4, config.default_ipv6)?;
+                return Ok((String::new(), mac));
+            }
+        };
         if !record.ports.is_empty() {
             self.open_firewall("publishing ports")?;
-        } else if plan.bridge.masquerade {
+        } else if details.masquerade {
             self.open_firewall("masquerading")?;
         }
-        let name = self.connect(sandbox.descriptor(), plan)?;
+        let name = self.connect(sandbox.descriptor(), record, details, bridge_index)?;
         let dressed = (|| {
             let mut inside = Inside::new(sandbox.take_socket()?, &record.interface);
             let index = inside.take_up(sandbox.descriptor(), record, &config.sysctls)?;
@@ -248,8 +295,8 @@ impl Shared {
             if let Some(rate) = config.rate_in {
                 self.limit(&name, rate)?;
             }
-            self.take_up(&name, plan.bridge_index)?;
-            inside.announce(record, index, config.default_ipv4, config.default_ipv6)?;
+            self.take_up(&name, bridge_index)?;
+            inside.announce(record, index, Some(record.mac), config.default_ipv4, config.default_ipv6)?;
             if !record.ports.is_empty() {
                 self.publish(&record.publications())?;
                 conntrack::forget(record);
@@ -257,7 +304,7 @@ impl Shared {
             Ok(())
         })();
         match dressed {
-            Ok(()) => Ok(name),
+            Ok(()) => Ok((name, record.mac)),
             Err(error) => {
                 self.graveyard.bury(&name);
                 Err(error)
@@ -266,15 +313,20 @@ impl Shared {
     }
 
     /// Makes the pair of interfaces, one end in the bridge, the other in the sandbox.
-    fn connect(&self, namespace: BorrowedFd<'_>, plan: &Plan) -> Result<String> {
-        let record = &plan.record;
+    fn connect(
+        &self,
+        namespace: BorrowedFd<'_>,
+        record: &EndpointRecord,
+        bridge: &BridgeRecord,
+        bridge_index: u32,
+    ) -> Result<String> {
         let mut attempt = 1;
         loop {
             let name = format!("veth{}", &hex(&random::<4>().map_err(Error::random)?)[..7]);
             let veth = link::Veth {
                 name: &name,
-                master: plan.bridge_index,
-                mtu: plan.bridge.mtu,
+                master: bridge_index,
+                mtu: bridge.mtu,
                 peer_name: &record.interface,
                 peer_mac: record.mac,
                 peer_namespace: namespace,
@@ -282,11 +334,11 @@ impl Shared {
             let mut request = Request::new();
             link::new_veth(&mut request, &veth);
             for address in record.addresses() {
-                neighbour::set(&mut request, plan.bridge_index, address, record.mac);
+                neighbour::set(&mut request, bridge_index, address, record.mac);
             }
             let port = Port {
                 hairpin: !record.ports.is_empty(),
-                isolated: !plan.bridge.icc && !bridge::frames_are_filtered(),
+                isolated: !bridge.icc && !super::bridge::frames_are_filtered(),
                 no_address: false,
             };
             if port.hairpin || port.isolated {
@@ -306,7 +358,7 @@ impl Shared {
                     return Err(Error::InterfaceTaken { name: record.interface.clone() });
                 }
                 Err(error) if error.message == 0 && error.errno.raw_os_error() == FULL => {
-                    return Err(Error::BridgeFull { link: plan.bridge.link.clone() });
+                    return Err(Error::BridgeFull { link: bridge.link.clone() });
                 }
                 Err(error) => {
                     if error.message > 0 {
@@ -341,7 +393,7 @@ impl Shared {
 
 impl super::State {
     /// The name that was asked for, or the network's prefix with the first number that the container does not use.
-    fn interface_name(&self, config: &EndpointConfig, bridge: &BridgeRecord) -> Result<String> {
+    fn interface_name(&self, config: &EndpointConfig, prefix: &str) -> Result<String> {
         let used: Vec<&str> = self
             .endpoints
             .values()
@@ -354,7 +406,7 @@ impl super::State {
                 false => Ok(name.clone()),
             };
         }
-        let prefix = if bridge.interface_prefix.is_empty() { "eth" } else { &bridge.interface_prefix };
+        let prefix = if prefix.is_empty() { "eth" } else { prefix };
         let names = (0..).map(|number| format!("{prefix}{number}"));
         Ok(names.into_iter().find(|name| !used.contains(&name.as_str())).unwrap_or_default())
     }

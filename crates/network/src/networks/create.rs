@@ -1,11 +1,12 @@
 //! Making a network: plan, reserve its name and subnets, then bridge and table; undone when a step fails.
 
-use super::{Network, Networks, Shared, bridge, lock, table_bridge};
+use super::{Network, Networks, Shared, bridge, children, lock, peers, table_bridge};
 use crate::address::IpNet;
 use crate::config::{BridgeRecord, Driver, NetworkRecord, Subnet};
 use crate::definition::{self, NetworkConfig};
 use crate::error::{Error, Result};
 use crate::options::{self, GatewayMode};
+use crate::overlay;
 use crate::subnet::{self, Survey};
 
 /// Hexadecimal digits of the network's id in the name of its bridge, as Docker has it.
@@ -29,20 +30,31 @@ impl Networks {
         record.config_only = config.config_only;
         record.config_from.clone_from(&config.config_from);
         record.subnets = definition::subnets(config)?;
-        if config.driver == Driver::Bridge && !config.config_only {
-            record.bridge = Some(shared.plan_bridge(config, &record.id)?);
-            shared.reserve(&mut record)?;
-        } else {
+        if config.config_only {
+            // The options are those of whoever takes them over: checked now, used then.
             if config.driver == Driver::Bridge {
-                // The options are those of whoever takes them over: checked now, used then.
                 shared.plan_bridge(config, &record.id)?;
             }
             shared.insert(&record, &[])?;
+        } else {
+            match config.driver {
+                Driver::Bridge => record.bridge = Some(shared.plan_bridge(config, &record.id)?),
+                Driver::Overlay => shared.plan_overlay(config, &mut record)?,
+                Driver::Macvlan | Driver::Ipvlan => shared.plan_child(config, &mut record)?,
+                Driver::Host | Driver::Null => {}
+            }
+            if let Err(error) = shared.reserve(&mut record) {
+                shared.bury_parent(&record);
+                return Err(error);
+            }
         }
         let outcome = commit(&record).and_then(|()| match record.bridge.is_some() {
             true => self.realise(&record),
             false => Ok(()),
         });
+        if outcome.is_err() {
+            shared.bury_parent(&record);
+        }
         match outcome {
             Ok(()) => Ok(record),
             Err(error) => {
@@ -61,6 +73,10 @@ impl Networks {
         let link = record.bridge.as_ref().map(|bridge| bridge.link.clone()).unwrap_or_default();
         shared.graveyard.wait_for(&link);
         let index = shared.sockets.with(|socket| bridge::ensure(socket, &shared.config, record))??;
+        if let Err(error) = shared.sockets.with(|socket| peers::ensure(socket, &shared.config, record, index))? {
+            shared.bury(record);
+            return Err(error);
+        }
         if let Some(network) = lock(&shared.state).networks.get_mut(&record.id) {
             network.bridge = Some(index);
         }
@@ -70,7 +86,7 @@ impl Networks {
             // Containers on it will not start where they need the table; the daemon goes on without it too.
             Err(Error::NftablesUnavailable { .. }) => Ok(()),
             Err(error) => {
-                shared.graveyard.bury(&link);
+                shared.bury(record);
                 Err(error)
             }
         }
@@ -97,10 +113,50 @@ impl Shared {
         options::bridge(&config.options, config.internal, default)
     }
 
+    /// The bridge that the options ask for, and its way to the peers.
+    fn plan_overlay(&self, config: &NetworkConfig, record: &mut NetworkRecord) -> Result<()> {
+        let link = format!("vx-{}", &record.id[..DIGITS]);
+        let (overlay, left) = overlay::options(&config.name, link, &config.options)?;
+        let split = |subnet: &Subnet| subnet.given && subnet.range.is_some();
+        if record.subnets.is_empty() || !record.subnets.iter().all(split) {
+            return Err(Error::OverlayRange);
+        }
+        let mut bridge = self.plan_bridge(&NetworkConfig { options: left.clone(), ..config.clone() }, &record.id)?;
+        if !left.contains_key(options::MTU) && !left.contains_key("mtu") {
+            bridge.mtu = overlay.mtu(bridge.mtu);
+        }
+        self.sockets.with(|socket| children::check_kind(socket, "overlay", "vxlan", "CONFIG_VXLAN"))??;
+        (record.bridge, record.overlay) = (Some(bridge), Some(overlay));
+        Ok(())
+    }
+
+    /// The parent of the containers' interfaces, which is there when this returns.
+    fn plan_child(&self, config: &NetworkConfig, record: &mut NetworkRecord) -> Result<()> {
+        let kind = if config.driver == Driver::Macvlan { "dm" } else { "di" };
+        let own = format!("{kind}-{}", &record.id[..DIGITS]);
+        let child = crate::child::options(config.driver, &config.options, &own)?;
+        // A network on nothing leads nowhere.
+        record.internal |= child.made;
+        let others = lock(&self.state);
+        let taken = others
+            .networks
+            .values()
+            .find(|other| other.record.child.as_ref().is_some_and(|other| other.parent == child.parent));
+        if let Some(other) = taken {
+            return Err(Error::ParentTaken { parent: child.parent, other: other.record.name.clone() });
+        }
+        drop(others);
+        record.child = Some(child);
+        record.child = Some(self.sockets.with(|socket| children::ensure_parent(socket, &self.config, record))??);
+        Ok(())
+    }
+
     /// Chooses the subnets that nobody gave, and reserves name, link and subnets: from here on nobody else gets them.
     fn reserve(&self, record: &mut NetworkRecord) -> Result<()> {
         let survey = self.sockets.with(Survey::take)??;
-        if let Some(hidden) = record.subnets.iter().find(|subnet| survey.is_hidden_by(&subnet.net)) {
+        // Children are in a network that the host knows: their subnet is its own.
+        let hidden = record.subnets.iter().find(|subnet| survey.is_hidden_by(&subnet.net));
+        if let Some(hidden) = hidden.filter(|_| record.child.is_none()) {
             return Err(Error::PoolOverlaps { subnet: hidden.net });
         }
         let given = record.subnets.clone();

@@ -18,7 +18,15 @@ impl Networks {
                 let error = error as &dyn std::error::Error;
                 tracing::warn!(endpoint = record.id, error, "the interface keeps its addresses until it is deleted");
             });
-        if !record.link.is_empty() {
+        if record.link.is_empty() {
+            let deleted = route_socket(namespace)
+                .and_then(|socket| Inside::new(socket, &record.interface).delete())
+                .inspect_err(|error| {
+                    let error = error as &dyn std::error::Error;
+                    tracing::warn!(endpoint = record.id, error, "the interface is still there");
+                });
+            drop(deleted);
+        } else {
             self.shared.graveyard.bury(&record.link);
             if stripped.is_err() {
                 self.shared.graveyard.wait_for(&record.link);

@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 use rustix::io::Errno;
 
 use super::attach::{limit, wait_for_carrier};
-use crate::address::IpNet;
+use crate::address::{IpNet, MacAddress};
 use crate::endpoint::EndpointRecord;
 use crate::error::{Error, Result};
 use crate::netlink::{Request, Socket, address, link, route};
@@ -63,23 +63,49 @@ impl<'a> Inside<'a> {
 
     /// Waits until it passes packets, gives the container its default routes, and tells the neighbours where its address is
     /// now.
-    pub fn announce(&mut self, record: &EndpointRecord, link: u32, ipv4: bool, ipv6: bool) -> Result<()> {
+    pub fn announce(
+        &mut self,
+        record: &EndpointRecord,
+        link: u32,
+        mac: Option<MacAddress>,
+        ipv4: bool,
+        ipv6: bool,
+    ) -> Result<()> {
         wait_for_carrier(&mut self.socket, |socket| link::by_index(socket, link))?;
         let mut request = Request::new();
         for (wanted, placed) in [(ipv4, record.ipv4), (ipv6, record.ipv6)] {
-            if let Some(gateway) = placed.and_then(|placed| placed.gateway).filter(|_| wanted) {
-                route::set_default(&mut request, gateway, link);
+            let Some(placed) = placed.filter(|_| wanted) else { continue };
+            match placed.gateway {
+                Some(gateway) => route::set_default(&mut request, gateway, link),
+                None if record.routed => route::set_default_link(&mut request, placed.net.is_ipv6(), link),
+                None => {}
             }
         }
-        link::set_mac(&mut request, link, record.mac);
+        if let Some(mac) = mac {
+            link::set_mac(&mut request, link, mac);
+        }
+        if request.is_empty() {
+            return Ok(());
+        }
         self.socket.transact(request).map_err(Error::netlink("give the container its default route"))
     }
 
-    /// Makes the default route of a family lead through this interface.
-    pub fn set_default(&mut self, gateway: IpAddr) -> Result<()> {
+    /// Deletes it. That waits for the kernel, and is for an interface without an end on the host.
+    pub fn delete(&mut self) -> Result<()> {
         let link = self.index()?;
         let mut request = Request::new();
-        route::set_default(&mut request, gateway, link);
+        link::delete(&mut request, link);
+        self.socket.transact(request).map_err(Error::netlink("delete the container's interface"))
+    }
+
+    /// Makes the default route of a family lead through this interface, to the gateway if there is one.
+    pub fn set_default(&mut self, gateway: Option<IpAddr>, ipv6: bool) -> Result<()> {
+        let link = self.index()?;
+        let mut request = Request::new();
+        match gateway {
+            Some(gateway) => route::set_default(&mut request, gateway, link),
+            None => route::set_default_link(&mut request, ipv6, link),
+        }
         self.socket.transact(request).map_err(Error::netlink("give the container its default route"))
     }
 

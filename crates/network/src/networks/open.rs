@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use super::firewall::Firewall;
-use super::{BRIDGE, Network, Networks, Shared, Sockets, State, bridge, lock};
+use super::{BRIDGE, Network, Networks, Shared, Sockets, State, bridge, children, lock, peers};
 use crate::config::{Config, Driver, NetworkRecord};
 use crate::error::{Error, Result};
 use crate::graveyard::Graveyard;
@@ -39,13 +39,23 @@ impl Networks {
                 index = Some(bridge::ensure_default(&mut socket, &config, &mut record, &taken)?);
                 default.clone_from(&record.id);
             } else if record.bridge.is_some() {
-                match bridge::ensure(&mut socket, &config, &record) {
+                let ensured = bridge::ensure(&mut socket, &config, &record).and_then(|made| {
+                    peers::ensure(&mut socket, &config, &record, made)?;
+                    Ok(made)
+                });
+                match ensured {
                     Ok(made) => index = Some(made),
                     Err(error) => {
                         let error = &error as &dyn std::error::Error;
                         tracing::error!(network = record.name, error, "a network's bridge cannot be made");
                     }
                 }
+            }
+            if record.child.is_some()
+                && let Err(error) = children::ensure_parent(&mut socket, &config, &record)
+            {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(network = record.name, error, "a network's parent cannot be found or made");
             }
             networks.insert(record.id.clone(), Network::new(record, index));
         }
@@ -89,6 +99,10 @@ impl Shared {
         let mark = bridge::mark(&self.config, "");
         let state = lock(&self.state);
         let bridges: Vec<u32> = state.networks.values().filter_map(|network| network.bridge).collect();
+        let records = || state.networks.values().map(|network| &network.record);
+        let ways = records().filter_map(|record| Some(record.overlay.as_ref()?.link.clone()));
+        let made: Vec<String> =
+            ways.chain(records().filter_map(|record| Some(record.child.as_ref()?.parent.clone()))).collect();
         let ports: Vec<String> = state.endpoints.values().map(|endpoint| endpoint.link.clone()).collect();
         let known: Vec<std::net::IpAddr> = state.endpoints.values().flat_map(|e| e.addresses()).collect();
         drop(state);
@@ -97,8 +111,11 @@ impl Shared {
                 && found.alias.starts_with(&mark)
                 && found.name != self.config.bridge_name
                 && !bridges.contains(&found.index);
+            let stray_way = matches!(found.kind.as_str(), "vxlan" | "vlan" | "dummy")
+                && found.alias.starts_with(&mark)
+                && !made.contains(&found.name);
             let stray_port = found.kind == "veth" && bridges.contains(&found.master) && !ports.contains(&found.name);
-            if stray_bridge || stray_port {
+            if stray_bridge || stray_way || stray_port {
                 tracing::info!(link = found.name, "deleting what an earlier daemon left");
                 self.graveyard.bury(&found.name);
             }

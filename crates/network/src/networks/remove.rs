@@ -25,13 +25,32 @@ impl Networks {
         let record = network.record;
         if let (Some(index), Some(bridge)) = (network.bridge, &record.bridge) {
             shared.give_up(index, &record);
-            shared.graveyard.bury(&bridge.link);
+            tracing::debug!(link = bridge.link, "the bridge is deleted after the answer");
         }
+        shared.bury(&record);
         Ok(record)
     }
 }
 
 impl Shared {
+    /// Has the links deleted that were made for a network.
+    pub(super) fn bury(&self, record: &NetworkRecord) {
+        if let Some(overlay) = &record.overlay {
+            self.graveyard.bury(&overlay.link);
+        }
+        if let Some(bridge) = &record.bridge {
+            self.graveyard.bury(&bridge.link);
+        }
+        self.bury_parent(record);
+    }
+
+    /// The same for the parent of the containers' interfaces alone.
+    pub(super) fn bury_parent(&self, record: &NetworkRecord) {
+        if let Some(child) = record.child.as_ref().filter(|child| child.made) {
+            self.graveyard.bury(&child.parent);
+        }
+    }
+
     /// Takes the bridge's addresses away, so that its subnets are free at once, and the table's elements.
     fn give_up(&self, index: u32, record: &NetworkRecord) {
         let mut request = Request::new();

@@ -37,8 +37,11 @@ impl Route {
 impl Networks {
     /// Makes a running container's way out of a family lead through an endpoint.
     pub fn set_default_route(&self, namespace: BorrowedFd<'_>, endpoint: &EndpointRecord, ipv6: bool) -> Result<()> {
-        let Some(gateway) = endpoint.placed(ipv6).and_then(|placed| placed.gateway) else { return Ok(()) };
-        Inside::new(route_socket(namespace)?, &endpoint.interface).set_default(gateway)
+        let gateway = endpoint.placed(ipv6).and_then(|placed| placed.gateway);
+        if gateway.is_none() && !(endpoint.routed && endpoint.placed(ipv6).is_some()) {
+            return Ok(());
+        }
+        Inside::new(route_socket(namespace)?, &endpoint.interface).set_default(gateway, ipv6)
     }
 }
 
