@@ -1,10 +1,13 @@
-//! Work on hoist: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`, `cargo xtask suite`.
+//! Work on hoist: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`, `cargo xtask suite`,
+//! `cargo xtask package`.
 //!
 //! External programs are fine here; the product itself runs none.
 
 mod bench;
 mod clients;
 mod demo;
+mod machine;
+mod package;
 mod packages;
 mod steps;
 mod suite;
@@ -33,13 +36,15 @@ fn main() -> ExitCode {
         ["demo", rest @ ..] => demo::run(rest),
         ["test", rest @ ..] => test::run(rest),
         ["bench", rest @ ..] => bench::run(rest),
+        ["machine", rest @ ..] => machine::run(rest),
+        ["package", rest @ ..] => package::run(rest),
         ["suite", rest @ ..] => suite::run(rest),
         ["help" | "--help" | "-h"] => {
-            print!("{USAGE}");
+            print!("{USAGE}{}{}", package::USAGE, machine::USAGE);
             return ExitCode::SUCCESS;
         }
         _ => {
-            eprint!("{USAGE}");
+            eprint!("{USAGE}{}{}", package::USAGE, machine::USAGE);
             return ExitCode::from(2);
         }
     };

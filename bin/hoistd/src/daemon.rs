@@ -53,7 +53,8 @@ async fn serve(mut settings: Settings) -> anyhow::Result<()> {
     };
     let engine = engine.map_err(|error| anyhow::anyhow!(error.full_text()))?;
     tracing::info!("hoistd {} answers on {}", env!("CARGO_PKG_VERSION"), places.join(", "));
-    notify::notify("READY=1");
+    notify::notify(&format!("READY=1\nSTATUS=Answers on {}", places.join(", ")));
+    notify::keep_alive(&engine);
     http_api::serve(engine, listeners, end).await.context("serve the API")?;
     notify::notify("STOPPING=1");
     tracing::info!("hoistd ends; containers go on");

@@ -11,6 +11,7 @@ mod preflight;
 mod registry;
 mod runtime;
 mod settings;
+mod stop_containers;
 mod unsupported;
 
 use settings::Settings;
@@ -28,6 +29,11 @@ fn main() -> ExitCode {
         && first == "registry"
     {
         return registry::run(rest);
+    }
+    if let [first, rest @ ..] = arguments.as_slice()
+        && first == "stop-containers"
+    {
+        return stop_containers::run(rest);
     }
     let given = match flags::parse(&arguments) {
         Ok(flags::Parsed::Run(given)) => given,

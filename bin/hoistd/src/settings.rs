@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 /// Where the configuration is when nobody says so.
 const CONFIG_FILE: &str = "/etc/hoist/daemon.json";
 
-/// Where clients find the daemon when nobody says so.
+/// The containers' place among a service manager's cgroups; its unit sets it.
+const CGROUP_PARENT: &str = "HOIST_CGROUP_PARENT";
+
+/// Where clients find the daemon when nobody says so, and the service manager passes no sockets.
 const HOST: &str = "unix:///run/hoist.sock";
 
 /// All settings.
@@ -55,7 +58,10 @@ impl Settings {
             .add_file(&path, asked_for, &given)
             .map_err(|error| anyhow!("unable to configure the daemon with file {}: {error}", path.display()))?;
         if settings.hosts.is_empty() {
-            settings.hosts.push(HOST.to_owned());
+            settings.hosts.push(if http_api::are_sockets_passed() { "fd://" } else { HOST }.to_owned());
+        }
+        if let Ok(parent) = std::env::var(CGROUP_PARENT) {
+            settings.engine.cgroup_parent = Some(cgroup_parent(parent)?);
         }
         if settings.debug {
             settings.log_level = tracing::Level::DEBUG;
@@ -96,6 +102,15 @@ impl Settings {
     }
 }
 
+/// A path below the roots of the hierarchies.
+fn cgroup_parent(path: String) -> anyhow::Result<String> {
+    let normal = |part: &str| !part.is_empty() && part != "." && part != "..";
+    if !path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(normal)) {
+        bail!("the environment variable {CGROUP_PARENT}: {path:?} is no path such as /containers.slice/hoist");
+    }
+    Ok(path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,6 +149,14 @@ mod tests {
         let default = settings("", "").unwrap();
         assert_eq!(default.hosts, [HOST]);
         assert_eq!(default.pidfile, Path::new("/run/hoist.pid"));
+    }
+
+    #[test]
+    fn cgroup_parents() {
+        assert_eq!(cgroup_parent("/a.slice/b".into()).unwrap(), "/a.slice/b");
+        for bad in ["", "/", "a", "/a/", "/a/../b", "/./a"] {
+            assert!(cgroup_parent(bad.into()).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -50,6 +50,12 @@ wire! {
         pub reason: String,
     }
 
+    /// `POST /hoist/system/shutdown`: the containers that were stopped, and those that were not, with the reason.
+    pub struct Shutdown {
+        pub stopped: u64,
+        pub failed: Vec<String>,
+    }
+
     /// One line of `POST /hoist/system/verify`.
     pub struct Checked {
         /// `image`, `blob` or `layer`.

@@ -15,6 +15,8 @@ pub struct Config {
     pub exec_root: PathBuf,
     /// The program `hoist-runtime`.
     pub runtime: PathBuf,
+    /// Where this daemon makes cgroups, below the root of each hierarchy; `None`: `/hoist`, with a suffix of the data root.
+    pub cgroup_parent: Option<String>,
     /// Shims kept ready where joining a cgroup is slow.
     pub parked_shims: usize,
     /// Address and subnet of the default bridge, `172.17.0.1/16`; `None`: the first subnet that the host does not route.
@@ -93,6 +95,7 @@ impl Default for Config {
             data_root: DEFAULT_DATA_ROOT.into(),
             exec_root: "/run/hoist".into(),
             runtime: "hoist-runtime".into(),
+            cgroup_parent: None,
             parked_shims: 4,
             bip: None,
             bip6: None,
@@ -149,6 +152,9 @@ impl Config {
 
     /// Parent of the containers' cgroups.
     pub fn cgroup_parent(&self) -> String {
+        if let Some(parent) = &self.cgroup_parent {
+            return parent.clone();
+        }
         match self.suffix() {
             suffix if suffix.is_empty() => "/hoist".to_owned(),
             suffix => format!("/hoist-{suffix}"),

@@ -3,6 +3,7 @@
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use crate::config::Config;
@@ -41,6 +42,8 @@ pub struct Engine {
     pub(crate) senders: container::Senders,
     /// What compresses and expires finished log files.
     pub(crate) tidier: container::Tidier,
+    /// The machine goes down: nothing is restarted by policy any more.
+    pub(crate) closing: AtomicBool,
 }
 
 /// How long parked shims may take to end when nothing runs any more.
@@ -119,6 +122,7 @@ impl Engine {
             resolver,
             senders: container::Senders::default(),
             tidier: container::Tidier::default(),
+            closing: AtomicBool::new(false),
         });
         engine.resolver.keep_up(&engine);
         engine.workers.start(&engine).map_err(|error| Error::system("start the workers", error))?;

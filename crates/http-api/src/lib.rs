@@ -34,5 +34,5 @@ mod takeover;
 mod upload;
 mod version;
 
-pub use listen::{Address, Error as ListenError, Group, Listener, open};
+pub use listen::{Address, Error as ListenError, Group, Listener, are_sockets_passed, open};
 pub use server::serve;

@@ -11,6 +11,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+pub use activation::are_passed as are_sockets_passed;
 pub use group::Group;
 
 /// An address to listen on.

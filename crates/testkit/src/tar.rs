@@ -154,6 +154,12 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.write_all(bytes).and_then(|()| encoder.finish()).expect("writing to memory does not fail")
 }
 
+/// As small as it gets.
+pub fn gzip_small(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(bytes).and_then(|()| encoder.finish()).expect("writing to memory does not fail")
+}
+
 /// The bytes of a gzip stream.
 pub fn gunzip(bytes: &[u8]) -> impl std::io::Read + '_ {
     flate2::read::MultiGzDecoder::new(bytes)

@@ -82,6 +82,7 @@ fn main() {
         transfer_faults::TESTS,
         transfers::TESTS,
         survival::TESTS,
+        survival::HOIST_TESTS,
         daemons::TESTS,
         registry::TESTS,
         registry::HOIST_TESTS,

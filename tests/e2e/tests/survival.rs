@@ -21,7 +21,10 @@ pub const TESTS: &[Test] = tests![
     killed_while_attached,
     killed_during_exec,
     killed_many_times,
+    stopped_for_a_shutdown,
 ];
+
+pub const HOIST_TESTS: &[Test] = tests![hoist only: the_service_manager_is_told];
 
 fn killed_during_pull(lab: &mut Lab) -> Result<()> {
     let registry = FaultyRegistry::start(&image()?, Fault::Hang)?;
@@ -234,4 +237,63 @@ fn killed_many_times(lab: &mut Lab) -> Result<()> {
         lab.client.ok(&format!("rm -f {id}"))?;
     }
     Ok(())
+}
+
+/// A shutdown of the machine: everybody is told and waited for, nobody is restarted, and the next daemon does what the
+/// policies say.
+fn stopped_for_a_shutdown(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    let script = "trap 'echo told; exit 7' TERM; echo ready; while :; do sleep 0.1; done";
+    for (name, flags) in [("plain", ""), ("always", "--restart always"), ("unless", "--restart unless-stopped")] {
+        lab.client.ok(&format!("run -d --name {name} {flags} busybox sh -c \"{script}\""))?;
+        wait::until_true("the trap", SOON, || Ok(lab.client.ok(&format!("logs {name}"))?.contains("ready")))?;
+    }
+    lab.client.ok("pause plain")?;
+    lab.client.ok("run -d --name deaf --stop-timeout 0 busybox sh -c \"trap '' TERM; while :; do sleep 1; done\"")?;
+    let mut command = std::process::Command::new(testkit::programs::product("hoistd")?);
+    let output = process::run(command.args(["stop-containers", "-H", &lab.daemon.host()]), SOON)?.code(0)?;
+    has(&output.stderr, "containers stopped: 4")?;
+    let state = |name: &str| lab.client.field(name, "{{.State.Status}} {{.State.ExitCode}}");
+    eq("plain", state("plain")?.as_str(), "exited 7")?;
+    eq("deaf", state("deaf")?.as_str(), "exited 137")?;
+    for name in ["always", "unless"] {
+        has(&lab.client.ok(&format!("logs {name}"))?, "told")?;
+        eq(name, state(name)?.as_str(), "restarting 7")?;
+    }
+    lab.daemon.restart()?;
+    for name in ["always", "unless"] {
+        wait::until_true("it to run again", SOON, || {
+            Ok(lab.client.field(name, "{{.State.Status}}")?.as_str() == "running")
+        })?;
+    }
+    eq("plain", lab.client.field("plain", "{{.State.Status}}")?.as_str(), "exited")?;
+    // Nobody answers: a failure that says so.
+    lab.client.ok("rm -f always unless plain deaf")?;
+    let host = format!("unix://{}/none.sock", lab.daemon.root().display());
+    let mut command = std::process::Command::new(testkit::programs::product("hoistd")?);
+    let output = process::run(command.args(["stop-containers", "-H", &host]), SOON)?.code(1)?;
+    has(&output.stderr, &host)
+}
+
+/// What a service manager hears: that it is ready, that it lives, that it ends.
+fn the_service_manager_is_told(lab: &mut Lab) -> Result<()> {
+    let path = std::env::temp_dir().join(format!("hoist-notify-{}", std::process::id()));
+    let socket = std::os::unix::net::UnixDatagram::bind(&path)?;
+    socket.set_read_timeout(Some(SOON))?;
+    let env = [("NOTIFY_SOCKET", path.display().to_string()), ("WATCHDOG_USEC", "300000".to_owned())];
+    let env = env.map(|(name, value)| (name.to_owned(), value)).to_vec();
+    lab.replace_daemon(testkit::daemon::Options { env, ..Default::default() })?;
+    let mut buffer = [0; 4096];
+    let mut hear = || -> Result<String> {
+        let length = socket.recv(&mut buffer)?;
+        Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
+    };
+    has(&hear()?, "READY=1\nSTATUS=Answers on ")?;
+    for _ in 0..3 {
+        eq("sign of life", hear()?.as_str(), "WATCHDOG=1")?;
+    }
+    lab.daemon.stop()?;
+    wait::until_true("the last word", SOON, || Ok(hear()? == "STOPPING=1"))?;
+    std::fs::remove_file(&path)?;
+    lab.daemon.restart()
 }

@@ -7,6 +7,7 @@
 //! ```
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use api::container::RestartRule;
@@ -149,11 +150,15 @@ fn restart_delay(record: &Record) -> Option<Duration> {
 pub(super) fn restart_after(engine: &Arc<Engine>, container: &Arc<Container>, delay: Duration) {
     let (engine, container) = (Arc::downgrade(engine), Arc::clone(container));
     let id = container.id.clone();
+    // The machine goes down: the next daemon finds it waiting.
+    if engine.upgrade().is_some_and(|engine| engine.closing.load(Ordering::Acquire)) {
+        return;
+    }
     let waiter = std::thread::Builder::new().name("restart".to_owned()).stack_size(512 * 1024).spawn(move || {
         std::thread::sleep(delay);
         let Some(engine) = engine.upgrade() else { return };
         let _operation = container.operate();
-        if container.snapshot().state.phase != Phase::Restarting {
+        if container.snapshot().state.phase != Phase::Restarting || engine.closing.load(Ordering::Acquire) {
             return;
         }
         if let Err(error) = start::start_operating(&engine, &container) {

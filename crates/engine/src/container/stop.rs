@@ -27,6 +27,19 @@ pub(super) fn stop_operating(
     signal: Option<&str>,
     timeout: Option<i64>,
 ) -> Result<()> {
+    if container.snapshot().state.phase.is_alive() {
+        container.update(|record| record.state.stopped_by_user = true);
+    }
+    end(engine, container, signal, timeout)
+}
+
+/// Ends a container; whether it is to stay down is for the caller to say.
+pub(super) fn end(
+    engine: &Engine,
+    container: &Arc<Container>,
+    signal: Option<&str>,
+    timeout: Option<i64>,
+) -> Result<()> {
     let record = container.snapshot();
     let number = match signal.filter(|text| !text.is_empty()) {
         Some(text) => api::signal::parse(text)?,
@@ -42,7 +55,6 @@ pub(super) fn stop_operating(
     if !record.state.phase.is_alive() {
         return Err(Error::not_modified());
     }
-    container.update(|record| record.state.stopped_by_user = true);
     let ended = subscribe(container, Condition::NotRunning);
     let seconds = timeout.or(record.config.stop_timeout).unwrap_or(DEFAULT_STOP_TIMEOUT);
     // A container that has ended meanwhile is what was asked for.

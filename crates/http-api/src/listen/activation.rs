@@ -7,10 +7,20 @@ use std::env;
 /// Descriptor of the first socket.
 const FIRST: u32 = 3;
 
-pub(super) fn open(wanted: Option<u32>) -> Result<Vec<Listener>, Error> {
+/// Whether a service manager has opened sockets for this process.
+#[must_use]
+pub fn are_passed() -> bool {
+    count() > 0
+}
+
+fn count() -> u32 {
     let number = |name: &str| env::var(name).ok()?.parse::<u32>().ok();
     let ours = number("LISTEN_PID").is_some_and(|pid| pid == std::process::id());
-    let count = if ours { number("LISTEN_FDS").unwrap_or(0) } else { 0 };
+    if ours { number("LISTEN_FDS").unwrap_or(0) } else { 0 }
+}
+
+pub(super) fn open(wanted: Option<u32>) -> Result<Vec<Listener>, Error> {
+    let count = count();
     let missing = || Error::NotPassed { number: wanted };
     let numbers = match wanted {
         None => FIRST..FIRST.checked_add(count).filter(|_| count > 0).ok_or_else(missing)?,

@@ -6,10 +6,11 @@ use crate::reply::{Outcome, ok};
 use engine::container;
 use hyper::Method;
 
-pub(super) static ROUTES: [Route; 3] = [
+pub(super) static ROUTES: [Route; 4] = [
     route(Method::GET, "/hoist/containers/{id}/explain", Handler::Work(explain)),
     route(Method::POST, "/hoist/containers/{id}/ports/add", Handler::Work(add_ports)),
     route(Method::POST, "/hoist/containers/{id}/ports/remove", Handler::Work(remove_ports)),
+    route(Method::POST, "/hoist/system/shutdown", Handler::Work(shutdown)),
 ];
 
 fn explain(call: &Call) -> Outcome {
@@ -22,4 +23,9 @@ fn add_ports(call: &Call) -> Outcome {
 
 fn remove_ports(call: &Call) -> Outcome {
     ok(&container::remove_ports(&call.engine, call.name(), &call.required()?)?)
+}
+
+/// Answered when everything has ended.
+fn shutdown(call: &Call) -> Outcome {
+    ok(&container::shutdown(&call.engine))
 }
