@@ -15,7 +15,9 @@ pub const TESTS: &[Test] =
     tests![df_is_du, rmi_leaves_nothing, layers_as_directories, images_of_other_machines, compressed_imports];
 
 /// Commands that Docker does not have.
-pub const HOIST_TESTS: &[Test] = tests![hoist only: versions_of_a_tag, pinned_images, dry_runs, verify_finds_damage];
+pub const HOIST_TESTS: &[Test] = tests![hoist only:
+    versions_of_a_tag, pinned_images, dry_runs, versions_that_prune_leaves, without_compressed_layers, verify_finds_damage,
+];
 
 /// An image that says its number.
 fn version(lab: &Lab, number: u32) -> Result<String> {
@@ -89,10 +91,48 @@ fn dry_runs(lab: &mut Lab) -> Result<()> {
     has(&plan, "(user), ")?;
     has(&plan, "not running (Created)")?;
     has(&plan, "Space that would be reclaimed: ")?;
+    lab.client.fails(1, "system prune --dry-run --filter until=1h")?.stderr_has("not supported with")?;
+    lab.client.ok_with("build -t built -", b"FROM spare\nRUN true\n")?;
+    has(&lab.client.ok("system prune --dry-run -a")?, "Would remove build cache:")?;
+    lab.client.ok("rmi built")?;
+    lab.client.ok("builder prune -af")?;
     eq("nothing happened", images()?, before)?;
     has(&lab.client.ok("system prune -f")?, "Deleted Containers:")?;
     lab.client.fails(1, &format!("image inspect {first}"))?;
     Ok(())
+}
+
+/// `image-versions`: how many earlier images of each tag a prune leaves.
+fn versions_that_prune_leaves(lab: &mut Lab) -> Result<()> {
+    let flags = ["--image-versions", "1"].map(str::to_owned).into();
+    lab.replace_daemon(Options { flags, ..Options::default() })?;
+    let ids = [version(lab, 1)?, version(lab, 2)?, version(lab, 3)?];
+    lab.client.ok("image prune -f")?;
+    eq("the one before", lab.client.ok("run --rm app@{1}")?.as_str(), "2")?;
+    lab.client.fails(1, &format!("image inspect {}", ids[0]))?;
+    eq("log", lab.client.ok("image log -q --no-trunc app")?, format!("{}\n{}", ids[2], ids[1]))
+}
+
+/// `keep-compressed-layers: false`: a pull leaves no blobs of layers, and a push makes new ones that mean the same.
+fn without_compressed_layers(lab: &mut Lab) -> Result<()> {
+    let flags = ["--keep-compressed-layers=false"].map(str::to_owned).into();
+    lab.replace_daemon(Options { flags, ..Options::default() })?;
+    lab.pull("busybox")?;
+    let blobs = lab.daemon.data_root().join("content/blobs/sha256");
+    let mut sizes = Vec::new();
+    for entry in std::fs::read_dir(&blobs)? {
+        sizes.push(entry?.metadata()?.len());
+    }
+    anyhow::ensure!(sizes.iter().all(|size| *size < 100_000), "blobs of {sizes:?} bytes");
+    let registry = testkit::registry::Registry::start(&lab.daemon.tmp().join("registry"))?;
+    let name = format!("{}/again:1", registry.host());
+    let id = lab.client.field("busybox", "{{.Id}}")?;
+    lab.client.ok(&format!("tag busybox {name}"))?;
+    lab.client.ok(&format!("push -q {name}"))?;
+    lab.client.ok(&format!("rmi busybox {name}"))?;
+    lab.client.ok(&format!("pull -q {name}"))?;
+    eq("the same image", lab.client.field(&name, "{{.Id}}")?, id)?;
+    eq("runs", lab.client.ok(&format!("run --rm {name} echo yes"))?.as_str(), "yes")
 }
 
 fn verify_finds_damage(lab: &mut Lab) -> Result<()> {

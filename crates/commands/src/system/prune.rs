@@ -37,6 +37,9 @@ fn run(context: &Context, parsed: &Parsed) -> Outcome {
         return Err(Failure::new("ERROR: The \"until\" filter is not supported with \"--volumes\""));
     }
     if parsed.bool("dry-run") {
+        if wanted.iter().any(|filter| filter.starts_with("until=")) {
+            return Err(Failure::new("ERROR: The \"until\" filter is not supported with \"--dry-run\""));
+        }
         return dry_run(context.client()?, &wanted, all, volumes);
     }
     if !parsed.bool("force") && !prompt::confirm(&warning(&wanted, all, volumes))? {
@@ -52,12 +55,7 @@ fn run(context: &Context, parsed: &Parsed) -> Outcome {
         if kind.path == "/build/prune" {
             request = request.query_if("all", all);
         }
-        let response = match client.send(request) {
-            // A daemon that has nothing of a kind has nothing to prune.
-            Err(error) if error.status() == Some(501) => continue,
-            response => response?,
-        };
-        let report: Json = response.json()?;
+        let report: Json = client.send(request)?.json()?;
         let items = report[kind.field].as_array().map(Vec::as_slice).unwrap_or_default();
         if !items.is_empty() {
             text.push_str(&format!("{}:\n", kind.title));
@@ -151,12 +149,29 @@ struct Network {
     name: String,
 }
 
+#[derive(Deserialize)]
+struct Usage {
+    #[serde(rename = "BuildCache")]
+    build_cache: Option<Vec<Cached>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Cached {
+    #[serde(rename = "ID")]
+    id: String,
+    #[serde(default)]
+    description: String,
+    size: u64,
+    shared: bool,
+}
+
 /// Looks at the same things as the prunes do, and changes nothing.
 fn dry_run(client: &Client, wanted: &[&str], all: bool, volumes: bool) -> Outcome {
     let mut text = String::new();
     let mut freed = 0;
     let states = ["status=created", "status=exited", "status=dead"];
-    let query = filters::encode(wanted.iter().copied().filter(|filter| !filter.starts_with("until=")).chain(states));
+    let query = filters::encode(wanted.iter().copied().chain(states));
     let request = Request::get("/containers/json").query("all", "1").query("size", "1").query_some("filters", query);
     let containers: Vec<Container> = client.send(request)?.json()?;
     if !containers.is_empty() {
@@ -173,9 +188,7 @@ fn dry_run(client: &Client, wanted: &[&str], all: bool, volumes: bool) -> Outcom
         }
         text.push('\n');
     }
-    let query = filters::encode(
-        wanted.iter().copied().filter(|filter| !filter.starts_with("until=")).chain(["dangling=true", "type=custom"]),
-    );
+    let query = filters::encode(wanted.iter().copied().chain(["dangling=true", "type=custom"]));
     let networks: Vec<Network> = client.send(Request::get("/networks").query_some("filters", query))?.json()?;
     if !networks.is_empty() {
         text.push_str("Would remove networks:\n");
@@ -203,6 +216,21 @@ fn dry_run(client: &Client, wanted: &[&str], all: bool, volumes: bool) -> Outcom
     let query = filters::encode(wanted.iter().copied().chain([if all { "dangling=false" } else { "dangling=true" }]));
     let (images, bytes) = plan::describe(client, query)?;
     text.push_str(&images);
+    let usage: Usage = client.send(Request::get("/system/df").query("type", "build-cache"))?.json()?;
+    let cached: Vec<Cached> = usage.build_cache.into_iter().flatten().filter(|cached| all || !cached.shared).collect();
+    if !cached.is_empty() {
+        text.push_str("Would remove build cache:\n");
+        for Cached { id, size, description, .. } in &cached {
+            let description = description.lines().next().unwrap_or_default();
+            text.push_str(&format!(
+                "  step {}, {}: {description}\n",
+                human::short_id(id),
+                human::size(*size as f64, 3)
+            ));
+        }
+        text.push('\n');
+    }
+    freed += cached.iter().map(|cached| cached.size).sum::<u64>();
     text.push_str(&format!("Space that would be reclaimed: {}\n", human::size((freed + bytes) as f64, 4)));
     out::text(&text)
 }
