@@ -116,11 +116,12 @@ impl Layer {
 pub struct Image {
     pub layers: Vec<Layer>,
     pub config: Value,
+    pub architecture: &'static str,
 }
 
 impl Image {
     pub fn new(layers: Vec<Layer>, config: Value) -> Image {
-        Image { layers, config }
+        Image { layers, config, architecture: architecture() }
     }
 
     /// The same image with another layer on top.
@@ -139,6 +140,11 @@ impl Image {
         image
     }
 
+    /// The same image, said to be for another architecture.
+    pub fn for_architecture(&self, architecture: &'static str) -> Image {
+        Image { architecture, ..self.clone() }
+    }
+
     /// The image configuration's bytes; their digest is the image's id.
     pub fn config_bytes(&self) -> Vec<u8> {
         let diff_ids: Vec<&str> = self.layers.iter().map(|layer| layer.diff_id.as_str()).collect();
@@ -146,7 +152,7 @@ impl Image {
             .map(|n| json!({"created": CREATED, "created_by": format!("layer {n} of the test image")}))
             .collect();
         json!({
-            "architecture": architecture(), "os": "linux", "created": CREATED, "config": self.config,
+            "architecture": self.architecture, "os": "linux", "created": CREATED, "config": self.config,
             "rootfs": {"type": "layers", "diff_ids": diff_ids}, "history": history,
         })
         .to_string()

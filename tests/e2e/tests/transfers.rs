@@ -19,6 +19,7 @@ pub const TESTS: &[Test] = tests![
     push_all_tags,
     pull_all_tags,
     save_and_load,
+    platforms_of_one_name,
     login_and_logout,
     distribution_inspect,
 ];
@@ -196,6 +197,75 @@ fn save_and_load(lab: &mut Lab) -> Result<()> {
         .fails(1, &format!("save -o {} busybox", missing.display()))?
         .stderr_has("failed to save image: invalid output path: stat ")?;
     Ok(())
+}
+
+/// One index with images for this machine and for another one: every command that takes `--platform`.
+fn platforms_of_one_name(lab: &mut Lab) -> Result<()> {
+    let here = testkit::images::architecture();
+    let there = if here == "amd64" { "arm64" } else { "amd64" };
+    let (native, foreign) = (image()?, busybox()?.for_architecture(there));
+    let registry = registry(lab)?;
+    let mut entries = Vec::new();
+    for (architecture, image) in [(here, &native), (there, &foreign)] {
+        let pushed = registry.push("multi", architecture, image)?;
+        let size = testkit::registry::manifest(&pushed.config, image.config_bytes().len() as u64, &image.layers)?.len();
+        entries.push(serde_json::json!({
+            "mediaType": testkit::registry::DOCKER_MANIFEST, "digest": pushed.manifest, "size": size,
+            "platform": {"os": "linux", "architecture": architecture},
+        }));
+    }
+    let index =
+        serde_json::json!({"schemaVersion": 2, "mediaType": testkit::registry::OCI_INDEX, "manifests": entries});
+    registry.put_manifest("multi", "1", testkit::registry::OCI_INDEX, index.to_string().as_bytes())?;
+    let (name, client) = (format!("{}/multi:1", registry.host()), lab.client.clone());
+    let id = |image: &Image| testkit::images::digest(&image.config_bytes());
+    let inspect = |platform: &str, field: &str| {
+        let platform = if platform.is_empty() { String::new() } else { format!("--platform linux/{platform}") };
+        client.ok(&format!("image inspect {platform} -f '{{{{.{field}}}}}' {name}"))
+    };
+    client.fails(1, &format!("pull --platform linux/s390x {name}"))?.stderr_has("linux/s390x")?;
+    client.ok(&format!("pull -q --platform linux/{there} {name}"))?;
+    eq("pulled", inspect("", "Architecture")?.as_str(), there)?;
+    client.ok(&format!("pull -q {name}"))?;
+    eq("this machine's", inspect("", "Id")?, id(&native))?;
+    eq("still there", inspect(there, "Id")?, id(&foreign))?;
+    eq("by platform", inspect(here, "Id")?, id(&native))?;
+    client.fails(1, &format!("image inspect --platform linux/s390x {name}"))?;
+    let steps = |platform: &str| client.ok(&format!("history -q --platform linux/{platform} {name}"));
+    eq("history", (steps(here)?.lines().count(), steps(there)?.lines().count()), (2, 1))?;
+    eq("runs", client.ok(&format!("run --rm {name} cat /made"))?.as_str(), "by us")?;
+
+    // Saved for one platform and for all, and loaded for one.
+    let (one, all) = (lab.daemon.tmp().join("one.tar"), lab.daemon.tmp().join("all.tar"));
+    client.ok(&format!("save --platform linux/{there} -o {} {name}", one.display()))?;
+    client.ok(&format!("save -o {} {name}", all.display()))?;
+    client.fails(1, &format!("save --platform linux/s390x -o {} {name}", one.display().to_string() + "x"))?;
+    let mut other = lab.another_daemon(&[])?;
+    let elsewhere = other.client(lab.client.kind)?;
+    elsewhere.fails(1, &format!("load --platform linux/{here} -i {}", one.display()))?.stderr_has("no image for")?;
+    elsewhere.ok(&format!("load --platform linux/{there} -i {}", one.display()))?;
+    eq("loaded", elsewhere.field(&name, "{{.Id}}")?, id(&foreign))?;
+    elsewhere.ok(&format!("rmi {name}"))?;
+    elsewhere.ok(&format!("load -i {}", all.display()))?;
+    eq("loaded of all", elsewhere.field(&name, "{{.Id}}")?, id(&native))?;
+    eq("left behind", other.clean()?, Vec::<String>::new())?;
+
+    // Pushed for one platform, which is then no index.
+    let target = format!("{}/single:1", registry.host());
+    client.ok(&format!("tag {name} {target}"))?;
+    client.ok(&format!("push -q --platform linux/{there} {target}"))?;
+    client.ok(&format!("rmi {target}"))?;
+    client.ok(&format!("pull -q --platform linux/{there} {target}"))?;
+    eq("pushed", client.field(&target, "{{.Id}}")?, id(&foreign))?;
+    client.ok(&format!("rmi {target}")).map(drop)?;
+
+    // Removed one after the other.
+    client.ok(&format!("rmi --platform linux/{there} {name}"))?;
+    client.fails(1, &format!("image inspect --platform linux/{there} {name}"))?;
+    eq("the other one stays", inspect("", "Id")?, id(&native))?;
+    client.ok(&format!("pull -q --platform linux/{there} {name}"))?;
+    client.ok(&format!("rmi {name}"))?;
+    eq("all of them gone", client.ok("images -aq")?.as_str(), "")
 }
 
 fn login_and_logout(lab: &mut Lab) -> Result<()> {

@@ -51,7 +51,8 @@ pub fn remove(
         } else {
             tags.iter().all(|tag| tag.familiar() == reference.with_default_tag().familiar())
         };
-        if !last {
+        // An image of an index stays as long as another one of it has a name.
+        if !last || (!tags.is_empty() && has_named_sibling(engine, &image)?) {
             untag(engine, &image, &reference, &mut items)?;
             names_changed(engine);
             return Ok(items);
@@ -89,12 +90,31 @@ pub fn remove(
         names_changed(engine);
         return Ok(items);
     }
+    let siblings = match by_id {
+        true => Vec::new(),
+        false => super::platform::siblings(engine, &image)?.split_off(1),
+    };
     items.extend(delete_all(engine, &image, &tags)?);
+    // None of them has a name, or this one would have stayed.
+    for sibling in siblings.iter().filter(|sibling| users_of(engine, &sibling.id).is_empty()) {
+        items.extend(delete_all(engine, sibling, &[])?);
+    }
     if !no_prune {
         let (_, deleted) = free_layers(engine)?;
         items.extend(deleted);
     }
     Ok(items)
+}
+
+/// Does another image of the same index have a name?
+fn has_named_sibling(engine: &Engine, image: &ImageRecord) -> Result<bool> {
+    let failed = |error| Error::system("read the image's tags", error);
+    for sibling in &super::platform::siblings(engine, image)?[1..] {
+        if !engine.store.images().tags_of(&sibling.id).map_err(failed)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn remove_platforms(

@@ -88,8 +88,14 @@ fn judge(engine: &Engine, filters: &Filters) -> Result<Vec<(ImageRecord, Vec<Ref
     let keeps = images.keeps().map_err(failed)?;
     let versions = kept_versions(engine)?;
     let mut judged = Vec::new();
+    let mut all = Vec::new();
     for image in images.list().map_err(failed)? {
-        let tags = images.tags_of(&image.id).map_err(failed)?;
+        all.push((images.tags_of(&image.id).map_err(failed)?, image));
+    }
+    // Indexes that have a name, by one of their images.
+    let named: HashSet<String> =
+        all.iter().filter(|(tags, _)| !tags.is_empty()).flat_map(|(_, image)| image.repo_digests.clone()).collect();
+    for (tags, image) in all {
         let labels: api::Map<String> = image.config.config.labels.clone().map(Into::into).unwrap_or_default();
         let verdict = if keeps.get(&image.id).is_some_and(|keep| keep.pinned) {
             Verdict::Keep("pinned".to_owned())
@@ -103,6 +109,8 @@ fn judge(engine: &Engine, filters: &Filters) -> Result<Vec<(ImageRecord, Vec<Ref
             Verdict::Keep("the filter of labels leaves it out".to_owned())
         } else if let Some(version) = versions.get(&image.id).filter(|_| tags.is_empty()) {
             Verdict::Keep(format!("{version}, one of the last {}", engine.config.image_versions))
+        } else if dangling && image.repo_digests.iter().any(|name| named.contains(name)) {
+            Verdict::Keep(format!("the image for {} of an index that has a name", super::platform::of_image(&image)))
         } else if tags.is_empty() {
             Verdict::Remove("no name, and no container uses it".to_owned())
         } else {
