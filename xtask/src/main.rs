@@ -1,12 +1,14 @@
 //! Work on hoist: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`, `cargo xtask suite`,
-//! `cargo xtask package`.
+//! `cargo xtask package`, `cargo xtask machine`, `cargo xtask book`, `cargo xtask newcomer`.
 //!
 //! External programs are fine here; the product itself runs none.
 
 mod bench;
+mod book;
 mod clients;
 mod demo;
 mod machine;
+mod newcomer;
 mod package;
 mod packages;
 mod steps;
@@ -36,15 +38,17 @@ fn main() -> ExitCode {
         ["demo", rest @ ..] => demo::run(rest),
         ["test", rest @ ..] => test::run(rest),
         ["bench", rest @ ..] => bench::run(rest),
+        ["book", rest @ ..] => book::run(rest),
+        ["newcomer", rest @ ..] => newcomer::run(rest),
         ["machine", rest @ ..] => machine::run(rest),
         ["package", rest @ ..] => package::run(rest),
         ["suite", rest @ ..] => suite::run(rest),
         ["help" | "--help" | "-h"] => {
-            print!("{USAGE}{}{}", package::USAGE, machine::USAGE);
+            print!("{USAGE}{}{}{}{}", package::USAGE, machine::USAGE, book::USAGE, newcomer::USAGE);
             return ExitCode::SUCCESS;
         }
         _ => {
-            eprint!("{USAGE}{}{}", package::USAGE, machine::USAGE);
+            eprint!("{USAGE}{}{}{}{}", package::USAGE, machine::USAGE, book::USAGE, newcomer::USAGE);
             return ExitCode::from(2);
         }
     };

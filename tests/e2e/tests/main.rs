@@ -5,6 +5,7 @@
 
 mod apt;
 mod bad_input;
+mod book;
 mod building;
 mod cgroups;
 mod check;
@@ -67,6 +68,7 @@ fn main() {
         interop::TESTS,
         loading::TESTS,
         building::TESTS,
+        book::HOIST_TESTS,
         logs::TESTS,
         logs::HOIST_TESTS,
         confinement::TESTS,
