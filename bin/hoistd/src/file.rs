@@ -95,9 +95,28 @@ fn values(option: &Option, value: &Value) -> Result<Vec<String>, String> {
             .map(|item| Some(format!("base={},size={}", item.get("base")?.as_str()?, item.get("size")?.as_u64()?)))
             .collect::<std::option::Option<_>>()
             .ok_or_else(|| wrong("an array of {\"base\", \"size\"}")),
+        (Kind::Runtimes, Value::Object(members)) => members.iter().map(|(name, value)| runtime(name, value)).collect(),
+        (Kind::Runtimes, _) => Err(wrong("an object of {\"path\", \"runtimeArgs\"}")),
         (Kind::Pools, _) => Err(wrong("an array of {\"base\", \"size\"}")),
         (Kind::Ulimits, _) => Err(wrong("an object of {\"Name\", \"Soft\", \"Hard\"}")),
     }
+}
+
+/// `{"path": "/usr/bin/crun", "runtimeArgs": ["--debug"]}` as the flag would have it.
+fn runtime(name: &str, value: &Value) -> Result<String, String> {
+    let wrong = |what: &str| format!("runtimes: {name}: {what}");
+    let members = value.as_object().ok_or_else(|| wrong("needs an object"))?;
+    if let Some(other) = members.keys().find(|key| !matches!(key.as_str(), "path" | "runtimeArgs")) {
+        return Err(wrong(&format!("{other} is not supported: runtimes are programs with runc's command line")));
+    }
+    let path = members.get("path").and_then(Value::as_str).filter(|path| !path.is_empty());
+    let mut words = vec![path.ok_or_else(|| wrong("either a runtimeType or a path must be configured"))?];
+    for argument in members.get("runtimeArgs").and_then(Value::as_array).into_iter().flatten() {
+        words.push(
+            argument.as_str().filter(|text| !text.contains('\t')).ok_or_else(|| wrong("runtimeArgs are strings"))?,
+        );
+    }
+    Ok(format!("{name}={}", words.join("\t")))
 }
 
 #[cfg(test)]

@@ -20,6 +20,8 @@ pub enum Kind {
     Ulimits,
     /// `--x base=10.10.0.0/16,size=24`; an array of `{base, size}` in the file.
     Pools,
+    /// `--x name=/path`; an object of `{path, runtimeArgs}` in the file.
+    Runtimes,
 }
 
 /// One option.
@@ -52,11 +54,12 @@ impl Option {
     }
 }
 
-use Kind::{Bool, List, Map, Number, Pools, Text, Ulimits};
+use Kind::{Bool, List, Map, Number, Pools, Runtimes, Text, Ulimits};
 
 /// In the order of `--help`.
 #[rustfmt::skip]
-pub static OPTIONS: [Option; 57] = [
+pub static OPTIONS: [Option; 59] = [
+    option("add-runtime", "runtimes", Runtimes, "Another OCI runtime, name=path", runtime),
     option("bip", "bip", Text, "Address and subnet of the default bridge, in CIDR notation", |s, v| text(&mut s.engine.bip, v)),
     option("bip6", "bip6", Text, "IPv6 address and subnet of the default bridge, in CIDR notation", |s, v| text(&mut s.engine.bip6, v)),
     option("bridge", "bridge", Text, "Name of the default bridge's link (default \"hoist0\")", |s, v| text(&mut s.engine.bridge, v)).short('b'),
@@ -69,6 +72,7 @@ pub static OPTIONS: [Option; 57] = [
     option("default-gateway", "default-gateway", Text, "The way out of containers of the default bridge, when it is not the bridge", |s, v| text(&mut s.engine.default_gateway, v)),
     option("default-gateway-v6", "default-gateway-v6", Text, "The same for IPv6", |s, v| text(&mut s.engine.default_gateway_v6, v)),
     option("default-ipc-mode", "default-ipc-mode", Text, "IPC namespace of containers: private or shareable (default \"private\")", |s, v| { one_of(v, &["private", "shareable"])?; v.clone_into(&mut s.engine.default_ipc_mode); Ok(()) }),
+    option("default-runtime", "default-runtime", Text, "Runtime of containers that name none (default \"hoist-runtime\")", |s, v| { v.clone_into(&mut s.engine.default_runtime); Ok(()) }),
     option("default-shm-size", "default-shm-size", Text, "Size of /dev/shm of containers (default 64MiB)", |s, v| { s.engine.default_shm_size = api::size::parse(v).map_err(|e| e.0)?; Ok(()) }),
     option("default-ulimit", "default-ulimits", Ulimits, "Limits of containers' processes, such as nofile=1024:2048", ulimit),
     option("dns", "dns", List, "DNS server of containers", |s, v| { v.parse::<std::net::IpAddr>().map_err(|_| format!("{v} is not an ip address"))?; s.engine.dns.push(v.into()); Ok(()) }),
@@ -127,6 +131,7 @@ impl Kind {
             Map => "map",
             Ulimits => "ulimit",
             Pools => "pool-options",
+            Runtimes => "runtime",
         }
     }
 }
@@ -209,6 +214,24 @@ fn ulimit(settings: &mut Settings, value: &str) -> Result<(), String> {
     settings.engine.default_ulimits.retain(|other| other.name != limit.name);
     settings.engine.default_ulimits.push(limit);
     Ok(())
+}
+
+/// `name=path`, and after each tab one of its flags (the file's `runtimeArgs`).
+fn runtime(settings: &mut Settings, value: &str) -> Result<(), String> {
+    let (name, rest) = pair(value)?;
+    let mut words = rest.split('\t');
+    let path = words.next().unwrap_or_default();
+    if name.is_empty() || path.is_empty() {
+        return Err(format!("{value:?} is not of the form name=path"));
+    }
+    if name == engine::OWN_RUNTIME {
+        return Err(format!("runtime name '{name}' is reserved"));
+    }
+    let runtime = engine::Runtime { path: path.to_owned(), arguments: words.map(str::to_owned).collect() };
+    match settings.engine.runtimes.insert(name.clone(), runtime) {
+        None => Ok(()),
+        Some(_) => Err(format!("runtime '{name}' was already registered")),
+    }
 }
 
 /// A path of cgroups, from the root of each hierarchy.

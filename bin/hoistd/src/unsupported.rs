@@ -2,11 +2,11 @@
 
 /// Flags of dockerd.
 #[rustfmt::skip]
-const FLAGS: [&str; 36] = [
-    "add-runtime", "allow-direct-routing", "authorization-plugin", "bridge-accept-fwmark", "cdi-spec-dir",
+const FLAGS: [&str; 34] = [
+    "allow-direct-routing", "authorization-plugin", "bridge-accept-fwmark", "cdi-spec-dir",
     "containerd", "containerd-namespace", "containerd-plugins-namespace", "cpu-rt-period",
     "cpu-rt-runtime", "cri-containerd", 
-    "default-network-opt", "default-runtime", "exec-opt", "feature",
+    "default-network-opt", "exec-opt", "feature",
     "firewall-backend", "host-gateway-ip", "init-path",
     "ip-forward-no-drop", "log-format", "metrics-addr",
     "network-control-plane-mtu", "no-new-privileges", "node-generic-resource", "raw-logs",
@@ -16,16 +16,16 @@ const FLAGS: [&str; 36] = [
 
 /// Keys of dockerd's `daemon.json`.
 #[rustfmt::skip]
-const KEYS: [&str; 49] = [
+const KEYS: [&str; 47] = [
     "allow-direct-routing", "authorization-plugins", "bridge-accept-fwmark", "builder", "cdi-spec-dirs",
     "containerd", "containerd-namespace", "containerd-plugin-namespace", "cpu-rt-period",
     "cpu-rt-runtime", "cri-containerd", 
-    "default-init", "default-network-opts", "default-runtime",
+    "default-init", "default-network-opts", 
     "default-stop-timeout", "exec-opts", "features", "firewall-backend", 
     "host-gateway-ip", "host-gateway-ips", "http-proxy", "https-proxy", "init-path", "ip-forward-no-drop", 
     "log-format", "metrics-addr", "min-api-version",
     "network-control-plane-mtu", "network-diagnostic-port", "no-new-privileges", "no-proxy", "node-generic-resources",
-    "nri-opts", "raw-logs", "resolv-conf", "runtimes", "seccomp-profile", "shutdown-timeout",
+    "nri-opts", "raw-logs", "resolv-conf", "seccomp-profile", "shutdown-timeout",
     "storage-opts", "swarm-default-advertise-addr", "swarm-raft-election-tick", "swarm-raft-heartbeat-tick", "tls",
     "tlscacert", "tlscert", "tlskey", "tlsverify", "userland-proxy-path", "userns-remap",
 ];

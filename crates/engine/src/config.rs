@@ -79,6 +79,10 @@ pub struct Config {
     pub default_cgroupns_mode: String,
     /// Cgroup in which containers are made that name none; empty: [`Config::cgroup_parent`].
     pub default_cgroup_parent: String,
+    /// Other OCI runtimes by name: paths, or names of programs.
+    pub runtimes: BTreeMap<String, Runtime>,
+    /// The runtime of containers that name none.
+    pub default_runtime: String,
     /// `--init` for all containers.
     pub init: bool,
     /// `key=value` of this daemon.
@@ -87,6 +91,18 @@ pub struct Config {
     pub version: String,
     pub git_commit: String,
     pub build_time: String,
+}
+
+/// The name of our own runtime.
+pub const OWN_RUNTIME: &str = "hoist-runtime";
+
+/// Another runtime, which has runc's command line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Runtime {
+    /// A path, or the name of a program.
+    pub path: String,
+    /// Its own flags, before the command.
+    pub arguments: Vec<String>,
 }
 
 impl Default for Config {
@@ -132,6 +148,8 @@ impl Default for Config {
             default_ipc_mode: "private".to_owned(),
             default_cgroupns_mode: "private".to_owned(),
             default_cgroup_parent: String::new(),
+            runtimes: BTreeMap::new(),
+            default_runtime: OWN_RUNTIME.to_owned(),
             init: false,
             labels: Vec::new(),
             debug: false,

@@ -44,6 +44,7 @@ mod resize;
 mod resolver;
 mod restart;
 mod restore;
+pub(crate) mod runtime;
 mod security;
 mod shutdown;
 mod spec;

@@ -36,7 +36,7 @@ pub mod volume;
 mod workers;
 
 pub use cancel::Canceller;
-pub use config::{Config, DEFAULT_DATA_ROOT};
+pub use config::{Config, DEFAULT_DATA_ROOT, OWN_RUNTIME, Runtime};
 pub use container::{AttachOptions, Condition, LOG_DRIVERS, ListOptions, LogStream, LogsOptions, Stream, Wait};
 pub use error::{Error, Kind, Result};
 pub use events::EventStream;

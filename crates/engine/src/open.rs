@@ -200,6 +200,7 @@ fn directory(path: &Path, mode: u32) -> Result<()> {
 /// Refuses settings that make no sense before anything is touched or started.
 fn check_settings(config: &Config) -> Result<distribution::Registry> {
     crate::network::options(config, Vec::new())?;
+    container::runtime::check_default(config)?;
     container::check_log_settings(&config.log_driver, &config.log_options)?;
     crate::image::registry(config)
 }

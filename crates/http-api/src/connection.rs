@@ -234,6 +234,7 @@ mod tests {
                         media_type: RAW_STREAM,
                         upgrade,
                         frame: false,
+                        websocket: None,
                     })),
                     "/hang" => std::future::pending().await,
                     _ => Reply::Response(Response::new(Body::from(path.into_bytes()))),

@@ -33,6 +33,7 @@ mod stream;
 mod takeover;
 mod upload;
 mod version;
+mod websocket;
 
 pub use listen::{Address, Error as ListenError, Group, Listener, are_sockets_passed, open};
 pub use server::serve;

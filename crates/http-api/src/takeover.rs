@@ -10,6 +10,7 @@
 
 use crate::detach::DetachKeys;
 use crate::socket::Socket;
+use crate::websocket::{GOODBYE, Handshake, Heard, Split, Unframe};
 use bytes::Bytes;
 use std::fmt::Write as _;
 use std::io;
@@ -42,6 +43,8 @@ pub(crate) struct Takeover {
     pub upgrade: bool,
     /// What comes raw from a terminal goes out in frames of standard output: the client has not asked for a terminal.
     pub frame: bool,
+    /// The client speaks in the frames of a websocket.
+    pub websocket: Option<Handshake>,
 }
 
 pub(crate) const RAW_STREAM: &str = "application/vnd.docker.raw-stream";
@@ -56,6 +59,11 @@ impl Takeover {
     /// The header that the client gets.
     fn head(&self) -> String {
         let mut head = String::with_capacity(256);
+        if let Some(handshake) = &self.websocket {
+            head.push_str("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n");
+            let _ = write!(head, "Sec-WebSocket-Accept: {}\r\n\r\n", handshake.accept);
+            return head;
+        }
         let first = if self.upgrade { "101 UPGRADED" } else { "200 OK" };
         // Writing to a string does not fail.
         let _ = write!(head, "HTTP/1.1 {first}\r\nContent-Type: {}\r\n", self.media_type);
@@ -76,6 +84,10 @@ impl Takeover {
         head_is_read(&client).await;
         let process = std::os::unix::net::UnixStream::from(self.stream);
         process.set_nonblocking(true)?;
+        if let Some(handshake) = &self.websocket {
+            let split = (self.media_type != RAW_STREAM).then(Split::default);
+            return pump_frames(client, early, UnixStream::from_std(process)?, self.detach, handshake, split).await;
+        }
         let gone = client.as_fd().try_clone_to_owned()?;
         pump(client, early, UnixStream::from_std(process)?, self.detach, self.frame, || hung_up(&gone)).await
     }
@@ -147,6 +159,110 @@ async fn pump<C: AsyncRead + AsyncWrite>(
         let _ = tokio::time::timeout(LINGER, drain).await;
     }
     Ok(())
+}
+
+/// The same in frames. `split`: the process's side has headers of its own, which go.
+async fn pump_frames<C: AsyncRead + AsyncWrite>(
+    client: C,
+    early: Bytes,
+    mut process: UnixStream,
+    detach: Option<DetachKeys>,
+    handshake: &Handshake,
+    mut split: Option<Split>,
+) -> io::Result<()> {
+    let (mut from_client, mut to_client) = tokio::io::split(client);
+    let (mut from_process, mut to_process) = process.split();
+    // Answers to pings, on their way to the only one who writes.
+    let (answer, mut answers) = tokio::sync::mpsc::channel::<Vec<u8>>(1);
+    let input = async move {
+        if forward_frames(&early, &mut from_client, &mut to_process, detach, &answer).await {
+            // The client gets what is still to come, and our close, as long as it stays.
+            let _ = to_process.shutdown().await;
+            drop(answer);
+            let _ = tokio::io::copy(&mut from_client, &mut tokio::io::sink()).await;
+        }
+    };
+    let output = async {
+        let mut buffer = vec![0; BUFFER];
+        let mut payload = Vec::new();
+        let mut listening = true;
+        loop {
+            let count = tokio::select! {
+                read = from_process.read(&mut buffer) => match read {
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionReset => 0,
+                    result => result?,
+                },
+                answer = answers.recv(), if listening => {
+                    match answer {
+                        Some(bytes) => to_client.write_all(&bytes).await?,
+                        None => listening = false,
+                    }
+                    continue;
+                }
+            };
+            if count == 0 {
+                to_client.write_all(&GOODBYE).await?;
+                return to_client.shutdown().await;
+            }
+            payload.clear();
+            match &mut split {
+                Some(split) => split.feed(&buffer[..count], &mut payload),
+                None => payload.extend_from_slice(&buffer[..count]),
+            }
+            if !payload.is_empty() {
+                to_client.write_all(&handshake.header(payload.len())).await?;
+                to_client.write_all(&payload).await?;
+                to_client.flush().await?;
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        result = output => result,
+        () = input => Ok(()),
+    }
+}
+
+/// True: the client has closed. False: detached, or the connection failed.
+async fn forward_frames(
+    early: &[u8],
+    from_client: &mut (impl AsyncRead + Unpin),
+    to_process: &mut (impl AsyncWrite + Unpin),
+    mut detach: Option<DetachKeys>,
+    answer: &tokio::sync::mpsc::Sender<Vec<u8>>,
+) -> bool {
+    let (mut unframe, mut buffer, mut typed) = (Unframe::default(), vec![0; BUFFER], Vec::new());
+    let (mut pending, mut wanted) = (early, true);
+    loop {
+        let mut heard = Heard::default();
+        if pending.is_empty() {
+            match from_client.read(&mut buffer).await {
+                // Without a close there is nobody any more.
+                Ok(0) => return false,
+                Ok(count) => unframe.feed(&buffer[..count], &mut heard),
+                Err(_) => return false,
+            }
+        } else {
+            unframe.feed(std::mem::take(&mut pending), &mut heard);
+        }
+        if !heard.answers.is_empty() && answer.send(heard.answers).await.is_err() {
+            return false;
+        }
+        let mut input = heard.input.as_slice();
+        let mut detached = false;
+        if let Some(keys) = &mut detach {
+            typed.clear();
+            detached = keys.feed(input, &mut typed);
+            input = &typed;
+        }
+        wanted = wanted && to_process.write_all(input).await.is_ok();
+        if detached {
+            return false;
+        }
+        if heard.closed {
+            return true;
+        }
+    }
 }
 
 /// Until the process's side ends.
@@ -297,7 +413,8 @@ mod tests {
             let (mut client, server) = pair();
             let (engine, mut process) = pair();
             let stream = OwnedFd::from(engine.into_std().unwrap());
-            let takeover = Takeover { stream, detach: None, media_type: RAW_STREAM, upgrade, frame: false };
+            let takeover =
+                Takeover { stream, detach: None, media_type: RAW_STREAM, upgrade, frame: false, websocket: None };
             let task = tokio::spawn(takeover.run(Socket::Unix(server), Bytes::new()));
             process.write_all(b"no\r\n").await.unwrap();
             drop(process);
@@ -306,5 +423,31 @@ mod tests {
             drop(client);
             task.await.unwrap().unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn frames_instead_of_bytes() {
+        let (mut client, server) = pair();
+        let (engine, mut process) = pair();
+        let stream = OwnedFd::from(engine.into_std().unwrap());
+        let websocket = Some(Handshake { accept: "x".to_owned(), text: false });
+        let takeover =
+            Takeover { stream, detach: None, media_type: MULTIPLEXED_STREAM, upgrade: true, frame: false, websocket };
+        let task = tokio::spawn(takeover.run(Socket::Unix(server), Bytes::new()));
+        // "in", a ping and a close, with a mask of zeros.
+        client
+            .write_all(&[0x82, 0x82, 0, 0, 0, 0, b'i', b'n', 0x89, 0x80, 0, 0, 0, 0, 0x88, 0x80, 0, 0, 0, 0])
+            .await
+            .unwrap();
+        assert_eq!(read_all(&mut process).await, b"in");
+        process.write_all(&[1, 0, 0, 0, 0, 0, 0, 3, b'o', b'u', b't']).await.unwrap();
+        drop(process);
+        let answer = read_all(&mut client).await;
+        let text = String::from_utf8_lossy(&answer);
+        assert!(text.starts_with("HTTP/1.1 101 Switching Protocols\r\n"), "{text}");
+        assert!(text.contains("\r\nSec-WebSocket-Accept: x\r\n\r\n"), "{text}");
+        let frames = [&[0x8a, 0][..], &[0x82, 3, b'o', b'u', b't'], &GOODBYE].concat();
+        assert!(answer.ends_with(&frames), "{answer:?}");
+        task.await.unwrap().unwrap();
     }
 }

@@ -30,6 +30,7 @@ pub use error::Error;
 pub use namespaces::Namespaces;
 pub use notify::Notify;
 pub use privilege::Filter;
+pub use rootfs::overlay;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -587,7 +588,8 @@ fn is_own(stream: &OwnedFd) -> bool {
         .is_ok_and(|stat| matches!(FileType::from_raw_mode(stat.st_mode), FileType::Fifo | FileType::Socket))
 }
 
-fn identify(root: &Root<'_>, process: &Process, lookup: Option<&UserLookup>) -> Result<Identity, Error> {
+/// Who a process is to be, with the container's own names.
+pub fn identify(root: &Root<'_>, process: &Process, lookup: Option<&UserLookup>) -> Result<Identity, Error> {
     let file = |path| root.read(path, user::MAX_FILE).unwrap_or_default();
     Ok(match lookup {
         Some(lookup) => user::resolve(&lookup.user, &lookup.groups, &file("/etc/passwd"), &file("/etc/group"))?,

@@ -94,30 +94,33 @@ impl Context {
         process: &Process,
     ) -> Result<Option<init::Filter>, init::Error> {
         let invalid = |error: seccomp::Error| init::Error::Invalid(format!("seccomp: {error}"));
-        let names = process.capabilities.as_ref().map(|sets| sets.bounding.as_slice()).unwrap_or_default();
-        let set = CapSet::from_names(names).unwrap_or_default();
-        let resolved;
-        let profile = match choice {
-            shim_api::Seccomp::Unconfined => return Ok(None),
-            shim_api::Seccomp::Spec => match spec {
-                Some(profile) => profile,
-                None => return Ok(None),
-            },
+        if choice == shim_api::Seccomp::Default && capabilities(process) == self.default_capabilities {
+            return self.default_filter().map(Some).map_err(invalid);
+        }
+        let Some(profile) = self.profile(choice, spec, document, process)? else { return Ok(None) };
+        let program = seccomp::compile(&profile).map_err(invalid)?.into();
+        Ok(Some(init::Filter { program, flags: seccomp::flags(&profile).map_err(invalid)?, notify: None }))
+    }
+
+    /// The profile that a process gets, if any.
+    fn profile(
+        &self,
+        choice: shim_api::Seccomp,
+        spec: Option<&oci::runtime::Seccomp>,
+        document: &str,
+        process: &Process,
+    ) -> Result<Option<oci::runtime::Seccomp>, init::Error> {
+        let invalid = |error: seccomp::Error| init::Error::Invalid(format!("seccomp: {error}"));
+        let set = capabilities(process);
+        Ok(match choice {
+            shim_api::Seccomp::Unconfined => None,
+            shim_api::Seccomp::Spec => spec.cloned(),
             shim_api::Seccomp::Profile => {
                 let host = seccomp::Host::detect().map_err(invalid)?;
-                resolved = seccomp::resolve_docker_profile(document.as_bytes(), set, host).map_err(invalid)?;
-                &resolved
+                Some(seccomp::resolve_docker_profile(document.as_bytes(), set, host).map_err(invalid)?)
             }
-            shim_api::Seccomp::Default if set == self.default_capabilities => {
-                return self.default_filter().map(Some).map_err(invalid);
-            }
-            shim_api::Seccomp::Default => {
-                resolved = seccomp::docker_default(set).map_err(invalid)?;
-                &resolved
-            }
-        };
-        let program = seccomp::compile(profile).map_err(invalid)?.into();
-        Ok(Some(init::Filter { program, flags: seccomp::flags(profile).map_err(invalid)?, notify: None }))
+            shim_api::Seccomp::Default => Some(seccomp::docker_default(set).map_err(invalid)?),
+        })
     }
 
     /// A connection to the agent that the filter's notifications are for, if it makes any.
@@ -135,4 +138,10 @@ impl Context {
             _ => Ok(None),
         }
     }
+}
+
+/// The most that a process can have.
+fn capabilities(process: &Process) -> CapSet {
+    let names = process.capabilities.as_ref().map(|sets| sets.bounding.as_slice()).unwrap_or_default();
+    CapSet::from_names(names).unwrap_or_default()
 }

@@ -17,6 +17,7 @@
 //! The control socket closes when nothing of the container is left, even while a slow client still gets its output.
 
 mod control;
+mod foreign;
 mod launch;
 mod place;
 mod process;
@@ -36,6 +37,7 @@ use crate::init::{self, Entrance};
 use crate::report::ToParent;
 use crate::seed::{self, Kind, Request};
 use control::Control;
+use foreign::Foreign;
 pub use launch::chain;
 pub use place::Place;
 use process::{Child, Phase};
@@ -115,6 +117,10 @@ struct Shim<'c> {
     id: String,
     cgroup: String,
     place: Place,
+    /// Another runtime has made the container.
+    foreign: Option<Foreign>,
+    /// Children that ended before their driver could tell of them.
+    strays: Vec<(i32, Ended)>,
     /// Monotonic milliseconds after which the seed goes.
     seed_until: u64,
     /// A limit on the number of processes counts a seed as well, so then none stays.
@@ -191,6 +197,9 @@ impl Shim<'_> {
         for child in children {
             child.streams.sweep(|| daemon_is_dying(control.as_ref()));
         }
+        if !self.children.iter().any(|child| matches!(child.phase, Phase::Starting(_))) {
+            self.strays.clear();
+        }
         self.children.retain(|child| child.is_init() || !child.told || child.streams.unsent());
         if !self.keep_seed || sys::clock::monotonic_ms() >= self.seed_until {
             self.place.drop_seed();
@@ -251,6 +260,8 @@ impl Shim<'_> {
                 child.ended = Some(ended);
             } else if self.place.seed_pid() == Some(pid) {
                 self.place.drop_seed();
+            } else if self.foreign.is_some() {
+                self.strays.push((pid, ended));
             }
         }
         Ok(())
@@ -279,7 +290,12 @@ impl Shim<'_> {
                     child.streams.set_terminal(master)?;
                 }
             }
-            Ok(Some((ToParent::Moved { pid }, _))) => child.moved(pid),
+            Ok(Some((ToParent::Moved { pid }, _))) => {
+                child.moved(pid);
+                if let Some(at) = self.strays.iter().position(|(stray, _)| *stray == pid) {
+                    child.ended = Some(self.strays.swap_remove(at).1);
+                }
+            }
             Ok(Some((ToParent::Network, descriptors))) => {
                 if let (Some(network), Some(control)) = (descriptors.first(), &mut self.control) {
                     control.tell_with(&FromShim::Network, network);
@@ -571,6 +587,12 @@ impl Shim<'_> {
         if let Some(client) = client {
             streams.attach(client, wants).map_err(text)?;
         }
+        if let Some(foreign) = &self.foreign {
+            let (report, theirs) = sys::socket::seqpacket_pair().map_err(text)?;
+            let pid = foreign.exec(self.context, &exec, state.pid, stdio.as_ref(), &theirs).map_err(text)?;
+            self.children.push(Child::new(ProcessRef::Exec(exec.id), pid, report, streams));
+            return Ok(());
+        }
         self.place.ensure_seed(self.context).map_err(|error| launch::chain(&error))?;
         self.seed_until = sys::clock::monotonic_ms() + SEED_STAYS;
         let (report, theirs) = sys::socket::seqpacket_pair().map_err(text)?;
@@ -621,6 +643,9 @@ impl Shim<'_> {
         }
         // The seed, and whoever was reparented to us.
         while let Ok(Some(_)) = sys::process::reap(None, true) {}
+        if let Some(foreign) = self.foreign.take() {
+            foreign.forget(self.context);
+        }
         // Processes that are not our children may still be on their way out.
         let _ = self.place.group.remove_within(LONGEST_END);
         if let Some(directory) = self.exec_dir.take() {

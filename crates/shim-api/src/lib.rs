@@ -109,6 +109,18 @@ pub struct Launch {
     /// copied and id-mapped before the overlay is made of them. The directory `upper` is not: what is written there is
     /// stored with the ids of the host, and its root has to belong to the container's root beforehand.
     pub idmap_layers: bool,
+    /// Another runtime makes the container, and runs execs in it.
+    pub runtime: Option<ForeignRuntime>,
+}
+
+/// A program with runc's command line.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ForeignRuntime {
+    /// Absolute.
+    pub path: String,
+    /// Its own flags, before the command.
+    pub arguments: Vec<String>,
 }
 
 /// A user to be looked up inside the container.

@@ -31,6 +31,7 @@ mod ports;
 mod publishing;
 mod registry;
 mod resolving;
+mod runtimes;
 mod sharing;
 mod store;
 mod streams;
@@ -58,6 +59,7 @@ fn main() {
         options::TESTS,
         options::HOIST_TESTS,
         volumes::TESTS,
+        runtimes::TESTS,
         sharing::TESTS,
         sharing::HOIST_TESTS,
         lifecycle::TESTS,

@@ -15,6 +15,7 @@ pub const TESTS: &[Test] = tests![
     signals_are_passed_on,
     two_clients_attached,
     raw_attach_frames,
+    attach_over_a_websocket,
 ];
 
 fn stdin_and_half_close(lab: &mut Lab) -> Result<()> {
@@ -147,4 +148,45 @@ fn raw_attach_frames(lab: &mut Lab) -> Result<()> {
     ensure!(rest.is_empty(), "{} bytes are no frame", rest.len());
     eq("stdout", String::from_utf8_lossy(&out).as_ref(), "got word\n")?;
     eq("stderr", String::from_utf8_lossy(&err).as_ref(), "bad\n")
+}
+
+/// Frames of RFC 6455, as browsers speak them.
+fn attach_over_a_websocket(lab: &mut Lab) -> Result<()> {
+    use std::io::{Read, Write};
+    lab.pull("busybox")?;
+    let id = lab.client.ok("create -i busybox sh -c 'read line; echo got $line; echo bad >&2'")?;
+    let path = format!("/v1.43/containers/{id}/attach/ws?stream=1&stdin=1&stdout=1&stderr=1");
+    let handshake = [
+        ("Connection", "Upgrade"),
+        ("Upgrade", "websocket"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+    let refused = {
+        let mut connection = http::Connection::open(&http::Target::Unix(lab.daemon.socket()))?;
+        connection.send_head("GET", &path, &[&handshake[..], &[("Origin", "http://elsewhere")]].concat(), None)?;
+        connection.read_response("GET")?
+    };
+    eq("a page of somebody else", refused.status, 403)?;
+    let mut connection = http::Connection::open(&http::Target::Unix(lab.daemon.socket()))?;
+    connection.send_head("GET", &path, &handshake, None)?;
+    let head = connection.read_head()?;
+    eq("status", head.status, 101)?;
+    eq("accept", head.header("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="))?;
+    lab.client.ok(&format!("start {id}"))?;
+    let mask = [1, 2, 3, 4];
+    let masked =
+        |bytes: &[u8]| bytes.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect::<Vec<u8>>();
+    connection.stream().write_all(&[&[0x81, 0x80 | 5][..], &mask, &masked(b"word\n")].concat())?;
+    let mut bytes = Vec::new();
+    connection.reader().read_to_end(&mut bytes)?;
+    let (mut payload, mut rest) = (Vec::new(), bytes.as_slice());
+    while let [0x82, length @ 0..=125, tail @ ..] = rest {
+        let (message, next) = tail.split_at(usize::from(*length));
+        payload.extend_from_slice(message);
+        rest = next;
+    }
+    eq("goodbye", rest, [0x88, 2, 3, 232].as_slice())?;
+    has(&String::from_utf8_lossy(&payload), "got word\n")?;
+    has(&String::from_utf8_lossy(&payload), "bad\n")
 }

@@ -93,9 +93,6 @@ pub(crate) fn check(config: &Config, host: &mut HostConfig, facts: &HostFacts) -
         )));
     }
     logging::plan(&host.log_config)?;
-    if !host.runtime.is_empty() && !matches!(host.runtime.as_str(), "runc" | "hoist-runtime") {
-        return Err(Error::invalid(format!("unknown or invalid runtime name: {}", host.runtime)));
-    }
     Ok(warnings)
 }
 
@@ -488,7 +485,6 @@ mod tests {
                 r#"{"DeviceRequests":[{"Capabilities":[["gpu"]]}]}"#,
                 "could not select device driver \"\" with capabilities: [[gpu]]",
             ),
-            (r#"{"Runtime":"kata"}"#, "unknown or invalid runtime name: kata"),
             (r#"{"Sysctls":{"kernel.panic":"1"}}"#, "sysctl 'kernel.panic' is not whitelisted"),
             (r#"{"LogConfig":{"Type":"nothing"}}"#, "logger: no log driver named 'nothing' is registered"),
             (r#"{"PortBindings":{"x":[]}}"#, "invalid port specification: \"x\""),

@@ -8,7 +8,7 @@ use store::ImageRecord;
 use super::mounts::{Kind as MountKind, Mount};
 use super::{
     Container, Record, attachment, check, directory, joined, link, logging, merge, mounts, names, networking, persist,
-    publish,
+    publish, runtime,
 };
 use crate::id::ContainerId;
 use crate::{Engine, Error, Kind, Result, image, volume};
@@ -34,6 +34,7 @@ pub fn create(
     }
     let mut host_config = with_defaults(engine, host_config);
     warnings.extend(check::check(&config, &mut host_config, &engine.host)?);
+    runtime::check(&engine.config, &host_config)?;
     joined::check(engine, &host_config)?;
     let networks = attachment::plan(engine, request, &mut host_config)?;
     let links = link::plan(engine, &mut host_config)?;
@@ -139,7 +140,7 @@ fn with_defaults(engine: &Engine, mut host: HostConfig) -> HostConfig {
         host.cgroup_parent.clone_from(&config.default_cgroup_parent);
     }
     if host.runtime.is_empty() {
-        host.runtime = "hoist-runtime".to_owned();
+        host.runtime.clone_from(&config.default_runtime);
     }
     if host.restart_policy.name.is_empty() {
         host.restart_policy.name = "no".to_owned();

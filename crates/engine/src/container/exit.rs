@@ -15,7 +15,9 @@ use shim_api::{Exit, ToShim, names};
 
 use super::state::Change;
 use super::wait::Condition;
-use super::{Container, Phase, Record, directory, health, lock, logging, networking, persist, publish, remove, start};
+use super::{
+    Container, Phase, Record, directory, health, lock, logging, networking, persist, publish, remove, runtime, start,
+};
 use crate::Engine;
 use crate::shim::Run;
 
@@ -96,7 +98,7 @@ fn settle(engine: &Arc<Engine>, container: &Arc<Container>, exit: &Exit) {
 
     if record.auto_remove() {
         remove::remove_ended(engine, container, true);
-        directory::remove_exec(engine, &container.id);
+        remove_exec(engine, container, &record);
         return;
     }
     let delay = restart_delay(&record);
@@ -109,7 +111,7 @@ fn settle(engine: &Arc<Engine>, container: &Arc<Container>, exit: &Exit) {
     // After the answer.
     match persist::save(engine, container) {
         // The exit's file is the only other place that knows: it goes when the record is stored.
-        Ok(()) => directory::remove_exec(engine, &container.id),
+        Ok(()) => remove_exec(engine, container, &record),
         Err(error) => {
             tracing::error!(container = record.id.short(), error = error.full_text(), "the exit was not stored");
         }
@@ -117,6 +119,17 @@ fn settle(engine: &Arc<Engine>, container: &Arc<Container>, exit: &Exit) {
     if let Some(delay) = delay {
         restart_after(engine, container, delay);
     }
+}
+
+/// Another runtime has files of its own there, until the shim has had it forget the container.
+fn remove_exec(engine: &Engine, container: &Container, record: &Record) {
+    if runtime::is_foreign(engine, record)
+        && let Some(run) = container.run()
+        && !run.wait_closed(start::PATIENCE)
+    {
+        tracing::warn!(container = record.id.short(), "the container's runtime does not come to an end");
+    }
+    directory::remove_exec(engine, &container.id);
 }
 
 fn tell(engine: &Engine, before: &Record, record: &Record) {

@@ -7,7 +7,7 @@ use std::path::Path;
 use api::container::CreateRequest;
 use serde_json::{Value, json};
 
-use super::{check, health, logging, mounts, networking, spec, start};
+use super::{check, health, logging, mounts, networking, runtime, spec, start};
 use crate::host::HostFacts;
 use crate::{Config, Result};
 
@@ -34,6 +34,7 @@ fn effect(request: &Value) -> Result<(Vec<String>, Value)> {
     let request: CreateRequest = serde_json::from_value(request.clone()).expect("a request");
     let (config, mut host) = (request.config, request.host_config);
     let warnings = check::check(&config, &mut host, &facts())?;
+    runtime::check(&Config::default(), &host)?;
     let mut record = spec::test_record("{}", "{}");
     record.mounts = mounts::plan(&config, &host)?;
     (record.config, record.host_config) = (config, host);

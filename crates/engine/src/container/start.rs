@@ -23,14 +23,14 @@ use super::networking::{self, Namespace};
 use super::state::Change;
 use super::{
     Container, Phase, Record, attach, directory, health, joined, link, lock, logging, persist, publish, remove,
-    resolver, spec,
+    resolver, runtime, spec,
 };
 use crate::host;
 use crate::shim::Run;
 use crate::{Config, Engine, Error, Kind, Result};
 
 /// Mounting and cloning take milliseconds; a disk that sleeps takes seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A shim that failed, or whose container ended, releases what it holds within milliseconds.
 pub(super) const RELEASE: Duration = Duration::from_secs(2);
@@ -157,6 +157,7 @@ impl Start<'_> {
             block_io: block_io(&record.host_config)?,
             link_environment: links.iter().flat_map(|linked| linked.environment.clone()).collect(),
         })?;
+        runtime::check(&engine.config, &record.host_config)?;
         let log = logging::plan(&record.host_config.log_config)?;
         logging::check(record)?;
         let attributes = logging::resolve(record, &log.attributes)?.json(log.sent.is_none())?;
@@ -432,6 +433,7 @@ pub(super) fn launch(
     descriptors: Vec<Role>,
 ) -> Launch {
     let parent = record.host_config.cgroup_parent.trim_matches('/');
+    let foreign = runtime::find(config, &record.host_config.runtime).unwrap_or_default();
     Launch {
         version: shim_api::VERSION,
         id: record.id.as_str().to_owned(),
@@ -445,7 +447,8 @@ pub(super) fn launch(
         stdin_once: record.config.stdin_once,
         log,
         ephemeral: record.auto_remove(),
-        init: record.host_config.init.unwrap_or(config.init),
+        init: record.host_config.init.unwrap_or(config.init) && foreign.is_none(),
+        runtime: foreign,
         ..Launch::default()
     }
 }

@@ -16,6 +16,9 @@ use crate::{Error, Result};
 /// A shim answers within milliseconds; after this long it is taken for stuck.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The answer of a shim that is gone: no errno.
+const GONE: i32 = -1;
+
 /// A value that one thread waits for and another brings.
 #[derive(Debug)]
 pub(crate) struct Slot<T> {
@@ -125,10 +128,15 @@ impl Run {
         let slot = Arc::new(Slot::default());
         let requests = || self.requests.lock().unwrap_or_else(|poison| poison.into_inner());
         requests().insert(request, Arc::clone(&slot));
+        // Nobody answers who is gone already; who goes later is noticed by `set_closed`.
+        if *self.closed.lock().unwrap_or_else(|poison| poison.into_inner()) {
+            slot.bring(GONE);
+        }
         let outcome = self.send(&message(request), &[]).map(|()| slot.wait(PATIENCE));
         requests().remove(&request);
         match outcome? {
             Some(0) => Ok(()),
+            Some(GONE) => Err(Error::conflict(format!("container {} is not running", self.container))),
             Some(errno) => Err(Error::system("ask the container's shim", io::Error::from_raw_os_error(errno))),
             None => Err(Error::system("ask the container's shim", io::Error::from(io::ErrorKind::TimedOut))),
         }
@@ -137,6 +145,8 @@ impl Run {
     pub(super) fn set_closed(&self) {
         *self.closed.lock().unwrap_or_else(|poison| poison.into_inner()) = true;
         self.on_closed.notify_all();
+        let mut requests = self.requests.lock().unwrap_or_else(|poison| poison.into_inner());
+        requests.drain().for_each(|(_, slot)| slot.bring(GONE));
     }
 
     /// Waits for the shim's end, which follows its last message; false when that takes longer.

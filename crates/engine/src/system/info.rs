@@ -38,7 +38,12 @@ pub fn info(engine: &Engine) -> Result<Info> {
             warnings.push(text.to_owned());
         }
     }
-    let runtime = Runtime { path: config.runtime.to_string_lossy().into_owned(), ..Runtime::default() };
+    let own = Runtime { path: config.runtime.to_string_lossy().into_owned(), ..Runtime::default() };
+    let others = crate::container::runtime::all(config).into_iter().map(|(name, runtime)| {
+        let given = Runtime { path: runtime.path, runtime_args: runtime.arguments.into() };
+        (name, given)
+    });
+    let runtimes = std::iter::once((RUNTIME.to_owned(), own)).chain(others);
     let commit = || Commit { id: config.git_commit.clone() };
     Ok(Info {
         id: engine.machine_id.clone(),
@@ -90,8 +95,8 @@ pub fn info(engine: &Engine) -> Result<Info> {
         labels: config.labels.clone().into(),
         experimental_build: false,
         server_version: config.version.clone(),
-        runtimes: [(RUNTIME, runtime)].into_iter().collect(),
-        default_runtime: RUNTIME.to_owned(),
+        runtimes: runtimes.into_iter().collect(),
+        default_runtime: config.default_runtime.clone(),
         swarm: Swarm::inactive(),
         // Not an option here: containers always outlive the daemon.
         live_restore_enabled: true,

@@ -7,13 +7,14 @@ use crate::route::Handler::{Task, Work};
 use crate::route::{Route, route};
 use crate::stream::{self, lasting};
 use crate::takeover::{Takeover, media_type};
-use crate::version::Version;
+use crate::version::{NEWEST, Version};
+use crate::websocket::Handshake;
 use engine::Error;
 use engine::container::{self, AttachOptions, Condition, ListOptions, LogsOptions};
 use hyper::Method;
 use tokio::sync::mpsc;
 
-pub(crate) static ROUTES: [Route; 21] = [
+pub(crate) static ROUTES: [Route; 22] = [
     route(Method::GET, "/containers/json", Work(list)),
     route(Method::POST, "/containers/create", Work(create)),
     route(Method::POST, "/containers/prune", Work(prune)).since(Version(1, 25)),
@@ -24,6 +25,7 @@ pub(crate) static ROUTES: [Route; 21] = [
     route(Method::POST, "/containers/{id}/restart", Work(restart)),
     route(Method::POST, "/containers/{id}/wait", Task(wait)),
     route(Method::POST, "/containers/{id}/attach", Task(attach)),
+    route(Method::GET, "/containers/{id}/attach/ws", Task(attach_websocket)),
     route(Method::GET, "/containers/{id}/logs", Task(logs)),
     route(Method::POST, "/containers/{id}/resize", Work(resize)),
     route(Method::POST, "/containers/{id}/rename", Work(rename)),
@@ -229,28 +231,40 @@ fn stats(call: Call) -> crate::route::Task {
 }
 
 fn attach(call: Call) -> crate::route::Task {
+    Box::pin(attached(call, None))
+}
+
+fn attach_websocket(call: Call) -> crate::route::Task {
     Box::pin(async move {
-        let query = &call.query;
-        let keys = DetachKeys::parse(query.text("detachKeys"))?;
-        let options = AttachOptions {
-            stream: query.flag("stream"),
-            logs: query.flag("logs"),
-            stdin: query.flag("stdin"),
-            stdout: query.flag("stdout"),
-            stderr: query.flag("stderr"),
-            detach_keys: query.text("detachKeys").to_owned(),
-        };
-        let stdin = options.stdin;
-        let (upgrade, version) = (call.wants_upgrade(), call.version);
-        let stream = tokio::task::spawn_blocking(move || container::attach(&call.engine, call.name(), &options))
-            .await
-            .map_err(|error| Error::system("attach", error))??;
-        Ok(Reply::Takeover(Box::new(Takeover {
-            detach: (stream.tty && stdin).then_some(keys),
-            media_type: media_type(stream.tty, version),
-            stream: stream.socket,
-            upgrade,
-            frame: false,
-        })))
+        let handshake = Handshake::read(&call.headers, call.version < Version(1, 28))?;
+        attached(call, Some(handshake)).await
     })
+}
+
+async fn attached(call: Call, websocket: Option<Handshake>) -> engine::Result<Reply> {
+    let query = &call.query;
+    let keys = DetachKeys::parse(query.text("detachKeys"))?;
+    let options = AttachOptions {
+        stream: query.flag("stream"),
+        logs: query.flag("logs"),
+        stdin: query.flag("stdin"),
+        stdout: query.flag("stdout"),
+        stderr: query.flag("stderr"),
+        detach_keys: query.text("detachKeys").to_owned(),
+    };
+    let stdin = options.stdin;
+    let (upgrade, version) = (call.wants_upgrade(), call.version);
+    let stream = tokio::task::spawn_blocking(move || container::attach(&call.engine, call.name(), &options))
+        .await
+        .map_err(|error| Error::system("attach", error))??;
+    // Over a websocket it counts what the stream is, not what the client would be told.
+    let media_type = if websocket.is_some() { media_type(stream.tty, NEWEST) } else { media_type(stream.tty, version) };
+    Ok(Reply::Takeover(Box::new(Takeover {
+        detach: (stream.tty && stdin).then_some(keys),
+        media_type,
+        stream: stream.socket,
+        upgrade,
+        frame: false,
+        websocket,
+    })))
 }

@@ -44,6 +44,7 @@ fn start(mut call: Call) -> crate::route::Task {
             media_type: media_type(tty, version),
             // As Docker does it, the request that starts it decides on the frames.
             frame: stream.tty && !tty,
+            websocket: None,
             stream: stream.socket,
             upgrade,
         })))

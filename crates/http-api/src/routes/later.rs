@@ -11,7 +11,6 @@ pub(crate) static ROUTES: &[Route] = &[
     route(Method::GET, "/containers/{id}/checkpoints", Quick(checkpoints)),
     route(Method::POST, "/containers/{id}/checkpoints", Quick(checkpoints)),
     route(Method::DELETE, "/containers/{id}/checkpoints/{checkpoint}", Quick(checkpoints)),
-    route(Method::GET, "/containers/{id}/attach/ws", Quick(websocket)),
     route(Method::POST, "/build/cancel", Quick(build)),
     route(Method::POST, "/session", Quick(buildkit)),
     route(Method::POST, "/grpc", Quick(buildkit)),
@@ -42,10 +41,6 @@ fn plugin_inspect(call: &Call) -> Outcome {
 
 fn checkpoints(_: &Call) -> Outcome {
     Err(Error::not_implemented("container checkpoints"))
-}
-
-fn websocket(_: &Call) -> Outcome {
-    Err(Error::not_implemented("attaching over a websocket"))
 }
 
 fn build(_: &Call) -> Outcome {

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use shim_api::{Launch, Log, ProcessRef, Role, names};
 use sys::signal::{self, SignalFd};
 
+use super::foreign::Foreign;
 use super::place::Place;
 use super::process::Child;
 use super::streams::Streams;
@@ -68,7 +69,13 @@ pub fn launch<'c>(
     let pid_namespace = if own.in_steps() { None } else { pid_namespace(&launch, &descriptors)? };
     let devices =
         launch.spec.linux.resources.as_ref().map(|resources| resources.devices.as_slice()).unwrap_or_default();
+    let exec_dir = launch.descriptors.iter().zip(&descriptors).find(|(role, _)| **role == Role::ExecDir);
+    let foreign = Foreign::new(&launch, exec_dir.map(|(_, descriptor)| descriptor))?;
     let place = match prepared.0.take() {
+        prepared if foreign.is_some() => {
+            drop(Prepared(prepared));
+            Place::bare(context, &path).map_err(|error| chain(&error))?
+        }
         Some(mut place) => match place.settle(context, parent, &path).and_then(|()| place.limit_devices(devices)) {
             Ok(()) => place,
             Err(error) => {
@@ -82,6 +89,10 @@ pub fn launch<'c>(
     let begun = (|| {
         let (streams, stdio) = Streams::new(terminal, launch.stdin, launch.stdin_once)?;
         let (report, theirs) = sys::socket::seqpacket_pair()?;
+        if let Some(foreign) = &foreign {
+            let pid = foreign.create(context, &launch, (&descriptors, stdio.as_ref()), &theirs, &path)?;
+            return Ok((pid, report, streams));
+        }
         let request = Request {
             kind: Kind::Init { pid_namespace: own.cloned_into_pid() },
             report: theirs.as_fd(),
@@ -102,12 +113,15 @@ pub fn launch<'c>(
         }
     };
     // From here on init works beside us; it waits at the gate before it runs anything of the user's.
-    match finish(launch, descriptors, &place) {
+    let limits = foreign.is_none();
+    match finish(launch, descriptors, &place, limits) {
         Ok(rest) => Ok(Shim {
             context,
             id: rest.launch.id.clone(),
             cgroup: path,
             place,
+            foreign,
+            strays: Vec::new(),
             seed_until: sys::clock::monotonic_ms() + SEED_STAYS,
             keep_seed: rest.keep_seed,
             stage: Stage::Created { start: false },
@@ -156,11 +170,14 @@ struct Rest {
     hold: Vec<OwnedFd>,
 }
 
-fn finish(launch: Launch, descriptors: Vec<OwnedFd>, place: &Place) -> Result<Rest, String> {
+/// `limits`: they are ours to set.
+fn finish(launch: Launch, descriptors: Vec<OwnedFd>, place: &Place, limits: bool) -> Result<Rest, String> {
     let mut resources = launch.spec.linux.resources.clone().unwrap_or_default();
     // Applied before init was cloned.
     resources.devices.clear();
-    place.group.apply(&resources).map_err(|error| chain(&error))?;
+    if limits {
+        place.group.apply(&resources).map_err(|error| chain(&error))?;
+    }
     let keep_seed = resources.pids.is_none_or(|pids| pids.limit.unwrap_or(0) <= 0);
     let (mut exec_dir, mut log_dir, mut hold) = (None, None, Vec::new());
     for (role, descriptor) in launch.descriptors.iter().zip(descriptors) {

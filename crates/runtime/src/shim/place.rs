@@ -33,6 +33,11 @@ impl Place {
         }
     }
 
+    /// Makes the cgroup `path` alone, for a runtime that fills and limits it.
+    pub fn bare(context: &Context, path: &str) -> Result<Place, Error> {
+        Ok(Place { group: context.hierarchies.create(path)?, seed: None, devices: Vec::new() })
+    }
+
     /// Applies device rules, unless they are there already.
     ///
     /// Before anything is cloned: on cgroup v1 a list begins with "deny all", and whoever makes a node meanwhile fails.
