@@ -35,6 +35,7 @@ mod options;
 mod out;
 mod plugin;
 mod program;
+mod prune;
 mod registry;
 mod server;
 mod swarm;

@@ -1,13 +1,10 @@
 //! `builder prune`.
 
-use client::Request;
-use serde::Deserialize;
-
 use crate::cli::{Args, Command, Kind, Parsed, flag};
 use crate::context::Context;
 use crate::failure::Outcome;
-use crate::human;
 use crate::options::filters;
+use crate::prune::{BUILD_CACHE, total};
 use crate::terminal::prompt;
 
 /// Table of `builder prune`.
@@ -26,14 +23,6 @@ pub(crate) const COMMAND: Command = Command {
     run,
 };
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Report {
-    caches_deleted: Option<Vec<String>>,
-    #[serde(default)]
-    space_reclaimed: u64,
-}
-
 const ALL: &str = "WARNING! This will remove all build cache. Are you sure you want to continue?";
 const DANGLING: &str = "WARNING! This will remove all dangling build cache. Are you sure you want to continue?";
 
@@ -43,17 +32,12 @@ fn run(context: &Context, parsed: &Parsed) -> Outcome {
         return Ok(());
     }
     let keep = Some(parsed.str("keep-storage")).filter(|value| !value.is_empty() && *value != "0");
-    let request = Request::post("/build/prune")
+    let request = BUILD_CACHE
+        .request()
         .query_if("all", all)
         .query_some("keep-storage", keep)
         .query_some("reserved-space", keep)
         .query_some("filters", filters::encode(parsed.list("filter")));
-    let report: Report = context.client()?.send(request)?.json()?;
-    let deleted = report.caches_deleted.unwrap_or_default();
-    let mut text = String::new();
-    if !deleted.is_empty() {
-        text.push_str(&format!("Deleted build cache objects:\n{}\n\n", deleted.join("\n")));
-    }
-    text.push_str(&format!("Total reclaimed space: {}\n", human::size(report.space_reclaimed as f64, 4)));
-    crate::out::text(&text)
+    let (gone, freed) = BUILD_CACHE.send(context.client()?, request)?;
+    crate::out::text(&(gone + &total(freed)))
 }

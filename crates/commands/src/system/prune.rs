@@ -2,7 +2,6 @@
 
 use client::{Client, Request};
 use serde::Deserialize;
-use serde_json::Value as Json;
 
 use crate::cli::{Args, Command, Kind, Parsed, flag, hidden};
 use crate::context::Context;
@@ -11,6 +10,7 @@ use crate::human;
 use crate::image::plan;
 use crate::options::filters;
 use crate::out;
+use crate::prune::{BUILD_CACHE, CONTAINERS, IMAGES, NETWORKS, VOLUMES, total};
 use crate::terminal::prompt;
 
 /// Table of `system prune`.
@@ -48,55 +48,19 @@ fn run(context: &Context, parsed: &Parsed) -> Outcome {
     let client = context.client()?;
     let mut text = String::new();
     let mut freed = 0;
-    for kind in kinds(volumes) {
-        let extra = (kind.path == "/images/prune").then_some(if all { "dangling=false" } else { "dangling=true" });
+    for kind in [CONTAINERS, NETWORKS, VOLUMES, IMAGES, BUILD_CACHE] {
+        if kind == VOLUMES && !volumes {
+            continue;
+        }
+        let extra = (kind == IMAGES).then_some(if all { "dangling=false" } else { "dangling=true" });
         let filters = filters::encode(wanted.iter().copied().chain(extra));
-        let mut request = Request::post(kind.path).query_some("filters", filters);
-        if kind.path == "/build/prune" {
-            request = request.query_if("all", all);
-        }
-        let report: Json = client.send(request)?.json()?;
-        let items = report[kind.field].as_array().map(Vec::as_slice).unwrap_or_default();
-        if !items.is_empty() {
-            text.push_str(&format!("{}:\n", kind.title));
-            items.iter().for_each(|item| text.push_str(&format!("{}\n", shown(item))));
-            text.push('\n');
-        }
-        freed += report["SpaceReclaimed"].as_u64().unwrap_or(0);
+        let request = kind.request().query_some("filters", filters).query_if("all", all && kind == BUILD_CACHE);
+        let (gone, bytes) = kind.send(client, request)?;
+        text.push_str(&gone);
+        freed += bytes;
     }
-    text.push_str(&format!("Total reclaimed space: {}\n", human::size(freed as f64, 4)));
+    text.push_str(&total(freed));
     out::text(&text)
-}
-
-/// A kind of thing: its route, the field of the answer, and the title of the list.
-struct Pruned {
-    path: &'static str,
-    field: &'static str,
-    title: &'static str,
-}
-
-fn kinds(volumes: bool) -> impl Iterator<Item = Pruned> {
-    const KINDS: [(&str, &str, &str); 5] = [
-        ("/containers/prune", "ContainersDeleted", "Deleted Containers"),
-        ("/networks/prune", "NetworksDeleted", "Deleted Networks"),
-        ("/volumes/prune", "VolumesDeleted", "Deleted Volumes"),
-        ("/images/prune", "ImagesDeleted", "Deleted Images"),
-        ("/build/prune", "CachesDeleted", "Deleted build cache objects"),
-    ];
-    KINDS
-        .into_iter()
-        .filter(move |(path, ..)| volumes || *path != "/volumes/prune")
-        .map(|(path, field, title)| Pruned { path, field, title })
-}
-
-fn shown(item: &Json) -> String {
-    match item {
-        Json::String(text) => text.clone(),
-        item => match (item["Untagged"].as_str(), item["Deleted"].as_str()) {
-            (Some(name), _) => format!("untagged: {name}"),
-            (None, id) => format!("deleted: {}", id.unwrap_or_default()),
-        },
-    }
 }
 
 fn warning(filters: &[&str], all: bool, volumes: bool) -> String {

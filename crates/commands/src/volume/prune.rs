@@ -1,13 +1,10 @@
 //! `volume prune`.
 
-use client::Request;
-use serde::Deserialize;
-
 use crate::cli::{Args, Command, Kind, Parsed, flag};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
-use crate::human;
 use crate::options::filters;
+use crate::prune::{VOLUMES, total};
 use crate::terminal::prompt;
 
 /// Table of `volume prune`.
@@ -25,14 +22,6 @@ pub(crate) const COMMAND: Command = Command {
     run,
 };
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Report {
-    volumes_deleted: Option<Vec<String>>,
-    #[serde(default)]
-    space_reclaimed: u64,
-}
-
 const ANONYMOUS: &str = "WARNING! This will remove anonymous local volumes not used by at least one container.\nAre you sure you want to continue?";
 const ALL: &str = "WARNING! This will remove all local volumes not used by at least one container.\nAre you sure you want to continue?";
 
@@ -46,14 +35,6 @@ fn run(context: &Context, parsed: &Parsed) -> Outcome {
         return Ok(());
     }
     let filters = filters::encode(wanted.into_iter().chain(all.then_some("all=true")));
-    let request = Request::post("/volumes/prune").query_some("filters", filters);
-    let report: Report = context.client()?.send(request)?.json()?;
-    let deleted = report.volumes_deleted.unwrap_or_default();
-    let mut text = String::new();
-    if !deleted.is_empty() {
-        text.push_str(&format!("Deleted Volumes:\n{}\n\n", deleted.join("\n")));
-    }
-    let reclaimed = if deleted.is_empty() { 0 } else { report.space_reclaimed };
-    text.push_str(&format!("Total reclaimed space: {}\n", human::size(reclaimed as f64, 4)));
-    crate::out::text(&text)
+    let (gone, freed) = VOLUMES.send(context.client()?, VOLUMES.request().query_some("filters", filters))?;
+    crate::out::text(&(gone + &total(freed)))
 }
