@@ -57,6 +57,7 @@ impl Drop for Engine {
         if self.containers.all().iter().any(|container| living(container.snapshot().state.phase)) {
             return;
         }
+        self.networks.leave_foreign();
         self.resolver.stop();
         if let Err(error) = ::keeper::Keeper::stop(&self.config.exec_root.join(shim::KEEPER_SOCKET)) {
             tracing::debug!(%error, "the keeper is still there");

@@ -14,7 +14,8 @@
 //! number of endpoints, each in one network, attached before it starts or while it runs.
 //!
 //! Promises:
-//! - Nothing of anyone else is changed: no foreign table or chain, no policy, no address; of the kernel's settings only
+//! - Nothing of anyone else is changed: no policy, no address, no table or chain, but for one rule in those chains that
+//!   Docker, ufw and firewalld leave to others ([`nft::foreign`]); of the kernel's settings only
 //!   `ip_forward` (and IPv6 `forwarding`, once a network has IPv6) and those of our own bridges.
 //! - Daemons with other names of bridge and table do not meet, whichever starts first.
 //! - No program is run. No wait for a grace period of the kernel when a container starts, stops, or leaves a network: its

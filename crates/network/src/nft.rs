@@ -7,14 +7,17 @@
 //!    guard        raw prerouting              nobody else's 127.0.0.0/8
 //!    prerouting, output ─▶ publish            host port → container
 //!    postrouting                              masquerading: out, from loopback, hairpin
-//!    forward ─▶ from_internal                 an internal network has no way out
+//!    forward ─▶ (mark)                        what is ours to decide, for the one rule of `foreign`
+//!            ├▶ from_internal                 an internal network has no way out
 //!            └▶ to_container                  what may reach a container; everything else is not looked at
 //! ```
 //!
-//! Nothing outside of the table is read or written; a packet that this table accepts is still subject to all others.
+//! A packet that this table accepts is still subject to all others. Where one of those is known to drop what nobody accepts
+//! (dockerd's, ufw's, firewalld's), one rule of ours stands in the chain that its owner has for such: see [`foreign`].
 
 pub mod batch;
 pub mod expression;
+pub mod foreign;
 pub mod redirect;
 pub mod ruleset;
 
@@ -30,7 +33,7 @@ use crate::netlink::{Error, Request, Socket};
 use batch::Batch;
 
 /// Tells the shape of the table from that of other releases; kept as the table's comment.
-const SHAPE: &str = "hoist 2";
+const SHAPE: &str = "hoist 3";
 
 /// A bridge of ours, as far as the table is concerned.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -209,6 +212,16 @@ impl Table {
         self.socket.transact(batch.finish())
     }
 
+    /// Puts our rule into others' chains, where there are such; in which ones it stands now.
+    pub fn ensure_foreign(&mut self) -> Result<Vec<&'static foreign::Place>, Error> {
+        foreign::ensure(&mut self.socket, &self.name)
+    }
+
+    /// Takes it away from there.
+    pub fn remove_foreign(&mut self) -> Result<(), Error> {
+        foreign::remove(&mut self.socket, &self.name)
+    }
+
     /// Deletes the table; that there is none is no error.
     pub fn remove(&mut self) -> Result<(), Error> {
         let mut batch = Batch::new(&self.name);
@@ -233,39 +246,61 @@ impl Watch {
         Ok(Watch { name: name.to_owned(), socket })
     }
 
-    /// Waits until another socket than `ours` has changed our table; false when `stop` becomes readable.
-    pub fn wait(&mut self, ours: u32, stop: BorrowedFd<'_>) -> Result<bool, Error> {
+    /// Waits until another socket than `ours` has changed our table, or one in which a rule of ours may stand; `None`
+    /// when `stop` becomes readable.
+    pub fn wait(&mut self, ours: u32, stop: BorrowedFd<'_>) -> Result<Option<Heard>, Error> {
         loop {
             let mut ready = [PollFd::new(&self.socket, PollFlags::IN), PollFd::from_borrowed_fd(stop, PollFlags::IN)];
             rustix::io::retry_on_intr(|| rustix::event::poll(&mut ready, None))?;
             if !ready[1].revents().is_empty() {
-                return Ok(false);
+                return Ok(None);
             }
-            if self.hear(ours)? {
-                return Ok(true);
+            let heard = self.hear(ours)?;
+            if heard != Heard::default() {
+                return Ok(Some(heard));
             }
         }
     }
 
-    /// Forgets what has been announced up to now.
-    pub fn forget(&mut self) {
-        self.socket.drain();
+    /// Forgets what has been announced up to now; whether another socket than `ours` has changed our table meanwhile.
+    pub fn forget(&mut self, ours: u32) -> bool {
+        let mut own = false;
+        let mut waits = [PollFd::new(&self.socket, PollFlags::IN)];
+        let none = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        while rustix::event::poll(&mut waits, Some(&none)).is_ok_and(|ready| ready > 0) {
+            own |= self.hear(ours).is_ok_and(|heard| heard.own);
+            waits = [PollFd::new(&self.socket, PollFlags::IN)];
+        }
+        own
     }
 
-    fn hear(&mut self, ours: u32) -> Result<bool, Error> {
+    fn hear(&mut self, ours: u32) -> Result<Heard, Error> {
         let name = &self.name;
-        let mut touched = false;
-        let heard = self.socket.listen(|kind, port, payload| {
+        let mut heard = Heard::default();
+        let listened = self.socket.listen(|kind, port, payload| {
+            if kind >> 8 != batch::SUBSYSTEM || kind == batch::NEW_GENERATION || port == ours {
+                return;
+            }
             // Attribute 1 of whatever belongs to a table is the table's name.
-            let of_table = kind >> 8 == batch::SUBSYSTEM
-                && kind != batch::NEW_GENERATION
-                && attributes(payload.get(4..).unwrap_or_default()).any(|(kind, v)| kind == 1 && text(v) == *name);
-            touched |= of_table && port != ours;
+            let family = payload.first().copied().unwrap_or_default();
+            let table = attributes(payload.get(4..).unwrap_or_default()).find(|(kind, _)| *kind == 1);
+            let table = table.map(|(_, v)| text(v)).unwrap_or_default();
+            heard.own |= table == *name;
+            heard.foreign |= foreign::concerns(family, &table);
         });
-        match heard {
+        match listened {
             // More was announced than the queue holds: anything may have happened.
-            Err(error) if error.errno == Errno::NOBUFS => Ok(true),
-            result => result.map(|()| touched),
+            Err(error) if error.errno == Errno::NOBUFS => Ok(Heard { own: true, foreign: true }),
+            result => result.map(|()| heard),
         }
     }
+}
+
+/// What somebody else has changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// Our table.
+    pub own: bool,
+    /// A table in which a rule of ours may stand.
+    pub foreign: bool,
 }

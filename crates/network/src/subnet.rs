@@ -38,10 +38,22 @@ impl Survey {
         self.addresses.iter().any(address) || self.routes.iter().any(route)
     }
 
-    /// The subnets of the pools of a family that are free, in order.
-    pub fn free<'a>(&'a self, pools: &'a [Pool], ipv6: bool, ours: u32) -> impl Iterator<Item = IpNet> + 'a {
+    /// The subnets of the pools of a family that are free, in order; those of the link `ours` count for nothing, and
+    /// `taken` ones as well as what the host has.
+    pub fn free<'a>(
+        &self,
+        pools: &'a [Pool],
+        ipv6: bool,
+        ours: u32,
+        taken: &[IpNet],
+    ) -> impl Iterator<Item = IpNet> + use<'a> {
+        let addresses = self.addresses.iter().filter(|assigned| assigned.link != ours).map(|assigned| assigned.net);
+        let routes = self.routes.iter().filter(|route| !route.is_default() && route.link != ours);
+        let all = addresses.chain(routes.map(|route| route.destination)).chain(taken.iter().copied());
+        let used = merged(all.filter(|net| net.is_ipv6() == ipv6).map(|net| (net.first(), net.last())).collect());
+        let used: std::rc::Rc<[(u128, u128)]> = used.into();
         let pools = pools.iter().filter(move |pool| pool.base.is_ipv6() == ipv6);
-        pools.flat_map(subnets).filter(move |subnet| !self.in_use(subnet, ours))
+        pools.flat_map(move |pool| free_in(pool, std::rc::Rc::clone(&used)))
     }
 
     /// MTU of the link of the best default route.
@@ -53,12 +65,42 @@ impl Survey {
     }
 }
 
-/// The subnets of a pool.
-fn subnets(pool: &Pool) -> impl Iterator<Item = IpNet> + use<> {
+/// Ranges, both ends included, in order and without overlaps.
+fn merged(mut ranges: Vec<(u128, u128)>) -> Vec<(u128, u128)> {
+    ranges.sort_unstable();
+    let mut merged: Vec<(u128, u128)> = Vec::with_capacity(ranges.len());
+    for (first, last) in ranges {
+        match merged.last_mut() {
+            Some((_, end)) if first <= *end => *end = last.max(*end),
+            _ => merged.push((first, last)),
+        }
+    }
+    merged
+}
+
+/// The subnets of a pool that no used range touches. What is used is leapt over: a thousand networks cost a thousand steps.
+fn free_in(pool: &Pool, used: std::rc::Rc<[(u128, u128)]>) -> impl Iterator<Item = IpNet> + use<> {
     let (base, size) = (pool.base.network(), pool.size);
     let step = 1u128.checked_shl(u32::from(base.width() - size.min(base.width()))).unwrap_or(u128::MAX);
-    let next = move |first: &u128| first.checked_add(step).filter(|next| *next <= base.last());
-    std::iter::successors(Some(base.first()), next).map(move |bits| IpNet::new(base.at(bits), size))
+    let mut next = Some(base.first());
+    std::iter::from_fn(move || {
+        loop {
+            let first = next.filter(|first| *first <= base.last())?;
+            let last = first.saturating_add(step - 1);
+            let at = used.partition_point(|(_, end)| *end < first);
+            match used.get(at).filter(|(begin, _)| *begin <= last) {
+                None => {
+                    next = first.checked_add(step);
+                    return Some(IpNet::new(base.at(first), size));
+                }
+                Some((_, end)) => {
+                    let beyond = ((end - base.first()) / step).checked_add(1);
+                    let beyond = beyond.and_then(|subnets| subnets.checked_mul(step));
+                    next = beyond.and_then(|offset| base.first().checked_add(offset));
+                }
+            }
+        }
+    })
 }
 
 /// A random /64 of the unique local addresses (RFC 4193).
@@ -83,9 +125,10 @@ mod tests {
                 addresses: addresses.iter().map(|a| address::Assigned { link: 1, net: net(a) }).collect(),
                 routes: routes.iter().map(|r| Route { destination: net(r), link: 1, metric: 0, main: true }).collect(),
             };
-            let free = survey.free(&default_pools(), false, 9).next().map(|net| net.to_string()).unwrap_or_default();
+            let free =
+                survey.free(&default_pools(), false, 9, &[]).next().map(|net| net.to_string()).unwrap_or_default();
             assert_eq!(free, expected, "{addresses:?} {routes:?}");
-            assert_eq!(survey.free(&default_pools(), false, 1).next().unwrap().to_string(), "172.17.0.0/16");
+            assert_eq!(survey.free(&default_pools(), false, 1, &[]).next().unwrap().to_string(), "172.17.0.0/16");
         };
         check(&["127.0.0.1/8"], &["0.0.0.0/0"], "172.17.0.0/16");
         check(&["172.17.0.1/16"], &[], "172.18.0.0/16");
@@ -99,11 +142,17 @@ mod tests {
     #[test]
     fn subnets_of_a_pool() {
         let pool = Pool { base: "172.20.0.0/14".parse().unwrap(), size: 16 };
+        let subnets = |pool: &Pool| free_in(pool, Vec::new().into());
         let all: Vec<_> = subnets(&pool).map(|net| net.to_string()).collect();
         assert_eq!(all, ["172.20.0.0/16", "172.21.0.0/16", "172.22.0.0/16", "172.23.0.0/16"]);
         let pool = Pool { base: "fd00:1::/48".parse().unwrap(), size: 64 };
         let (count, last) = (subnets(&pool).count(), subnets(&pool).last().unwrap());
         assert_eq!((count, last.to_string().as_str()), (65536, "fd00:1:0:ffff::/64"));
+        let survey = Survey { addresses: Vec::new(), routes: Vec::new() };
+        let taken: Vec<IpNet> = ["172.20.5.0/24", "172.21.0.0/15", "172.22.9.0/24"].map(|n| n.parse().unwrap()).into();
+        let pools = [Pool { base: "172.20.0.0/14".parse().unwrap(), size: 16 }];
+        let free: Vec<_> = survey.free(&pools, false, 0, &taken).map(|net| net.to_string()).collect();
+        assert_eq!(free, ["172.23.0.0/16"], "172.21.0.0/15 is 172.20 and 172.21");
         let local = unique_local().unwrap();
         assert!("fd00::/8".parse::<IpNet>().unwrap().covers(&local) && local.prefix == 64);
     }

@@ -42,13 +42,14 @@ impl Host {
 
     /// A command line of words in the namespace; its standard output.
     pub fn run(&self, line: &str) -> Result<String> {
-        run(&format!("ip netns exec {} {line}", self.name))
+        run(&format!("nsenter --net=/run/netns/{} {line}", self.name))
     }
 
     /// The same of a shell's script.
     pub fn shell(&self, script: &str) -> Result<process::Output> {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.name, "sh", "-c", script]);
+        // Not by ip-netns(8), which hides the machine's cgroups.
+        let mut command = Command::new("nsenter");
+        command.args([&format!("--net=/run/netns/{}", self.name), "sh", "-c", script]);
         process::run(&mut command, Duration::from_secs(60))
     }
 

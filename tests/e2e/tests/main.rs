@@ -15,6 +15,7 @@ mod drivers;
 mod exec;
 mod explain;
 mod files;
+mod firewalls;
 mod first_steps;
 mod health;
 mod hostile_archives;
@@ -77,7 +78,10 @@ fn main() {
         cgroups::TESTS,
         networking::TESTS,
         networks::TESTS,
+        networks::HOIST_TESTS,
         drivers::TESTS,
+        firewalls::TESTS,
+        firewalls::HOIST_TESTS,
         drivers::HOIST_TESTS,
         resolving::TESTS,
         bad_input::TESTS,

@@ -21,6 +21,7 @@ pub const TESTS: &[Test] = tests![
     shared_files,
     several_at_create,
 ];
+pub const HOIST_TESTS: &[Test] = tests![hoist only: storm_of_connects_and_kills, many_networks];
 
 fn made_and_removed(lab: &mut Lab) -> Result<()> {
     let client = &lab.client;
@@ -322,4 +323,83 @@ fn several_at_create(lab: &mut Lab) -> Result<()> {
         client.ok("inspect aa --format '{{range $k, $v := .NetworkSettings.Networks}}{{$k}} {{end}}'")?.trim(),
         "one two",
     )
+}
+
+/// How often, instead of the short form's number: `HOIST_STORM=10000`.
+fn rounds(short: usize) -> usize {
+    std::env::var("HOIST_STORM").ok().and_then(|text| text.parse().ok()).unwrap_or(short)
+}
+
+/// Connects, disconnects, `kill -9` of containers and of the daemon: what is there at the end is of the living alone.
+fn storm_of_connects_and_kills(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    for network in 0..3 {
+        lab.client.ok(&format!("network create net{network}"))?;
+    }
+    let run = |lab: &Lab, at: usize| {
+        lab.client.ok(&format!("run -d --name c{at} --network net{at} -p 127.0.0.1::80 busybox sleep 100000"))
+    };
+    for at in 0..3 {
+        run(lab, at)?;
+    }
+    let total = rounds(60);
+    for round in 0..total {
+        let (container, network) = (round % 3, (round + 1 + round / 3 % 2) % 3);
+        let body = serde_json::json!({"Container": format!("c{container}")});
+        for verb in ["connect", "disconnect"] {
+            let answer = lab.daemon.api("POST", &format!("/networks/net{network}/{verb}"), Some(&body))?;
+            ensure!(answer.status == 200, "round {round}, {verb}: {} {}", answer.status, answer.text());
+            // In the middle of things, now and then.
+            if round % 20 == 7 && verb == "connect" {
+                lab.client.ok(&format!("kill c{container}"))?;
+                lab.client.ok(&format!("rm -f c{container}"))?;
+                run(lab, container)?;
+                break;
+            }
+        }
+        if round % 25 == 13 {
+            let body = body.to_string();
+            let socket = lab.daemon.socket();
+            // It dies while it connects somebody.
+            let thread = std::thread::spawn(move || {
+                let body = serde_json::from_str(&body).ok();
+                let _ = testkit::http::api(&socket, "POST", &format!("/networks/net{network}/connect"), body.as_ref());
+            });
+            lab.daemon.kill9()?;
+            let _ = thread.join();
+            lab.daemon.restart()?;
+            let body = serde_json::json!({"Container": format!("c{container}"), "Force": true});
+            let _ = lab.daemon.api("POST", &format!("/networks/net{network}/disconnect"), Some(&body))?;
+        }
+    }
+    // One network each, and the interfaces, leases and ports for that.
+    for at in 0..3 {
+        let document = lab.daemon.api("GET", &format!("/networks/net{at}"), None)?.success()?.json()?;
+        eq("containers of a network", document["Containers"].as_object().map(serde_json::Map::len), Some(1))?;
+        let bridge = format!("br-{}", &document["Id"].as_str().unwrap_or_default()[..12]);
+        let ports = || Ok(std::fs::read_dir(format!("/sys/class/net/{bridge}/brif"))?.count() == 1);
+        wait::until_true("one port on each bridge", SOON, ports)?;
+        let links = lab.client.ok(&format!("exec c{at} ls /sys/class/net"))?;
+        eq("interfaces", links.split_whitespace().collect::<Vec<_>>().join(" ").as_str(), "eth0 lo")?;
+    }
+    lab.client.ok("rm -f c0 c1 c2")?;
+    lab.client.ok("network rm net0 net1 net2")?;
+    Ok(())
+}
+
+/// Networks by the hundred: each has a subnet of its own, and all go.
+fn many_networks(lab: &mut Lab) -> Result<()> {
+    let total = rounds(60).min(500);
+    let mut subnets = std::collections::BTreeSet::new();
+    for at in 0..total {
+        let body = serde_json::json!({"Name": format!("many{at}")});
+        lab.daemon.api("POST", "/networks/create", Some(&body))?.success()?;
+        let document = lab.daemon.api("GET", &format!("/networks/many{at}"), None)?.success()?.json()?;
+        let subnet = document["IPAM"]["Config"][0]["Subnet"].as_str().unwrap_or_default().to_owned();
+        ensure!(subnets.insert(subnet.clone()), "{subnet} was given twice");
+    }
+    for at in 0..total {
+        lab.daemon.api("DELETE", &format!("/networks/many{at}"), None)?.success()?;
+    }
+    eq("networks", lab.client.ok("network ls -q --filter type=custom")?.as_str(), "")
 }

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
-use super::message::{HEADER, Request, attributes, flags, messages, text, u32_at};
+use super::message::{Attributes, HEADER, Request, attributes, flags, messages, text, u32_at};
 
 /// Type of an acknowledgement or error (`NLMSG_ERROR`).
 const ERROR: u16 = 2;
@@ -125,10 +125,21 @@ impl Socket {
         header: &[u8],
         mut each: impl FnMut(&[u8]) -> Option<T>,
     ) -> Result<Vec<T>, Error> {
+        self.dump_of(kind, header, |_| {}, &mut each)
+    }
+
+    /// The same, of those that the attributes name.
+    pub fn dump_of<T>(
+        &mut self,
+        kind: u16,
+        header: &[u8],
+        fill: impl Fn(&mut Attributes<'_>),
+        mut each: impl FnMut(&[u8]) -> Option<T>,
+    ) -> Result<Vec<T>, Error> {
         let mut kept = Vec::new();
         for _ in 0..DUMP_ATTEMPTS {
             kept.clear();
-            if self.dump_once(kind, header, &mut |payload| kept.extend(each(payload)))? {
+            if self.dump_once(kind, header, &fill, &mut |payload| kept.extend(each(payload)))? {
                 return Ok(kept);
             }
         }
@@ -136,9 +147,15 @@ impl Socket {
     }
 
     /// False when something changed meanwhile.
-    fn dump_once(&mut self, kind: u16, header: &[u8], each: &mut dyn FnMut(&[u8])) -> Result<bool, Error> {
+    fn dump_once(
+        &mut self,
+        kind: u16,
+        header: &[u8],
+        fill: &dyn Fn(&mut Attributes<'_>),
+        each: &mut dyn FnMut(&[u8]),
+    ) -> Result<bool, Error> {
         let mut request = Request::new();
-        request.message(kind, flags::DUMP, header, |_| {});
+        request.message(kind, flags::DUMP, header, fill);
         let sequence = self.send(&mut request)?;
         let mut whole = true;
         loop {

@@ -282,8 +282,7 @@ fn choose(
         0 => 0,
         _ => usize::from(random::<1>().map_err(Error::random)?[0] % 4),
     };
-    let recorded = |subnet: &IpNet| taken.iter().any(|other| other.overlaps(subnet));
-    let mut free = survey.free(&config.pools, false, index).filter(|subnet| !recorded(subnet));
+    let mut free = survey.free(&config.pools, false, index, taken);
     let first = free.next().ok_or(Error::NoFreeSubnet)?;
     let subnet = free.take(skip).last().unwrap_or(first);
     Ok(IpNet::new(subnet.at(subnet.first() + 1), subnet.prefix))

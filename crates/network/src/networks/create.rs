@@ -184,9 +184,7 @@ impl Shared {
     }
 
     fn choose(&self, survey: &Survey, taken: &[IpNet], ipv6: bool) -> Result<IpNet> {
-        let recorded = |subnet: &IpNet| taken.iter().any(|other| other.overlaps(subnet));
-        let free = survey.free(&self.config.pools, ipv6, 0).find(|subnet| !recorded(subnet));
-        match free {
+        match survey.free(&self.config.pools, ipv6, 0, taken).next() {
             Some(subnet) => Ok(subnet),
             None if ipv6 => subnet::unique_local(),
             None => Err(Error::NoFreeSubnet),

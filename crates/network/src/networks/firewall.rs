@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use super::{Networks, Shared, lock};
 use crate::error::{Error, Result};
 use crate::netlink;
+use crate::nft::foreign::Place;
 use crate::nft::{self, Presence, Publication, Table, Watch};
 use crate::sysctl;
 
@@ -20,17 +21,22 @@ pub(super) struct Firewall {
     name: String,
     /// Locked before [`Shared::state`], never after.
     table: Mutex<Option<Table>>,
+    /// Where our rule stood when it was looked at last.
+    foreign: Mutex<Vec<&'static Place>>,
 }
 
 impl Firewall {
     pub fn new(name: &str) -> Firewall {
-        Firewall { name: name.to_owned(), table: Mutex::new(None) }
+        Firewall { name: name.to_owned(), table: Mutex::new(None), foreign: Mutex::new(Vec::new()) }
     }
 
     /// Deletes the table, if nftables is there at all.
     pub fn remove(&self) -> Result<()> {
         match lock(&self.table).take() {
-            Some(mut table) => table.remove().map_err(refused("delete the table")),
+            Some(mut table) => {
+                let foreign = table.remove_foreign().map_err(refused("take our rule out of other firewalls"));
+                table.remove().map_err(refused("delete the table")).and(foreign)
+            }
             None => Ok(()),
         }
     }
@@ -109,6 +115,25 @@ impl Shared {
         self.with_table("links", "take back who may talk", |table| table.forbid(&gone))
     }
 
+    /// Makes sure that other owners' policies do not cut our bridges off, as far as they offer a place for that.
+    pub fn settle_foreign(&self) {
+        let ensured = match lock(&self.firewall.table).as_mut() {
+            Some(table) => table.ensure_foreign(),
+            None => return,
+        };
+        match ensured {
+            Ok(places) => {
+                let mut told = lock(&self.firewall.foreign);
+                if *told != places {
+                    let owners: Vec<&str> = places.iter().map(|place| place.owner).collect();
+                    tracing::info!(?owners, "a rule of ours stands in their firewalls");
+                    *told = places;
+                }
+            }
+            Err(error) => tracing::warn!(%error, "another firewall may cut containers off"),
+        }
+    }
+
     /// Writes the whole table anew from what we know, in one step.
     pub fn rewrite(&self) -> Result<()> {
         self.with_table("publishing ports", "write the table", |table| self.write(table))
@@ -146,6 +171,27 @@ pub(super) struct Watching {
 }
 
 impl Networks {
+    /// Takes our rule out of other owners' firewalls: nothing runs any more that needs it.
+    pub fn leave_foreign(&self) {
+        *lock(&self.watch) = None;
+        if let Some(table) = lock(&self.shared.firewall.table).as_mut()
+            && let Err(error) = table.remove_foreign()
+        {
+            tracing::warn!(%error, "our rule still stands in another firewall");
+        }
+    }
+
+    /// In which other owners' chains our rule stands: `ip filter DOCKER-USER`.
+    pub fn foreign_places(&self) -> Vec<String> {
+        let family = |number: u8| match number {
+            2 => "ip",
+            10 => "ip6",
+            _ => "inet",
+        };
+        let places = lock(&self.shared.firewall.foreign);
+        places.iter().map(|place| format!("{} {} {}", family(place.family), place.table, place.chain)).collect()
+    }
+
     /// Starts to watch the table, if there is one.
     pub(super) fn watch_firewall(&self) -> Result<()> {
         let mut watching = lock(&self.watch);
@@ -170,22 +216,27 @@ impl Networks {
 
 fn keep(shared: &Shared, mut watch: Watch, ours: u32, stop: &OwnedFd) {
     loop {
-        match watch.wait(ours, stop.as_fd()) {
-            Ok(true) => {}
-            Ok(false) => return,
+        let heard = match watch.wait(ours, stop.as_fd()) {
+            Ok(Some(heard)) => heard,
+            Ok(None) => return,
             Err(error) => return tracing::error!(%error, "cannot watch the nftables table any longer"),
-        }
+        };
         let mut stopped = [PollFd::new(stop, PollFlags::IN)];
         if rustix::event::poll(&mut stopped, Some(&SETTLE)).is_ok_and(|ready| ready > 0) {
             return;
         }
-        watch.forget();
-        match shared.rewrite() {
-            Ok(()) => tracing::warn!(table = shared.firewall.name, "put back the nftables table, which was changed"),
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "cannot put back the nftables table");
+        let own = heard.own || watch.forget(ours);
+        if own {
+            match shared.rewrite() {
+                Ok(()) => {
+                    tracing::warn!(table = shared.firewall.name, "put back the nftables table, which was changed");
+                }
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "cannot put back the nftables table");
+                }
             }
         }
+        shared.settle_foreign();
     }
 }
 

@@ -42,7 +42,11 @@ impl Networks {
         self.shared.settle_neighbours();
         match self.shared.rewrite() {
             Err(Error::NftablesUnavailable { .. }) if !needed => Ok(()),
-            result => result.and_then(|()| self.watch_firewall()),
+            result => result.and_then(|()| {
+                self.watch_firewall()?;
+                self.shared.settle_foreign();
+                Ok(())
+            }),
         }
     }
 }

@@ -18,7 +18,12 @@ const END: u16 = 0x11;
 const NEW_TABLE: u16 = SUBSYSTEM << 8;
 const DELETE_TABLE: u16 = SUBSYSTEM << 8 | 2;
 const NEW_CHAIN: u16 = SUBSYSTEM << 8 | 3;
+/// Asks for one chain.
+pub const GET_CHAIN: u16 = SUBSYSTEM << 8 | 4;
 const NEW_RULE: u16 = SUBSYSTEM << 8 | 6;
+/// Asks for the rules of a chain.
+pub const GET_RULE: u16 = SUBSYSTEM << 8 | 7;
+const DELETE_RULE: u16 = SUBSYSTEM << 8 | 8;
 const NEW_SET: u16 = SUBSYSTEM << 8 | 9;
 const NEW_ELEMENT: u16 = SUBSYSTEM << 8 | 12;
 const DELETE_ELEMENT: u16 = SUBSYSTEM << 8 | 14;
@@ -115,7 +120,8 @@ impl<'a> Batch<'a> {
         Batch::of_family(table, IPV4)
     }
 
-    fn of_family(table: &'a str, family: u8) -> Batch<'a> {
+    /// On a table of this family (`NFPROTO_*`).
+    pub fn of_family(table: &'a str, family: u8) -> Batch<'a> {
         let mut request = Request::new();
         request.message(BEGIN, 0, &[0, 0, 0, SUBSYSTEM as u8], |_| {});
         Batch { table, family, request, sets: 0 }
@@ -150,6 +156,27 @@ impl<'a> Batch<'a> {
         self.message(NEW_RULE, CREATE | APPEND, |a| {
             a.string(2, chain);
             a.nested(4, |a| expressions.iter().for_each(|expression| a.nested(1, |a| expression.write(a))));
+        });
+    }
+
+    /// Puts a rule before the one with the handle `before`, or at the chain's end. `text` is a comment as nft(8) shows it.
+    pub fn insert_rule(&mut self, chain: &str, before: Option<u64>, text: &str, expressions: &[Expression<'_>]) {
+        let flags = if before.is_some() { CREATE } else { CREATE | APPEND };
+        self.message(NEW_RULE, flags, |a| {
+            a.string(2, chain);
+            a.nested(4, |a| expressions.iter().for_each(|expression| a.nested(1, |a| expression.write(a))));
+            if let Some(handle) = before {
+                a.bytes(6, &handle.to_be_bytes());
+            }
+            a.bytes(7, &comment(text));
+        });
+    }
+
+    /// Deletes the rule with this handle.
+    pub fn delete_rule(&mut self, chain: &str, handle: u64) {
+        self.message(DELETE_RULE, 0, |a| {
+            a.string(2, chain);
+            a.bytes(3, &handle.to_be_bytes());
         });
     }
 

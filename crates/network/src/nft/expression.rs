@@ -15,11 +15,14 @@ impl R {
 /// What can be known about a packet besides its bytes (`NFT_META_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meta {
+    Mark = 3,
     InputName = 6,
     OutputName = 7,
     /// 2 is IPv4, 10 IPv6.
     Family = 15,
     Transport = 16,
+    /// `bridge`, `veth`; empty for hardware.
+    OutputKind = 27,
 }
 
 /// What connection tracking knows (`NFT_CT_*`), as a bit mask.
@@ -61,6 +64,12 @@ pub enum Expression<'a> {
     NotEqual(R, &'a [u8]),
     /// Some bit of the mask is set, in a value of the machine's byte order.
     AnyBit(R, u32),
+    /// Sets the bits of the mask, in a value of the machine's byte order.
+    SetBits(R, u32),
+    /// Gives the packet a mark.
+    SetMark(R),
+    /// A match of iptables, as iptables-nft writes it into its tables: name, revision, structure.
+    Match(&'a str, u32, &'a [u8]),
     InSet(&'a str, R),
     NotInSet(&'a str, R),
     /// Looks up and loads the value.
@@ -128,6 +137,22 @@ impl Expression<'_> {
                     value(a, 5, &[0; 4]);
                 });
             }
+            Expression::SetBits(from, mask) => expression(a, "bitwise", |a| {
+                a.be32(1, from.number());
+                a.be32(2, from.number());
+                a.be32(3, 4);
+                value(a, 4, &(!mask).to_ne_bytes());
+                value(a, 5, &mask.to_ne_bytes());
+            }),
+            Expression::SetMark(from) => expression(a, "meta", |a| {
+                a.be32(2, Meta::Mark as u32);
+                a.be32(3, from.number());
+            }),
+            Expression::Match(name, revision, info) => expression(a, "match", |a| {
+                a.string(1, name);
+                a.be32(2, revision);
+                a.bytes(3, info);
+            }),
             Expression::InSet(set, from) => lookup(a, set, from, None, 0),
             Expression::NotInSet(set, from) => lookup(a, set, from, None, 1),
             Expression::Map { map, key, to } => lookup(a, map, key, Some(to), 0),

@@ -128,7 +128,8 @@ const CHAINS: &[(&str, Option<Hook>)] = &[
     ("prerouting", Some(Hook { kind: "nat", number: 0, priority: -100 })),
     ("output", Some(Hook { kind: "nat", number: 3, priority: -100 })),
     ("postrouting", Some(Hook { kind: "nat", number: 4, priority: 100 })),
-    ("forward", Some(Hook { kind: "filter", number: 2, priority: 0 })),
+    // Before the others' chains, which may look at the mark.
+    ("forward", Some(Hook { kind: "filter", number: 2, priority: -1 })),
 ];
 
 const NOT_FROM_LO: [Expression<'_>; 2] =
@@ -197,6 +198,7 @@ fn rules() -> Rules {
     rules.push(("prerouting", vec![Expression::Jump("publish")]));
     rules.push(("output", vec![Expression::Jump("publish")]));
     rules.extend(postrouting(&destination_changed));
+    rules.extend(marks());
     let from_internal = [Expression::Meta(Meta::InputName, R(0)), Expression::InSet(INTERNAL, R(0))];
     rules.push(("forward", [&from_internal[..], &[Expression::Jump("from_internal")]].concat()));
     rules.push(("forward", [&TO_BRIDGE[..], &[Expression::Jump("to_container")]].concat()));
@@ -274,6 +276,24 @@ fn guard() -> Rules {
     let first_byte = |offset| Expression::Payload { base: Base::Network, offset, length: 1, to: R(0) };
     let rule = |offset| [&NOT_FROM_LO[..], &ipv4.is(), &[first_byte(offset), LOOPBACK, Expression::Drop]].concat();
     vec![("guard", rule(12)), ("guard", rule(16))]
+}
+
+/// Marks what is ours to decide, for [`super::foreign`]: what comes to our bridges, and what goes out of them to anything
+/// but another bridge, whose owner decides about that.
+fn marks() -> Rules {
+    let mark = [
+        Expression::Meta(Meta::Mark, R(0)),
+        Expression::SetBits(R(0), super::foreign::MARK),
+        Expression::SetMark(R(0)),
+    ];
+    const BRIDGE: &[u8] = b"bridge\0\0\0\0\0\0\0\0\0\0";
+    let out = [
+        Expression::Meta(Meta::InputName, R(0)),
+        Expression::InSet(BRIDGES, R(0)),
+        Expression::Meta(Meta::OutputKind, R(0)),
+        Expression::NotEqual(R(0), BRIDGE),
+    ];
+    vec![("forward", [&TO_BRIDGE[..], &mark].concat()), ("forward", [&out[..], &mark].concat())]
 }
 
 /// Out into the world; from 127.0.0.1 through a published port; from a container through a published port.
