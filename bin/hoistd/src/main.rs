@@ -18,6 +18,7 @@ use settings::Settings;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    sys::names::without_modules();
     let arguments: Vec<String> = match std::env::args_os().skip(1).map(std::ffi::OsString::into_string).collect() {
         Ok(arguments) => arguments,
         Err(argument) => {

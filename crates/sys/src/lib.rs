@@ -16,6 +16,7 @@ pub mod keyring;
 pub mod loopdev;
 pub mod memfd;
 pub mod mount;
+pub mod names;
 pub mod netlink;
 pub mod netns;
 pub mod process;
