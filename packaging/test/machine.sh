@@ -155,8 +155,17 @@ same "restart: the container is the same" "$pid true" "$(hoist inspect -f '{{.St
 kill -9 "$(systemctl show -P MainPID hoistd.service)"
 until_true "kill -9: systemd starts it again" hoist exec ws1 true
 same "kill -9: the container is the same" "$pid true" "$(hoist inspect -f '{{.State.Pid}} {{.State.Running}}' ws1)"
-kill -STOP "$(systemctl show -P MainPID hoistd.service)"
-kill -CONT "$(systemctl show -P MainPID hoistd.service)"
+mkdir -p /run/systemd/system/hoistd.service.d
+printf '[Service]\nWatchdogSec=3\n' >/run/systemd/system/hoistd.service.d/test.conf
+systemctl daemon-reload
+systemctl restart hoistd.service
+hung=$(systemctl show -P MainPID hoistd.service)
+kill -STOP "$hung"
+until_true "a daemon that hangs is replaced" sh -c "hoist exec ws1 true && [ \"\$(systemctl show -P MainPID hoistd.service)\" != $hung ]"
+same "hang: the container is the same" "$pid true" "$(hoist inspect -f '{{.State.Pid}} {{.State.Running}}' ws1)"
+rm -r /run/systemd/system/hoistd.service.d
+systemctl daemon-reload
+systemctl restart hoistd.service
 systemctl stop hoistd.service 2>/dev/null
 check "stop: the container lives" kill -0 "$pid"
 same "socket activation starts it" "$pid" "$(hoist inspect -f '{{.State.Pid}}' ws1)"
@@ -195,6 +204,17 @@ check "the units start" systemctl start hoistd.socket hoistd.service hoist-shutd
 for name in always unless; do until_true "$name runs again" hoist exec "$name" true; done
 same "ws1 has no restart policy" "exited 0" "$(hoist inspect -f '{{.State.Status}} {{.State.ExitCode}}' ws1)"
 same "byhand was stopped by hand" "exited 0" "$(hoist inspect -f '{{.State.Status}} {{.State.ExitCode}}' byhand)"
+
+note "== a power cut"
+systemctl stop hoistd.socket hoistd.service
+for process in $(cat /sys/fs/cgroup/hoist.slice/hoist-containers.service/hoist/*/cgroup.procs) $(pgrep -f hoist-runtime); do
+    kill -9 "$process" 2>/dev/null
+done
+rm -rf /run/hoist
+systemctl start hoistd.socket hoistd.service
+until_true "always runs again" hoist exec always true
+until_true "unless runs again" hoist exec unless true
+same "byhand stays down" "exited 0" "$(hoist inspect -f '{{.State.Status}} {{.State.ExitCode}}' byhand)"
 
 note "== Docker's names"
 check "apt-get install hoist-docker" apt install hoist-docker
