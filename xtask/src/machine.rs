@@ -11,7 +11,7 @@ use crate::steps;
 pub const USAGE: &str = "\
   machine [--network]      the packages of target/package in a throw-away machine; HOIST_VM_RUN names the program that
                            runs one: it is called with --systemd --share DIR:PATH --timeout SECONDS -- COMMAND
-        --network          published ports too; asks for --backend tcg, a kernel with nf_tables
+        --network          less, but published ports; asks for --backend tcg, a kernel with nf_tables
 ";
 
 /// Environment variable with the program.
