@@ -33,6 +33,7 @@ const RINGS: &[(&str, u8)] = &[
     ("engine", 3),
     ("build", 3),
     // 4: edges
+    ("buildkit-api", 4),
     ("http-api", 4),
     ("registry-api", 4),
     ("client", 4),
@@ -65,6 +66,7 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("runtime", "logs"),
     ("commands", "client"),
     ("build", "engine"),
+    ("http-api", "buildkit-api"),
 ];
 
 /// Allowed by the rings, forbidden all the same: the daemon asks the spawner and never links the runtime; the client and

@@ -22,6 +22,7 @@ mod agent;
 pub mod cache;
 pub mod caches;
 pub mod context;
+pub mod contexts;
 pub mod copy;
 pub mod error;
 pub mod plan;

@@ -105,14 +105,14 @@ pub struct Entitlements {
 }
 
 /// A context with a name.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum NamedContext {
     /// `docker-image://…`
     Image(String),
     /// A directory of the client, by the name under which [`Client::local`] gives it.
     Local(String),
-    /// `https://…`
-    Remote(String),
+    /// The result of another build; `None` is an empty one. Its layers are in the store.
+    Built(Option<Arc<oci::ImageConfig>>),
 }
 
 /// Files of the client.
@@ -127,6 +127,11 @@ pub struct Local {
 pub trait Client: Send + Sync {
     /// The main build context.
     fn context(&self) -> Result<Arc<Local>>;
+
+    /// What its ignore file hides; asked before the files themselves are needed.
+    fn ignored(&self) -> Result<Patterns> {
+        Ok(self.context()?.ignored.clone())
+    }
 
     /// Another directory of the client's.
     fn local(&self, name: &str) -> Result<Arc<Local>> {
@@ -143,6 +148,12 @@ pub trait Client: Send + Sync {
     fn agent(&self, id: &str) -> Result<Option<OwnedFd>> {
         let _ = id;
         Ok(None)
+    }
+
+    /// Whether a source may be used (`docker-image://…`, `https://…`); an error says why not.
+    fn admit(&self, identifier: &str, platform: &Platform) -> Result<()> {
+        let _ = (identifier, platform);
+        Ok(())
     }
 
     /// Credentials for a registry.

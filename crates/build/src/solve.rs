@@ -13,6 +13,7 @@ use oci::{Digest, ImageConfig, Platform};
 
 use crate::cache::Cache;
 use crate::caches::Caches;
+use crate::contexts::Contexts;
 use crate::error::{Error, Result};
 use crate::plan::{self, Plan};
 use crate::progress::{Event, Listener, Place, Vertex};
@@ -25,6 +26,7 @@ pub struct Builder {
     engine: Arc<Engine>,
     cache: Cache,
     caches: Caches,
+    contexts: Arc<Contexts>,
 }
 
 /// What a build has made, for one platform.
@@ -79,7 +81,15 @@ impl Builder {
     #[must_use]
     pub fn new(engine: Arc<Engine>) -> Builder {
         sweep(&engine.config().exec_root.join("build"));
-        Builder { engine, cache: Cache::default(), caches: Caches::default() }
+        let contexts = Arc::new(Contexts::new(&engine.config().data_root));
+        contexts.sweep();
+        Builder { engine, cache: Cache::default(), caches: Caches::default(), contexts }
+    }
+
+    /// Directories of clients that are kept between builds.
+    #[must_use]
+    pub fn contexts(&self) -> &Arc<Contexts> {
+        &self.contexts
     }
 
     /// The engine it builds with.
@@ -127,7 +137,7 @@ impl Builder {
             request.target.as_deref(),
         );
         arguments.extend(request.arguments.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?))));
-        let ignored = request.client.context().map(|context| context.ignored.clone()).unwrap_or_default();
+        let ignored = request.client.ignored().unwrap_or_default();
         let base_environment = |image: &str| {
             let found = engine::image::built::local(&self.engine, image, &Platform::host()).ok().flatten()?;
             Some(found.config.config.env.clone().unwrap_or_default())

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use oci::Digest;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
@@ -17,11 +18,20 @@ const MAX_LINKS: usize = 40;
 const MAX_COMPONENTS: usize = 4096;
 
 /// A directory tree behind a descriptor; nothing in it leads out of it.
-#[derive(Debug)]
 pub struct Tree {
     root: OwnedFd,
     /// What the root is made of.
     _layers: Vec<OwnedFd>,
+    digests: Option<Arc<Digests>>,
+}
+
+/// The digest of a file's content, where it is known without reading.
+type Digests = dyn Fn(&[u8]) -> Option<Digest> + Send + Sync;
+
+impl std::fmt::Debug for Tree {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tree").field("root", &self.root).finish_non_exhaustive()
+    }
 }
 
 /// Where a path leads, after all links.
@@ -43,13 +53,29 @@ impl Tree {
             [only] => only.try_clone(),
             several => overlay(several),
         };
-        Ok(Tree { root: root.map_err(|error| Error::system("look into an image's files", error))?, _layers: mounts })
+        Ok(Tree {
+            root: root.map_err(|error| Error::system("look into an image's files", error))?,
+            _layers: mounts,
+            digests: None,
+        })
     }
 
     /// A directory that nobody changes.
     #[must_use]
     pub fn of_directory(root: OwnedFd) -> Tree {
-        Tree { root, _layers: Vec::new() }
+        Tree { root, _layers: Vec::new(), digests: None }
+    }
+
+    /// The same, where the digests of files are known already.
+    #[must_use]
+    pub fn of_known_directory(root: OwnedFd, digests: Arc<Digests>) -> Tree {
+        Tree { root, _layers: Vec::new(), digests: Some(digests) }
+    }
+
+    /// The digest of a file's content, if it is known without reading. `path` is one without links.
+    #[must_use]
+    pub fn digest(&self, path: &[u8]) -> Option<Digest> {
+        self.digests.as_ref().and_then(|digests| digests(path))
     }
 
     /// The root directory.

@@ -137,6 +137,11 @@ fn parsed<T: std::str::FromStr>(what: &str, text: &Option<String>) -> Result<Opt
     }
 }
 
+/// The host's address in the default network: what `host-gateway` stands for.
+pub fn host_gateway(engine: &Engine) -> Option<std::net::IpAddr> {
+    engine.networks.default_bridge().subnets.first().and_then(|subnet| subnet.gateway)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

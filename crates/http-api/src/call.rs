@@ -17,6 +17,7 @@ pub(crate) const MAX_DOCUMENT: usize = 4 * 1024 * 1024;
 pub(crate) struct Call {
     pub engine: Arc<Engine>,
     pub builder: Arc<build::Builder>,
+    pub buildkit: Arc<buildkit_api::Door>,
     pub version: Version,
     /// What the pattern's `{…}` stand for, in order.
     pub arguments: Vec<String>,
@@ -74,7 +75,7 @@ impl Call {
     }
 
     /// The client wants the connection after the answer, and says so.
-    pub fn wants_upgrade(&self) -> bool {
-        self.headers.contains_key(UPGRADE)
+    pub fn wants_upgrade(&self) -> Option<&'static str> {
+        self.headers.contains_key(UPGRADE).then_some("tcp")
     }
 }

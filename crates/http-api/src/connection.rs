@@ -225,7 +225,7 @@ mod tests {
             let ours = Arc::clone(&ours);
             async move {
                 let path = request.uri().path().to_owned();
-                let upgrade = request.headers().contains_key("upgrade");
+                let upgrade = request.headers().contains_key("upgrade").then_some("tcp");
                 request.into_body().collect().await.unwrap();
                 match path.as_str() {
                     "/attach" => Reply::Takeover(Box::new(Takeover {

@@ -6,7 +6,7 @@ use crate::query::{Query, decode};
 use crate::reply::{Outcome, Reply};
 use crate::route::{Handler, Route};
 use crate::{compat, routes, version};
-use build::Builder;
+use buildkit_api::Door;
 use bytes::Bytes;
 use engine::{Engine, Error};
 use hyper::body::Incoming;
@@ -14,9 +14,9 @@ use hyper::{Method, Request};
 use std::sync::Arc;
 
 /// Answers a request; never fails.
-pub(crate) async fn dispatch(engine: Arc<Engine>, builder: Arc<Builder>, request: Request<Incoming>) -> Reply {
+pub(crate) async fn dispatch(engine: Arc<Engine>, buildkit: Arc<Door>, request: Request<Incoming>) -> Reply {
     let what = format!("{} {}", request.method(), request.uri().path());
-    match handle(engine, builder, request).await {
+    match handle(engine, buildkit, request).await {
         Ok(reply) => {
             tracing::debug!("{what}");
             reply
@@ -25,7 +25,7 @@ pub(crate) async fn dispatch(engine: Arc<Engine>, builder: Arc<Builder>, request
     }
 }
 
-async fn handle(engine: Arc<Engine>, builder: Arc<Builder>, request: Request<Incoming>) -> Outcome {
+async fn handle(engine: Arc<Engine>, buildkit: Arc<Door>, request: Request<Incoming>) -> Outcome {
     let (head, upload) = request.into_parts();
     if head.method == Method::OPTIONS {
         return crate::reply::status(hyper::StatusCode::OK);
@@ -39,7 +39,8 @@ async fn handle(engine: Arc<Engine>, builder: Arc<Builder>, request: Request<Inc
     }
     let mut call = Call {
         engine,
-        builder,
+        builder: buildkit.builder().clone(),
+        buildkit,
         version,
         arguments,
         query: Query::parse(head.uri.query().unwrap_or(""))?,

@@ -1,6 +1,7 @@
 //! The route table: one file per noun.
 
 mod build;
+mod buildkit;
 mod containers;
 mod execs;
 mod files;
@@ -24,6 +25,7 @@ pub(crate) static TABLE: &[&[Route]] = &[
     // Before the images, whose names may look like "x/push".
     later::ROUTES,
     &build::ROUTES,
+    &buildkit::ROUTES,
     &images::ROUTES,
     &networks::ROUTES,
     &volumes::ROUTES,

@@ -4,6 +4,7 @@ use crate::connection;
 use crate::dispatch::dispatch;
 use crate::listen::{Acceptor, Listener};
 use build::Builder;
+use buildkit_api::Door;
 use engine::Engine;
 use std::future::Future;
 use std::io;
@@ -19,10 +20,10 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// streams stop. Sockets that were made are removed.
 pub async fn serve(engine: Arc<Engine>, listeners: Vec<Listener>, end: impl Future<Output = ()>) -> io::Result<()> {
     let (ending, watch) = watch::channel(false);
-    let builder = Arc::new(Builder::new(Arc::clone(&engine)));
+    let buildkit = Arc::new(Door::new(Arc::new(Builder::new(Arc::clone(&engine)))));
     let mut accepting = JoinSet::new();
     for listener in listeners {
-        let services = (Arc::clone(&engine), Arc::clone(&builder));
+        let services = (Arc::clone(&engine), Arc::clone(&buildkit));
         accepting.spawn(accept(listener.into_acceptor()?, services, watch.clone()));
     }
     drop(watch);
@@ -34,7 +35,7 @@ pub async fn serve(engine: Arc<Engine>, listeners: Vec<Listener>, end: impl Futu
     Ok(())
 }
 
-async fn accept(acceptor: Acceptor, (engine, builder): (Arc<Engine>, Arc<Builder>), mut ending: watch::Receiver<bool>) {
+async fn accept(acceptor: Acceptor, (engine, buildkit): (Arc<Engine>, Arc<Door>), mut ending: watch::Receiver<bool>) {
     loop {
         let socket = tokio::select! {
             socket = acceptor.accept() => socket,
@@ -42,8 +43,8 @@ async fn accept(acceptor: Acceptor, (engine, builder): (Arc<Engine>, Arc<Builder
         };
         match socket {
             Ok(socket) => {
-                let (engine, builder) = (Arc::clone(&engine), Arc::clone(&builder));
-                let handle = move |request| dispatch(Arc::clone(&engine), Arc::clone(&builder), request);
+                let (engine, buildkit) = (Arc::clone(&engine), Arc::clone(&buildkit));
+                let handle = move |request| dispatch(Arc::clone(&engine), Arc::clone(&buildkit), request);
                 tokio::spawn(connection::serve(socket, handle, ending.clone()));
             }
             Err(error) => {

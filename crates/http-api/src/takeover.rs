@@ -38,9 +38,10 @@ pub(crate) struct Takeover {
     pub stream: OwnedFd,
     /// With a terminal and standard input.
     pub detach: Option<DetachKeys>,
+    /// Empty for what is no stream of a process.
     pub media_type: &'static str,
-    /// The client asked with `Upgrade: tcp`; older ones expect 200.
-    pub upgrade: bool,
+    /// The protocol that the client asked for with `Upgrade`; without it older ones expect 200.
+    pub upgrade: Option<&'static str>,
     /// What comes raw from a terminal goes out in frames of standard output: the client has not asked for a terminal.
     pub frame: bool,
     /// The client speaks in the frames of a websocket.
@@ -59,16 +60,19 @@ impl Takeover {
     /// The header that the client gets.
     fn head(&self) -> String {
         let mut head = String::with_capacity(256);
-        if let Some(handshake) = &self.websocket {
+if let Some(handshake) = &self.websocket {
             head.push_str("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n");
             let _ = write!(head, "Sec-WebSocket-Accept: {}\r\n\r\n", handshake.accept);
             return head;
         }
-        let first = if self.upgrade { "101 UPGRADED" } else { "200 OK" };
+        let first = if self.upgrade.is_some() { "101 UPGRADED" } else { "200 OK" };
         // Writing to a string does not fail.
-        let _ = write!(head, "HTTP/1.1 {first}\r\nContent-Type: {}\r\n", self.media_type);
-        if self.upgrade {
-            head.push_str("Connection: Upgrade\r\nUpgrade: tcp\r\n");
+        let _ = write!(head, "HTTP/1.1 {first}\r\n");
+        if !self.media_type.is_empty() {
+            let _ = write!(head, "Content-Type: {}\r\n", self.media_type);
+        }
+        if let Some(protocol) = self.upgrade {
+            let _ = write!(head, "Connection: Upgrade\r\nUpgrade: {protocol}\r\n");
         }
         for (name, value) in crate::connection::HEADERS {
             let _ = write!(head, "{name}: {value}\r\n");
@@ -405,10 +409,10 @@ mod tests {
     async fn heads() {
         for (upgrade, head) in [
             (
-                true,
+                Some("tcp"),
                 "HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-stream\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nApi-Version: 1.51\r\n",
             ),
-            (false, "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.docker.raw-stream\r\nApi-Version: 1.51\r\n"),
+            (None, "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.docker.raw-stream\r\nApi-Version: 1.51\r\n"),
         ] {
             let (mut client, server) = pair();
             let (engine, mut process) = pair();
@@ -432,7 +436,7 @@ mod tests {
         let stream = OwnedFd::from(engine.into_std().unwrap());
         let websocket = Some(Handshake { accept: "x".to_owned(), text: false });
         let takeover =
-            Takeover { stream, detach: None, media_type: MULTIPLEXED_STREAM, upgrade: true, frame: false, websocket };
+            Takeover { stream, detach: None, media_type: MULTIPLEXED_STREAM, upgrade: None, frame: false, websocket };
         let task = tokio::spawn(takeover.run(Socket::Unix(server), Bytes::new()));
         // "in", a ping and a close, with a mask of zeros.
         client

@@ -7,6 +7,7 @@ mod apt;
 mod bad_input;
 mod book;
 mod building;
+mod buildkit;
 mod cgroups;
 mod check;
 mod confinement;
@@ -72,6 +73,7 @@ fn main() {
         loading::TESTS,
         building::TESTS,
         book::HOIST_TESTS,
+        buildkit::TESTS,
         logs::TESTS,
         logs::HOIST_TESTS,
         confinement::TESTS,

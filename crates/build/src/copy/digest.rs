@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use archive::tar::Kind;
 use oci::{Digest, DigestHasher};
 
-use super::walk::Entry;
+use super::walk::{Content, Entry};
 use crate::error::{Error, Result};
 
 /// Digest of entries where they are to be placed.
@@ -51,6 +51,20 @@ fn hash(entry: &Entry, buffer: &mut [u8]) -> Result<Digest> {
         field(value);
     }
     if metadata.kind == Kind::File {
+        hasher.update(content(entry, buffer)?.as_bytes());
+    }
+    Ok(hasher.finish())
+}
+
+/// Digest of a file's content: known with the tree it is in, or read.
+fn content(entry: &Entry, buffer: &mut [u8]) -> Result<Digest> {
+    if let Content::Tree(tree) = &entry.content
+        && let Some(digest) = tree.digest(&entry.source)
+    {
+        return Ok(digest);
+    }
+    let mut hasher = DigestHasher::new();
+    {
         let failed =
             |error: io::Error| Error::system(format!("read {}", String::from_utf8_lossy(&entry.source)), error);
         let mut data = entry.open().map_err(failed)?;

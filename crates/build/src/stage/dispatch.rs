@@ -367,13 +367,18 @@ impl Build<'_> {
     pub fn image(&self, name: &str, platform: &Platform, vertex: &Digest) -> Result<(store::ImageRecord, bool)> {
         let name = match self.named_context(name) {
             Some(NamedContext::Image(image)) => image.clone(),
-            Some(NamedContext::Local(_) | NamedContext::Remote(_)) => {
+            Some(NamedContext::Built(built)) => {
+                let config = built.as_deref().cloned().unwrap_or_default();
+                return Ok((built::record(self.engine, config)?, true));
+            }
+            Some(NamedContext::Local(_)) => {
                 return Err(Error::Unsupported(format!("a build context of files as the base image {name:?}")));
             }
             None => name.to_string(),
         };
         let reference = oci::Reference::parse(&name)
             .map_err(|error| Error::Invalid(format!("failed to parse stage name {name:?}: {error}")))?;
+        self.request.client.admit(&format!("docker-image://{}", reference.with_default_tag()), platform)?;
         let here = built::local(self.engine, &name, platform)?;
         match here {
             Some(image) if !self.request.pull => Ok((image, true)),

@@ -400,7 +400,7 @@ pub(super) fn write_hosts(
     for text in &record.host_config.extra_hosts {
         let (name, address) = text.split_once([':', '=']).unwrap_or((text, ""));
         let address = if address == "host-gateway" {
-            engine.networks.default_bridge().subnets.first().and_then(|subnet| subnet.gateway)
+            crate::network::host_gateway(engine)
         } else {
             address.trim_start_matches('[').trim_end_matches(']').parse().ok()
         };

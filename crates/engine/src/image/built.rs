@@ -31,12 +31,12 @@ pub fn free(engine: &Engine) -> Result<u64> {
     super::delete::free_layers(engine).map(|(freed, _)| freed)
 }
 
-/// Records an image whose layers are in the store, and gives it names. Its id.
-pub fn add(engine: &Engine, config: ImageConfig, tags: &[Reference]) -> Result<Digest> {
+/// The record of an image whose layers are in the store; nobody knows it yet.
+pub fn record(engine: &Engine, config: ImageConfig) -> Result<ImageRecord> {
     let raw_config = config.to_bytes();
     let layers = config.rootfs.diff_ids.clone();
     let size = layers.iter().map(|layer| engine.store.layers().size(layer)).sum::<store::Result<u64>>();
-    let record = ImageRecord {
+    Ok(ImageRecord {
         id: Digest::of(&raw_config),
         raw_config,
         layers,
@@ -46,7 +46,12 @@ pub fn add(engine: &Engine, config: ImageConfig, tags: &[Reference]) -> Result<D
         size: size.map_err(|error| Error::system("look at the image's layers", error))?,
         repo_digests: Vec::new(),
         config,
-    };
+    })
+}
+
+/// Records an image whose layers are in the store, and gives it names. Its id.
+pub fn add(engine: &Engine, config: ImageConfig, tags: &[Reference]) -> Result<Digest> {
+    let record = record(engine, config)?;
     let tags: Vec<Reference> = tags.iter().map(Reference::with_default_tag).collect();
     engine.store.images().create_tagged(&record, &tags).map_err(|error| Error::system("record the image", error))?;
     names_changed(engine);

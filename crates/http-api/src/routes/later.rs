@@ -12,8 +12,6 @@ pub(crate) static ROUTES: &[Route] = &[
     route(Method::POST, "/containers/{id}/checkpoints", Quick(checkpoints)),
     route(Method::DELETE, "/containers/{id}/checkpoints/{checkpoint}", Quick(checkpoints)),
     route(Method::POST, "/build/cancel", Quick(build)),
-    route(Method::POST, "/session", Quick(buildkit)),
-    route(Method::POST, "/grpc", Quick(buildkit)),
     route(Method::GET, "/images/{name*}/attestations", Quick(attestations)),
     route(Method::PUT, "/volumes/{name}", Quick(volume_update)),
     route(Method::GET, "/plugins/privileges", Quick(plugins)),
@@ -45,10 +43,6 @@ fn checkpoints(_: &Call) -> Outcome {
 
 fn build(_: &Call) -> Outcome {
     Err(Error::not_implemented("building images"))
-}
-
-fn buildkit(_: &Call) -> Outcome {
-    Err(Error::not_implemented("building images with BuildKit"))
 }
 
 fn attestations(_: &Call) -> Outcome {

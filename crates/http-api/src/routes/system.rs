@@ -18,14 +18,14 @@ pub(crate) static ROUTES: [Route; 6] = [
     route(Method::GET, "/system/df", Work(df)),
 ];
 
-/// `Builder-Version: 1`: the docker client uses the classic builder by default. `Swarm: inactive`: it asks no further.
+/// `Builder-Version: 2`: the docker client builds with BuildKit's API. `Swarm: inactive`: it asks no further.
 fn ping(_: &Call) -> Outcome {
     let mut response = Response::new(Body::from(b"OK".to_vec()));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, must-revalidate"));
     headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
-    headers.insert("Builder-Version", HeaderValue::from_static("1"));
+    headers.insert("Builder-Version", HeaderValue::from_static("2"));
     headers.insert("Swarm", HeaderValue::from_static("inactive"));
     Ok(response.into())
 }

@@ -1,0 +1,42 @@
+//! BuildKit's API: what `docker buildx`, `docker build` and `docker compose build` speak, over the Docker socket.
+//!
+//! ```text
+//!  POST /grpc    ─ upgrade ─▶ HTTP/2: the client calls ── Control ── Solve, Status, Prune, …
+//!                                                     └── LLBBridge ─ Solve, Return, ReadFile   (buildx is its own gateway)
+//!  POST /session ─ upgrade ─▶ HTTP/2: the daemon calls ── FileSync, FileSend, Auth, Secrets, SSH, Upload
+//!
+//!  Solve ─▶ frontend: attributes ─▶ build::Request ─▶ build ─▶ result ─▶ export: image store, tar, local
+//! ```
+//!
+//! Promises
+//! - The frontend is the built-in one; an LLB definition is taken only where it names a result of ours.
+//! - Attributes, caches and outputs that are not supported are refused by name.
+//! - Files are sent once: a client's directory is kept, and only what has changed comes again.
+//! - Secrets are asked for when a step needs them and are nowhere but in its mount.
+//! - A build ends with its client: when the call or the session goes, it is cancelled.
+//!
+//! What it does not do: run frontends in containers, debug in build containers (`NewContainer`), attest.
+
+mod caller;
+mod control;
+mod credentials;
+mod door;
+mod export;
+mod failure;
+mod filesync;
+mod frontend;
+mod gateway;
+mod grpc;
+mod job;
+mod journal;
+mod lent;
+mod policy;
+mod request;
+mod server;
+mod sessions;
+mod status;
+mod wire;
+
+pub use door::Door;
+pub use sessions::Introduction;
+pub use status::{Code, Status};

@@ -1,0 +1,334 @@
+//! BuildKit's API, used by its own clients: `docker buildx`, `docker build` with the plugin, `docker compose build`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use rustix::process::Signal;
+use testkit::harness::{Lab, Test, skip};
+use testkit::images::busybox_tar;
+use testkit::{process, programs, tests, wait, words};
+
+use crate::check::{eq, has, lacks};
+
+pub const TESTS: &[Test] = tests![hoist only:
+    buildx_builds_and_knows,
+    buildx_sends_what_has_changed,
+    buildx_fails_with_the_line,
+    buildx_gives_files,
+    buildx_reads_standard_input,
+    buildx_links_targets_of_bake,
+    buildx_keeps_secrets,
+    buildx_cancelled_leaves_nothing,
+    buildx_refuses_by_name,
+    docker_build_takes_the_plugin,
+    compose_builds,
+];
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// buildx, a context directory and a base image called `base`.
+struct Bench {
+    buildx: PathBuf,
+    host: String,
+    home: PathBuf,
+}
+
+impl Bench {
+    fn new(lab: &Lab, files: &[(&str, &str)]) -> Result<Bench> {
+        let Some(buildx) = programs::find("docker-buildx") else {
+            return skip("docker-buildx is not there; cargo xtask test builds it");
+        };
+        if lab.client.ok("images -q base")?.is_empty() {
+            lab.client.ok_with("import - base", &busybox_tar()?)?;
+        }
+        let bench = Bench { buildx, host: lab.daemon.host(), home: lab.daemon.tmp() };
+        let plugins = bench.home.join("docker/cli-plugins");
+        fs::create_dir_all(&plugins)?;
+        let _ = std::os::unix::fs::symlink(&bench.buildx, plugins.join("docker-buildx"));
+        bench.write(files)?;
+        Ok(bench)
+    }
+
+    fn context(&self) -> PathBuf {
+        self.home.join("context")
+    }
+
+    fn write(&self, files: &[(&str, &str)]) -> Result<()> {
+        for (path, content) in files {
+            let path = self.context().join(path);
+            fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
+            fs::write(path, content)?;
+        }
+        Ok(())
+    }
+
+    fn command(&self, program: &Path, line: &str) -> Command {
+        let line = line.replace("CTX", &self.context().display().to_string());
+        let line = line.replace("HOME", &self.home.display().to_string());
+        let mut command = Command::new(program);
+        command
+            .args(words::split(&line))
+            .current_dir(&self.home)
+            .env("DOCKER_HOST", &self.host)
+            .env("DOCKER_CONFIG", self.home.join("docker"))
+            .env("BUILDX_CONFIG", self.home.join("buildx"))
+            .env("BUILDKIT_PROGRESS", "plain")
+            .env("HOME", &self.home);
+        command
+    }
+
+    fn run(&self, line: &str) -> Result<process::Output> {
+        process::run(&mut self.command(&self.buildx, line), PATIENCE)
+    }
+
+    fn run_with(&self, line: &str, input: &[u8]) -> Result<process::Output> {
+        process::spawn(&mut self.command(&self.buildx, line), Some(input))?.finish(PATIENCE)
+    }
+
+    /// What it prints on both streams.
+    fn ok(&self, line: &str) -> Result<String> {
+        let output = self.run(line)?;
+        ensure!(output.code == 0, "{line}\n{}", output.describe());
+        Ok(format!("{}{}", output.stdout, output.stderr))
+    }
+}
+
+const SITE: &str = "FROM base\nARG greeting=hello\nRUN mkdir /made && echo $greeting > /made/it\nCOPY . /src\nCMD [\"cat\", \"/made/it\", \"/src/a\"]\n";
+
+fn buildx_builds_and_knows(lab: &mut Lab) -> Result<()> {
+    let bench = Bench::new(lab, &[("Dockerfile", SITE), ("a", "first")])?;
+    let first = bench.ok("build -t site:1 --label of=test --iidfile HOME/iid --metadata-file HOME/md CTX")?;
+    has(&first, "[2/3] RUN mkdir /made")?;
+    has(&first, "naming to docker.io/library/site:1 done")?;
+    eq("runs", lab.client.ok("run --rm site:1")?.as_str(), "hello\nfirst")?;
+    let id = lab.client.field("site:1", "{{.Id}}")?;
+    eq("iidfile", fs::read_to_string(bench.home.join("iid"))?.trim(), &id)?;
+    has(&fs::read_to_string(bench.home.join("md"))?, "docker.io/library/site:1")?;
+    eq("label", lab.client.field("site:1", "{{.Config.Labels.of}}")?.as_str(), "test")?;
+    let second = bench.ok("build -t site:2 --label of=test CTX")?;
+    eq("known steps", second.matches("CACHED").count(), 3)?;
+    eq("the same image", lab.client.field("site:2", "{{.Id}}")?, id)?;
+    bench.ok("build -t site:3 --build-arg greeting=bye CTX")?;
+    eq("argument", lab.client.ok("run --rm site:3")?.as_str(), "bye\nfirst")?;
+    let anew = bench.ok("build --no-cache CTX")?;
+    eq("known steps", anew.matches("CACHED").count(), 1)?;
+    // The cache and the kept context outlive the daemon.
+    lab.daemon.restart()?;
+    eq("known steps", bench.ok("build CTX")?.matches("CACHED").count(), 3)?;
+    has(&bench.ok("du")?, "Reclaimable")?;
+    has(&bench.ok("inspect")?, "linux/")?;
+    has(&bench.ok("prune -af")?, "Total")?;
+    eq("nothing is left", bench.ok("build CTX")?.matches("CACHED").count(), 1)
+}
+
+fn buildx_sends_what_has_changed(lab: &mut Lab) -> Result<()> {
+    let large = "x".repeat(3_000_000);
+    let dockerfile = "FROM base\nCOPY . /src\nRUN cat /src/small /src/deep/er/one /src/link; ls /src\n";
+    let bench = Bench::new(
+        lab,
+        &[
+            ("Dockerfile", dockerfile),
+            ("large", &large),
+            ("small", "1"),
+            ("deep/er/one", "2"),
+            ("gone", "3"),
+            ("hidden", "4"),
+        ],
+    )?;
+    bench.write(&[(".dockerignore", "hidden\n")])?;
+    std::os::unix::fs::symlink("small", bench.context().join("link"))?;
+    let moved = |output: &str| -> Option<String> {
+        let line = output.lines().find(|line| line.contains("transferring context:") && line.contains("MB"))?;
+        Some(line.to_owned())
+    };
+    let first = bench.ok("build CTX")?;
+    ensure!(moved(&first).is_some(), "the large file was sent:\n{first}");
+    has(&first, "121")?;
+    lacks(&first, "hidden")?;
+    fs::remove_file(bench.context().join("gone"))?;
+    fs::remove_dir_all(bench.context().join("deep"))?;
+    bench.write(&[
+        ("small", "changed"),
+        ("deep/er/one/now-a-directory", "x"),
+        ("Dockerfile", "FROM base\nCOPY . /src\nRUN cat /src/small /src/link; find /src | sort\n"),
+    ])?;
+    let second = bench.ok("build CTX")?;
+    eq("sent again", moved(&second), None)?;
+    has(&second, "changedchanged")?;
+    has(&second, "/src/deep/er/one/now-a-directory")?;
+    lacks(&second, "/src/gone")
+}
+
+fn buildx_fails_with_the_line(lab: &mut Lab) -> Result<()> {
+    let bench = Bench::new(lab, &[("a", "a")])?;
+    for (dockerfile, texts) in [
+        (
+            "FROM base\nRUN echo before; exit 3\n",
+            &[
+                "before",
+                "Dockerfile:2",
+                ">>> RUN echo before",
+                "ERROR: failed to build: failed to solve: process \"/bin/sh -c echo before; exit 3\" did not complete successfully: exit code: 3",
+            ][..],
+        ),
+        (
+            "FROM base\nRUNN true\n",
+            &[
+                "Dockerfile:2",
+                "failed to solve: dockerfile parse error on line 2: unknown instruction: RUNN (did you mean RUN?)",
+            ],
+        ),
+        (
+            "FROM base\nCOPY missing /\n",
+            &[
+                "failed to solve: failed to compute cache key: failed to calculate checksum of ref",
+                "\"/missing\": not found",
+            ],
+        ),
+        (
+            "FROM base AS a\nCOPY --from=b / /\nFROM base AS b\nCOPY --from=a / /\n",
+            &["circular dependency detected on stage"],
+        ),
+        ("FROM base\nRUN --security=insecure true\n", &["security.insecure is not allowed"]),
+        ("FROM base\nRUN --mount=type=secret,id=none,required true\n", &["secret none: not found"]),
+    ] {
+        bench.write(&[("Dockerfile", dockerfile)])?;
+        let failure = bench.run("build CTX")?.code(1)?;
+        for text in texts {
+            has(&failure.stderr, text)?;
+        }
+    }
+    bench.write(&[("Dockerfile", "from base AS Upper\nRUN true\n")])?;
+    let checked = bench.run("build --check CTX")?.code(1)?;
+    has(&checked.stdout, "WARNING: StageNameCasing - https://docs.docker.com/go/dockerfile/rule/stage-name-casing/")?;
+    bench.write(&[("Dockerfile", "FROM base\nRUN true\n")])?;
+    has(&bench.ok("build --check CTX")?, "no warnings found")
+}
+
+fn buildx_gives_files(lab: &mut Lab) -> Result<()> {
+    let dockerfile = "FROM base AS work\nRUN mkdir -p /out/d && echo one > /out/a && ln -s a /out/l && ln /out/a /out/d/h && chmod 750 /out/d\n\
+        FROM scratch\nCOPY --from=work /out /\n";
+    let bench = Bench::new(lab, &[("Dockerfile", dockerfile)])?;
+    bench.ok("build -o HOME/out CTX")?;
+    let out = bench.home.join("out");
+    eq("file", fs::read_to_string(out.join("d/h"))?.as_str(), "one\n")?;
+    eq("link", fs::read_link(out.join("l"))?, PathBuf::from("a"))?;
+    bench.ok("build -o type=tar,dest=HOME/out.tar CTX")?;
+    let listed = process::run(Command::new("tar").arg("tvf").arg(bench.home.join("out.tar")), PATIENCE)?.ok()?;
+    has(&listed, "drwxr-x--- 0/0")?;
+    has(&listed, "l -> a")
+}
+
+fn buildx_reads_standard_input(lab: &mut Lab) -> Result<()> {
+    let bench = Bench::new(lab, &[("a", "of the context")])?;
+    let output = bench.run_with("build -f - CTX", b"FROM base\nCOPY a /a\nRUN cat /a\n")?;
+    has(&output.ok_text()?, "of the context")?;
+    let output = bench.run_with("build -", b"FROM base\nRUN echo without context\n")?;
+    has(&output.ok_text()?, "without context")?;
+    let tar = testkit::tar::Builder::new()
+        .file("Dockerfile", 0o644, b"FROM base\nCOPY x /x\nRUN cat /x\n")
+        .file("x", 0o644, b"of the archive")
+        .finish();
+    has(&bench.run_with("build -", &tar)?.ok_text()?, "of the archive")
+}
+
+/// Both streams of a command that went well.
+trait Text {
+    fn ok_text(self) -> Result<String>;
+}
+
+impl Text for process::Output {
+    fn ok_text(self) -> Result<String> {
+        ensure!(self.code == 0, "{}", self.describe());
+        Ok(format!("{}{}", self.stdout, self.stderr))
+    }
+}
+
+fn buildx_links_targets_of_bake(lab: &mut Lab) -> Result<()> {
+    let bench = Bench::new(lab, &[("Dockerfile", "FROM base\nRUN echo below > /below\n"), ("more/file", "named")])?;
+    let bake = "group \"default\" {\n  targets = [\"top\", \"below\"]\n}\n\
+        target \"below\" {\n  context = \"context\"\n  tags = [\"below:1\"]\n}\n\
+        target \"top\" {\n  context = \"context\"\n  dockerfile-inline = \"FROM under\\nCOPY --from=named file /file\\n\"\n  \
+        contexts = {\n    under = \"target:below\"\n    named = \"context/more\"\n  }\n  tags = [\"top:1\", \"top:2\"]\n}\n";
+    fs::write(bench.home.join("docker-bake.hcl"), bake)?;
+    bench.ok("bake")?;
+    eq("linked", lab.client.ok("run --rm top:2 cat /below /file")?.as_str(), "below\nnamed")?;
+    eq("both", lab.client.ok("run --rm below:1 cat /below")?.as_str(), "below")
+}
+
+fn buildx_keeps_secrets(lab: &mut Lab) -> Result<()> {
+    const CANARY: &str = "canary-6b1f0c9d7e";
+    let dockerfile = "FROM base\nRUN --mount=type=secret,id=token wc -c < /run/secrets/token > /length\n\
+        RUN --mount=type=secret,id=token,env=TOKEN test -n \"$TOKEN\"\n";
+    let bench = Bench::new(lab, &[("Dockerfile", dockerfile)])?;
+    fs::write(bench.home.join("secret"), CANARY)?;
+    let output = bench.ok("build -t kept --secret id=token,src=HOME/secret CTX")?;
+    eq("it was there", lab.client.ok("run --rm kept cat /length")?.as_str(), "17")?;
+    lacks(&output, CANARY)?;
+    lacks(&lab.client.ok("history --no-trunc kept")?, CANARY)?;
+    lacks(&bench.ok("history ls")?, CANARY)?;
+    // Neither in layers, cache and database, nor in the daemon's log.
+    for place in [lab.daemon.data_root(), lab.daemon.exec_root(), lab.daemon.log_path()] {
+        let found = process::run(Command::new("grep").args(["-rlaF", CANARY]).arg(&place), PATIENCE)?;
+        eq(&format!("{}", place.display()), found.stdout.as_str(), "")?;
+    }
+    Ok(())
+}
+
+fn buildx_cancelled_leaves_nothing(lab: &mut Lab) -> Result<()> {
+    let bench = Bench::new(lab, &[("Dockerfile", "FROM base\nRUN echo it runs; sleep 1000\n")])?;
+    let images = lab.client.ok("images -aq")?;
+    for signal in [Signal::INT, Signal::KILL] {
+        let running = process::spawn(&mut bench.command(&bench.buildx, "build CTX"), None)?;
+        running.expect("it runs", PATIENCE)?;
+        running.signal(signal)?;
+        let ended = running.finish(PATIENCE)?;
+        eq("it failed", ended.code == 0, false)?;
+        let steps = lab.daemon.exec_root().join("build");
+        wait::until("the step to be gone", PATIENCE, || {
+            let left = fs::read_dir(&steps).map_or(0, Iterator::count);
+            let sleeping = process::all().into_iter().any(|pid| process::command_line(pid).contains("sleep 1000"));
+            Ok((left == 0 && !sleeping).then_some(()))
+        })?;
+    }
+    eq("images", lab.client.ok("images -aq")?, images)?;
+    eq("containers", lab.client.ok("ps -aq")?.as_str(), "")
+}
+
+fn buildx_refuses_by_name(lab: &mut Lab) -> Result<()> {
+    let bench = Bench::new(lab, &[("Dockerfile", "FROM base\n")])?;
+    for (line, text) in [
+        ("build --build-context x=https://example.com/x.git CTX", "is not supported"),
+        ("build --call outline CTX", "frontend.outline"),
+        ("build --build-arg BUILDKIT_SYNTAX=example.com/other CTX", "the frontend image"),
+    ] {
+        let failure = bench.run(line)?;
+        eq(line, failure.code == 0, false)?;
+        has(&failure.stderr, text)?;
+    }
+    Ok(())
+}
+
+fn docker_build_takes_the_plugin(lab: &mut Lab) -> Result<()> {
+    let bench = Bench::new(lab, &[("Dockerfile", SITE), ("a", "by docker")])?;
+    let Some(docker) = programs::find("docker") else { return skip("docker is not installed") };
+    let output = process::run(&mut bench.command(&docker, "build -t plugged CTX"), PATIENCE)?.ok_text()?;
+    has(&output, "naming to docker.io/library/plugged:latest")?;
+    eq("runs", lab.client.ok("run --rm plugged")?.as_str(), "hello\nby docker")
+}
+
+fn compose_builds(lab: &mut Lab) -> Result<()> {
+    let bench = Bench::new(lab, &[("Dockerfile", SITE), ("a", "composed")])?;
+    let Some(compose) = programs::find("docker-compose") else {
+        return skip("docker-compose is not there; cargo xtask test builds it");
+    };
+    let file = "services:\n  one:\n    build:\n      context: context\n      args: {greeting: hi}\n    image: composed:1\n  two:\n    build: context\n";
+    fs::write(bench.home.join("compose.yml"), file)?;
+    let output = process::run(&mut bench.command(&compose, "-p e2e -f HOME/compose.yml build"), PATIENCE)?;
+    ensure!(output.code == 0, "{}", output.describe());
+    eq("runs", lab.client.ok("run --rm composed:1")?.as_str(), "hi\ncomposed")?;
+    eq("the other", lab.client.ok("run --rm e2e-two")?.as_str(), "hello\ncomposed")
+}
