@@ -67,7 +67,9 @@ impl Client {
         let Some(source) = answer["Dir"].as_str() else { bail!("go mod download: {}", answer["Error"]) };
         let unfinished = program.with_extension("unfinished");
         let mut build = Command::new("go");
-        build.args(["build", "-trimpath", "-ldflags=-s -w", "-o"]).arg(&unfinished).arg(self.package);
+        // Compose asks buildx for its version.
+        let flags = format!("-ldflags=-s -w -X {}/version.Version={}", self.module, self.version);
+        build.args(["build", "-trimpath", &flags, "-o"]).arg(&unfinished).arg(self.package);
         steps::run(build.current_dir(source).env("CGO_ENABLED", "0").env("GOFLAGS", "-mod=readonly"))?;
         Ok(fs::rename(unfinished, program)?)
     }

@@ -198,7 +198,7 @@ pub async fn prune(door: &Arc<Door>, message: &[u8], sender: &mpsc::Sender<Messa
         match field? {
             (1, value) => {
                 let text = value.text()?;
-                for part in text.split(',') {
+                for part in text.split(',').filter(|part| !part.is_empty()) {
                     match part.split_once("==").or_else(|| part.split_once("~=")).or_else(|| part.split_once('=')) {
                         Some(("id", id)) => wanted.id = Some(id.to_owned()),
                         _ => return Err(Status::unsupported(&format!("the filter {part:?} of the build cache"))),

@@ -282,7 +282,9 @@ fn buildx_cancelled_leaves_nothing(lab: &mut Lab) -> Result<()> {
     let bench = Bench::new(lab, &[("Dockerfile", "FROM base\nRUN echo it runs; sleep 1000\n")])?;
     let images = lab.client.ok("images -aq")?;
     for signal in [Signal::INT, Signal::KILL] {
-        let running = process::spawn(&mut bench.command(&bench.buildx, "build CTX"), None)?;
+        // Its progress is on standard error.
+        let mut command = bench.command(Path::new("/bin/sh"), "-c 'exec \"$0\" build CTX 2>&1'");
+        let running = process::spawn(command.arg(&bench.buildx), None)?;
         running.expect("it runs", PATIENCE)?;
         running.signal(signal)?;
         let ended = running.finish(PATIENCE)?;
