@@ -60,7 +60,7 @@ impl Takeover {
     /// The header that the client gets.
     fn head(&self) -> String {
         let mut head = String::with_capacity(256);
-if let Some(handshake) = &self.websocket {
+        if let Some(handshake) = &self.websocket {
             head.push_str("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n");
             let _ = write!(head, "Sec-WebSocket-Accept: {}\r\n\r\n", handshake.accept);
             return head;
