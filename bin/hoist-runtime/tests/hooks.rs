@@ -81,7 +81,7 @@ fn order_states_namespaces_and_directories() {
     let own = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     let directory = format!("{}\n", bundle.base.join("bundle").display());
     for (kind, status, host, cwd, with_pid) in [
-        ("prestart", "creating", own.as_str(), directory.as_str(), true),
+        ("prestart", "created", own.as_str(), directory.as_str(), true),
         ("createRuntime", "creating", own.as_str(), directory.as_str(), true),
         ("createContainer", "creating", "bundle\n", directory.as_str(), true),
         ("startContainer", "created", "bundle\n", "/\n", true),

@@ -49,7 +49,8 @@ fn options_arrive_in_the_kernel() {
     }
     for (given, words) in [
         (&["mand"][..], "\"mand\" is not supported"),
-        (&["size=1"], "filesystem-specific options"),
+        (&["data=journal"], "filesystem-specific options"),
+        (&["size"], "filesystem-specific options"),
         (&["idmap=uids=0-0-1"], "is not supported"),
         (&["tmpcopyup"], "for tmpfs only"),
     ] {

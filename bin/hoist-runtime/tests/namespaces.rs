@@ -440,3 +440,73 @@ fn layers_belong_to_the_containers_user_namespace() {
     assert_eq!(writable.join("upper/of-www").metadata().unwrap().uid(), BASE + 33);
     assert_eq!(writable.join("upper/made").metadata().unwrap().uid(), BASE + 44);
 }
+
+/// Without a mount namespace of its own a container is in the host's, which never has one of its mounts.
+#[test]
+fn mounts_without_a_namespace_are_the_containers_alone() {
+    let Some(mut bundle) = Bundle::new("shared-mounts") else { return };
+    if !sys::mount::overlay_takes_detached() {
+        eprintln!("skipped: needs Linux 6.15");
+        return;
+    }
+    bundle.spec.linux.namespaces.retain(|listed| listed.kind != "mount");
+    let source = bundle.base.join("source");
+    std::fs::create_dir_all(&source).unwrap();
+    std::fs::write(source.join("file"), "bound").unwrap();
+    bundle.spec.mounts.push(bind(&source, "/target", &["ro"]));
+    bundle.spec.linux.masked_paths = vec!["/proc/kcore".to_owned(), "/sys/firmware".to_owned()];
+    let look = "cat /target/file; ls /; ls -d /dev/null /dev/pts/ptmx; touch /target/x || echo read-only; sleep 600";
+    bundle.args(&["sh", "-c", look]);
+    bundle.write();
+    let before = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    bundle.ok(&["create", "c"]);
+    bundle.ok(&["start", "c"]);
+    let pid = bundle.state("c").pid;
+    let of = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/mnt")).unwrap();
+    assert_eq!(of(&pid.to_string()), of("self"));
+    assert_eq!(std::fs::read_to_string("/proc/self/mountinfo").unwrap(), before, "the host's mounts are as they were");
+    // Whoever joins it is in its root, not in the host's.
+    let joined = bundle.ok(&["exec", "c", "sh", "-c", "cat /target/file; ls /; cat /proc/1/comm; ls /sys/firmware"]);
+    assert_eq!(joined, "boundbin\ndev\nproc\nsys\ntarget\nsleep\n");
+    bundle.ok(&["delete", "--force", "c"]);
+    bundle.args(&["sh", "-c", "cat /target/file; ls /; ls -d /dev/null /dev/pts/ptmx; touch /target/x || echo ro"]);
+    let (code, out, _) = bundle.run_container("c");
+    assert_eq!((code, out.as_str()), (0, "boundbin\ndev\nproc\nsys\ntarget\n/dev/null\n/dev/pts/ptmx\nro\n"));
+    assert_eq!(std::fs::read_to_string("/proc/self/mountinfo").unwrap(), before);
+    bundle.spec.linux.namespaces.push(namespace("user", ""));
+    bundle.spec.linux.uid_mappings = mapping(BASE);
+    bundle.spec.linux.gid_mappings = mapping(BASE);
+    assert!(bundle.run_container("c").2.contains("cannot have a user namespace"));
+}
+
+/// `/proc/self/mountinfo` has mounts in the order of the list, however they came about.
+#[test]
+fn mounts_are_in_the_order_of_the_list() {
+    for user in [false, true] {
+        let name = if user { "order-user" } else { "order" };
+        let bundle = if user { in_user_namespace(name) } else { Bundle::new(name) };
+        let Some(mut bundle) = bundle else { return };
+        let source = bundle.base.join("source");
+        std::fs::create_dir_all(&source).unwrap();
+        std::fs::write(source.join("file"), "").unwrap();
+        bundle.spec.mounts.insert(1, bind(&source, "/first", &["ro"]));
+        bundle.spec.mounts.push(bind(&source.join("file"), "/file", &["nosuid"]));
+        bundle.spec.mounts.push(mount("/last", "tmpfs", &[]));
+        bundle.args(&["cat", "/proc/self/mountinfo"]);
+        let (code, out, error) = bundle.run_container("c");
+        assert_eq!((code, error.as_str()), (0, ""), "{user}");
+        let listed: Vec<&str> = bundle.spec.mounts.iter().map(|mount| mount.destination.as_str()).collect();
+        let found: Vec<&str> =
+            out.lines().filter_map(|line| line.split(' ').nth(4)).filter(|path| listed.contains(path)).collect();
+        let mut first: Vec<&str> = Vec::new();
+        for path in found {
+            if !first.contains(&path) {
+                first.push(path);
+            }
+        }
+        assert_eq!(first, listed, "{user}: {out}");
+        // And nothing of the host's is below or beside it.
+        let roots = out.lines().filter(|line| line.split(' ').nth(4) == Some("/")).count();
+        assert_eq!(roots, 1, "{user}: {out}");
+    }
+}

@@ -57,9 +57,6 @@ fn what_the_kernel_lacks_is_an_error_by_name() {
         assert!(error.contains("SELinux is not enabled"), "{error}");
         bundle.spec.process.as_mut().unwrap().selinux_label.clear();
     }
-    bundle.spec.linux.mount_label = "x".to_owned();
-    assert!(bundle.run_container("c").2.contains("linux.mountLabel"));
-    bundle.spec.linux.mount_label.clear();
     // A process is needed by start, not by create.
     let process = bundle.spec.process.take();
     bundle.write();

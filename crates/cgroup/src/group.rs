@@ -47,6 +47,11 @@ impl Cgroup {
         self.dirs[self.hierarchies.v2_index()?].as_ref().map(AsFd::as_fd)
     }
 
+    /// Its directory in each hierarchy, in the order of [`Hierarchies::mounts_for_container`]; `None`: not there.
+    pub fn directories(&self) -> impl Iterator<Item = Option<BorrowedFd<'_>>> {
+        self.dirs.iter().map(|dir| dir.as_ref().map(AsFd::as_fd))
+    }
+
     /// Whether [`Cgroup::join`] is needed beside `CLONE_INTO_CGROUP`: there are version 1 hierarchies.
     pub fn needs_join(&self) -> bool {
         self.hierarchies.needs_join()

@@ -27,6 +27,7 @@ mod terminal;
 mod user_namespace;
 
 pub use error::Error;
+pub use label::has_selinux;
 pub use namespaces::Namespaces;
 pub use notify::Notify;
 pub use privilege::Filter;
@@ -69,6 +70,8 @@ pub enum Gate {
         listener: OwnedFd,
         /// For hooks, without status and number.
         state: Box<State>,
+        /// The creator moves this process into its cgroups meanwhile, and says so.
+        joins: bool,
     },
 }
 
@@ -88,6 +91,16 @@ impl Gate {
             *creator = starter.ok_or_else(|| failed(std::io::ErrorKind::WouldBlock.into()))?;
         }
         ToParent::wait_for_go(self.socket()).map_err(&failed)
+    }
+
+    /// Waits until this process is in its cgroups, if it was not born there.
+    fn joined(&mut self) -> Result<(), Error> {
+        if let Gate::Listener { creator, joins, .. } = self
+            && std::mem::take(joins)
+        {
+            ToParent::wait_for_go(creator).map_err(Error::step("wait for the cgroup"))?;
+        }
+        Ok(())
     }
 
     /// What hooks are told; `None` where no hooks are run.
@@ -116,9 +129,18 @@ impl Gate {
     }
 }
 
-/// The first process of a container. `descriptors` are those of [`Launch::descriptors`], in order.
-pub fn run(context: &Context, launch: &Launch, descriptors: &[OwnedFd], stdio: Option<&Stdio>, mut gate: Gate) -> ! {
-    let error = match run_inner(context, launch, descriptors, stdio, &mut gate) {
+/// The first process of a container. `descriptors` are those of [`Launch::descriptors`], in order. `own_cgroup`:
+/// what [`own_cgroup`] gave.
+pub fn run(
+    context: &Context,
+    launch: &Launch,
+    descriptors: &[OwnedFd],
+    stdio: Option<&Stdio>,
+    mut gate: Gate,
+    own_cgroup: Result<Option<Vec<OwnedFd>>, Error>,
+) -> ! {
+    let inner = own_cgroup.and_then(|own| run_inner(context, launch, descriptors, stdio, &mut gate, own));
+    let error = match inner {
         Ok(never) => match never {},
         Err(error) => error,
     };
@@ -136,6 +158,7 @@ fn run_inner(
     descriptors: &[OwnedFd],
     stdio: Option<&Stdio>,
     gate: &mut Gate,
+    own_cgroup: Option<Vec<OwnedFd>>,
 ) -> Result<std::convert::Infallible, Error> {
     let spec = &launch.spec;
     let plan = Plan::of(spec, &launch.descriptors)?;
@@ -154,8 +177,9 @@ fn run_inner(
     };
     let given = |role: Role| with_role(role).next();
     let own = Namespaces::of(spec, &launch.descriptors);
-    if !own.mount && !own.joins_mount {
-        return Err(Error::Unsupported("a container without a mount namespace of its own".to_owned()));
+    let shares_mounts = !own.mount && !own.joins_mount;
+    if shares_mounts {
+        check_shared_mounts(&own, gate)?;
     }
     let labels = label::prepare(process)?;
     let user = namespaces::user(context, &plan, &own, &given)?;
@@ -183,7 +207,7 @@ fn run_inner(
     let mut nodes = None;
     if outside {
         prepared =
-            Some(mounts::prepare(context.proof, &plan, &spec.linux.devices, user.as_ref(), true, given(Role::Shm))?);
+            Some(mounts::prepare(context.proof, &plan, &spec.linux.devices, user.as_ref(), None, given(Role::Shm))?);
         if mount.is_none() {
             mount = Some(rootfs::directory(root_path()?)?);
         }
@@ -194,11 +218,17 @@ fn run_inner(
         }
     }
     let notify = context.notify(launch.seccomp, spec.linux.seccomp.as_ref(), gate.state("created", 0))?;
+    // A cgroup namespace begins where its first process is, and so do that process's children.
+    let enters_later = own_cgroup.is_some() && !own.in_steps();
+    if !enters_later {
+        gate.joined()?;
+    }
     let mover = match plan.net_devices.as_slice() {
         [] => None,
         devices => Some(net_devices::Mover::start(context.proof, devices)?),
     };
-    let separate = namespaces::enter(context, &plan, &own, &given, user.as_ref())?;
+    let now = Namespaces { cgroup: own.cgroup && !enters_later, ..own };
+    let separate = namespaces::enter(context, &plan, &now, &given, user.as_ref())?;
     if launch.tell_network && own.network {
         let network = namespaces::open("/proc/self/ns/net")?;
         ToParent::Network.send_with(gate.socket(), &[network.as_fd()]).map_err(Error::step("tell the network"))?;
@@ -213,20 +243,33 @@ fn run_inner(
         namespaces::step(context, gate.socket())?;
     }
 
+    let mut cgroup = mounts::CgroupParts { hierarchies: &context.hierarchies, own: own_cgroup.map(Vec::into_iter) };
     let prepared = match prepared {
         Some(prepared) => prepared,
-        None => mounts::prepare(context.proof, &plan, &spec.linux.devices, user.as_ref(), false, given(Role::Shm))?,
+        None => {
+            let cgroup = Some(&mut cgroup);
+            mounts::prepare(context.proof, &plan, &spec.linux.devices, user.as_ref(), cgroup, given(Role::Shm))?
+        }
     };
-    sys::mount::make_all_private().map_err(Error::step("make mounts private"))?;
+    if !shares_mounts {
+        sys::mount::make_all_private().map_err(Error::step("make mounts private"))?;
+    }
     let mount = match mount {
         Some(mount) => mount,
         // After the change to private, or what is mounted in it would show on the host.
         None => rootfs::directory(root_path()?)?,
     };
-    sys::mount::attach_over_root(&mount).map_err(Error::step("attach the root"))?;
+    if !shares_mounts {
+        sys::mount::attach_over_root(&mount).map_err(Error::step("attach the root"))?;
+    }
+    if plan.mounts.iter().any(|plan| plan.options.copy_up) {
+        // What is copied is the container's, and so is the memory that it takes.
+        gate.joined()?;
+    }
     let directory = rootfs::directory_of(&mount)?;
     let root = Root::new(directory.as_fd());
-    let known = mounts::attach_all(&root, prepared, Some(&context.hierarchies), user.is_some())?;
+    let known = mounts::attach_all(&root, prepared, &mut cgroup, user.is_some())?;
+    drop(cgroup);
     // A /dev that was bound from elsewhere is somebody else's, perhaps the host's: its nodes stay as they are.
     if !spec.mounts.iter().any(mounts::binds_dev) {
         let nodes = if user.is_some() { Some(nodes.as_deref().unwrap_or_default()) } else { None };
@@ -263,9 +306,13 @@ fn run_inner(
     };
     masks::make_readonly(&root, &spec.linux.readonly_paths)?;
     masks::mask(&root, &spec.linux.masked_paths, null.as_ref())?;
+    gate.joined()?;
+    if own.cgroup && enters_later {
+        sys::process::unshare(context.proof, namespace::CGROUP).map_err(Error::step("make namespaces"))?;
+    }
     gate.create_hooks(&spec.hooks)?;
 
-    if launch.no_pivot {
+    if launch.no_pivot || shares_mounts {
         sys::mount::enter_by_chroot(&mount).map_err(Error::step("chroot"))?;
     } else {
         sys::mount::pivot(&mount).map_err(Error::step("pivot_root"))?;
@@ -322,6 +369,36 @@ fn run_inner(
     last.become_program()
 }
 
+/// Copies of the host's mounts that show the container's cgroup alone, whatever namespace looks at them: where a cgroup
+/// namespace does not, or only once a process has been moved. For a process with the host's rights and mounts.
+pub fn own_cgroup(spec: &Spec, group: Option<&cgroup::Cgroup>) -> Result<Option<Vec<OwnedFd>>, Error> {
+    let shows = spec.mounts.iter().any(|mount| matches!(mount.kind.as_str(), "cgroup" | "cgroup2"));
+    match group {
+        Some(group) if shows && user_namespace::may_mount() => {
+            let own = Namespaces::of(spec, &[]);
+            (group.needs_join() || !own.cgroup).then(|| mounts::copies_of(group)).transpose()
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Whether a container can be made in the mount namespace of whoever makes it: its mounts are then attached to its own
+/// root alone, which is attached nowhere, so that the host never has them.
+fn check_shared_mounts(own: &Namespaces, gate: &Gate) -> Result<(), Error> {
+    let refused =
+        |why: &str| Err(Error::Unsupported(format!("a container without a mount namespace of its own {why}")));
+    if matches!(gate, Gate::Shim(_)) {
+        return refused("is for the command line only");
+    }
+    if own.user || own.joins_user {
+        return refused("cannot have a user namespace");
+    }
+    if !sys::mount::overlay_takes_detached() {
+        return refused("needs Linux 6.15, which mounts below a root that is attached nowhere");
+    }
+    Ok(())
+}
+
 /// The standard streams become files of the user namespace's root, which could not open them anew otherwise.
 fn give_streams(stdio: Option<&Stdio>, user: &UserNamespace) -> Result<(), Error> {
     let (uid, gid) = user.root()?;
@@ -332,6 +409,15 @@ fn give_streams(stdio: Option<&Stdio>, user: &UserNamespace) -> Result<(), Error
         }
     }
     Ok(())
+}
+
+/// A running container that a process joins.
+#[derive(Clone, Copy, Debug)]
+pub struct Running<'a> {
+    /// A pidfd of its first process.
+    pub process: &'a OwnedFd,
+    /// Its root directory, if it is not the root of its mount namespace.
+    pub root: Option<&'a OwnedFd>,
 }
 
 /// How a process gets into a running container.
@@ -370,7 +456,7 @@ impl Entrance {
 pub fn run_exec(
     context: &Context,
     exec: &Exec,
-    container: &OwnedFd,
+    container: Running<'_>,
     stdio: Option<&Stdio>,
     report: &OwnedFd,
     seccomp: Option<&oci::runtime::Seccomp>,
@@ -386,12 +472,13 @@ pub fn run_exec(
 fn run_exec_inner(
     context: &Context,
     exec: &Exec,
-    container: &OwnedFd,
+    container: Running<'_>,
     stdio: Option<&Stdio>,
     report: &OwnedFd,
     seccomp: Option<&oci::runtime::Seccomp>,
     (entrance, bound): (Entrance, bool),
 ) -> Result<std::convert::Infallible, Error> {
+    let late = entrance == Entrance::Late;
     let process = &exec.process;
     let plan = ProcessPlan::of(process)?;
     detach_from_parent(process)?;
@@ -405,8 +492,11 @@ fn run_exec_inner(
     if let Some(filter) = &mut filter {
         filter.notify = context.notify(exec.seccomp, seccomp, None)?;
     }
-    join_container(context, container, if entrance == Entrance::Late { namespace::PID } else { 0 })?;
-    if let (Entrance::Late, Some(labels)) = (entrance, &mut labels) {
+    join_container(context, container.process, if late { namespace::PID } else { 0 })?;
+    if let Some(root) = container.root {
+        sys::mount::enter_by_chroot(root).map_err(Error::step("enter the container's root"))?;
+    }
+    if let (true, Some(labels)) = (late, &mut labels) {
         labels.leave_host()?;
     }
     let terminal = if process.terminal {
@@ -426,7 +516,7 @@ fn run_exec_inner(
         labels,
         filter,
         start_hooks: None,
-        late: (entrance == Entrance::Late).then_some((context, report)),
+        late: late.then_some((context, report)),
         shim: Some(report).filter(|_| bound),
     };
     last.become_program()

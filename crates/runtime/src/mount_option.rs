@@ -33,6 +33,8 @@ pub struct Options {
     pub hints: Vec<String>,
     /// Options of the filesystem itself.
     pub data: Vec<(String, Option<String>)>,
+    /// Those of them that mean nothing here, since the mount shows a filesystem that is there already.
+    pub without_effect: Vec<(String, Option<String>)>,
 }
 
 /// Why options cannot be carried out.

@@ -88,6 +88,8 @@ pub struct Plan<'a> {
     pub mounts: Vec<MountPlan<'a>>,
     /// [`sys::mount::propagation`] of the root, and whether for everything below it.
     pub propagation: Option<(u64, bool)>,
+    /// SELinux label of the files in filesystems that are made for the container; empty: none.
+    pub mount_label: &'a str,
     /// personality(2).
     pub personality: Option<u32>,
     pub memory_policy: Option<MemoryPolicy>,
@@ -109,6 +111,11 @@ impl MountPlan<'_> {
     pub fn is_dev(&self) -> bool {
         self.mount.kind == "tmpfs" && self.options.bind.is_none() && is_path(&self.mount.destination, "dev")
     }
+
+    /// Whether it shows cgroups.
+    pub fn is_cgroup(&self) -> bool {
+        matches!(self.mount.kind.as_str(), "cgroup" | "cgroup2") && self.options.bind.is_none()
+    }
 }
 
 /// Whether a destination is the directory `name` of the root.
@@ -129,8 +136,8 @@ impl<'a> Plan<'a> {
         if spec.annotations.contains_key("") {
             return Err(invalid("an annotation has an empty key"));
         }
-        if !linux.mount_label.is_empty() {
-            return Err(Error::Unsupported("linux.mountLabel: SELinux labels of mounts are not supported".to_owned()));
+        if linux.mount_label.contains(['\0', '"', '\n']) {
+            return Err(invalid(format!("linux.mountLabel {:?}", linux.mount_label)));
         }
         for path in linux.masked_paths.iter().chain(&linux.readonly_paths) {
             if !path.starts_with('/') {
@@ -166,6 +173,7 @@ impl<'a> Plan<'a> {
             time_offsets: plan_time(spec, &own)?,
             mounts,
             propagation: plan_propagation(&linux.rootfs_propagation)?,
+            mount_label: &linux.mount_label,
             personality: linux.personality.as_ref().map(process::personality).transpose()?,
             memory_policy: linux.memory_policy.as_ref().map(process::memory_policy).transpose()?,
             resctrl: linux.intel_rdt.as_ref().map(resctrl::plan).transpose()?,
@@ -297,6 +305,10 @@ fn check_hook(hook: &Hook) -> Result<(), Error> {
     }
 }
 
+/// Options of a tmpfs that say how large it is and whose. mount(2) takes no notice of them on a bind mount, nor do other
+/// runtimes; nothing that they leave undone makes the mount more than it says it is.
+const SIZES: [&str; 6] = ["gid", "mode", "nr_blocks", "nr_inodes", "size", "uid"];
+
 fn plan_mount(mount: &Mount, user: bool) -> Result<MountPlan<'_>, Error> {
     let named = |error: mount_option::Error| Error::Unsupported(format!("{error} (mount on {})", mount.destination));
     let mut options = mount_option::parse(&mount.options).map_err(named)?;
@@ -329,11 +341,15 @@ fn plan_mount(mount: &Mount, user: bool) -> Result<MountPlan<'_>, Error> {
             )));
         }
     }
-    if options.bind.is_some() && !options.remount && !options.data.is_empty() {
-        return Err(invalid(format!(
-            "bind mounts cannot have any filesystem-specific options applied: {} (mount on {})",
-            options.data[0].0, mount.destination
-        )));
+    if options.bind.is_some() && !options.remount {
+        let without_effect = |(key, value): &(String, Option<String>)| value.is_some() && SIZES.contains(&key.as_str());
+        if let Some((key, _)) = options.data.iter().find(|option| !without_effect(option)) {
+            return Err(invalid(format!(
+                "bind mounts cannot have any filesystem-specific options applied: {key} (mount on {})",
+                mount.destination
+            )));
+        }
+        options.without_effect = std::mem::take(&mut options.data);
     }
     if options.copy_up && mount.kind != "tmpfs" {
         return Err(invalid(format!("tmpcopyup is for tmpfs only (mount on {})", mount.destination)));

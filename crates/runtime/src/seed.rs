@@ -174,12 +174,13 @@ pub fn child(
     let bytes = sys::memfd::read_all(document, MAX_DOCUMENT).unwrap_or_default();
     let Some(entrance) = entrance else {
         match serde_json::from_slice(&bytes) {
-            Ok(launch) => init::run(context, &launch, rest, stdio, init::Gate::Shim(report)),
+            Ok(launch) => init::run(context, &launch, rest, stdio, init::Gate::Shim(report), Ok(None)),
             Err(error) => refuse(&report, &error),
         }
     };
     match (serde_json::from_slice(&bytes), rest.first()) {
         (Ok(exec), Some(container)) => {
+            let container = init::Running { process: container, root: None };
             init::run_exec(context, &exec, container, stdio, &report, None, (entrance, true))
         }
         (Err(error), _) => refuse(&report, &error),

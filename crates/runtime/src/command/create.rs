@@ -3,14 +3,14 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
-use oci::runtime::{Spec, State};
+use oci::runtime::{Resources, Spec, State};
 use shim_api::{Launch, Seccomp};
 use sys::process::{Clone, Side, namespace};
 use sys::signal;
 
 use super::console::Console;
 use super::options::Given;
-use super::place::{self, Place};
+use super::place::Place;
 use super::record::{CONFIG, Record, SOCKET, check_id};
 use super::{Entry, Error, Status, io, log, root};
 use crate::init::{self, Gate};
@@ -23,6 +23,8 @@ pub struct Made {
     pub entry: Entry,
     /// Its terminal, if this process is to relay it.
     pub master: Option<OwnedFd>,
+    /// Its cgroup, if it has one of its own.
+    pub group: Option<cgroup::Cgroup>,
 }
 
 pub fn command(given: &Given) -> Result<i32, Error> {
@@ -45,7 +47,8 @@ pub fn create(given: &Given, console: impl FnOnce(bool) -> Result<Console, Error
         serde_json::from_slice(&bytes).map_err(|error| Error::Usage(format!("{}: {error}", config.display())))?;
     make_absolute(&mut spec, &bundle);
     let shares_processes = !spec.linux.namespaces.iter().any(|listed| listed.kind == "pid" && listed.path.is_empty());
-    if shares_processes {
+    let shares_mounts = !spec.linux.namespaces.iter().any(|listed| listed.kind == "mount");
+    if shares_processes || shares_mounts {
         run_sealed()?;
     }
     let console = console(spec.process.as_ref().is_some_and(|process| process.terminal))?;
@@ -151,7 +154,7 @@ impl Creation<'_> {
                 record.after_stop();
             }
         }
-        made
+        made.map(|made| Made { group: place.group.take(), ..made })
     }
 
     fn make(
@@ -164,13 +167,7 @@ impl Creation<'_> {
         first: &mut Option<i32>,
     ) -> Result<Made, Error> {
         let resources = spec.linux.resources.clone().unwrap_or_default();
-        if let Some(group) = &place.group {
-            let mut limits = resources.clone();
-            if !limits.devices.is_empty() {
-                limits.devices.extend(crate::default_devices::rules());
-            }
-            group.apply(&limits)?;
-        }
+        note_without_effect(&spec);
         let own = init::Namespaces::of(&spec, &[]);
         let joined = spec.linux.namespaces.iter().find(|listed| listed.kind == "pid" && !listed.path.is_empty());
         // With a user namespace, the container's first process sees to its pid namespace itself.
@@ -185,28 +182,44 @@ impl Creation<'_> {
             ..Launch::default()
         };
         let (ours, theirs) = sys::socket::seqpacket_pair().map_err(io("socket"))?;
-        let clone_init = |sibling: bool| -> Result<Side, Error> {
+        let group = place.group.as_ref();
+        let joins = group.is_some_and(cgroup::Cgroup::needs_join);
+        if !joins {
+            // It is born with the limits in force.
+            group.map_or(Ok(()), |group| limit(group, &resources))?;
+        }
+        let clone_init = || -> Result<Side, Error> {
             if let Some(path) = &joined {
                 let file = std::fs::File::open(path).map_err(io(path.clone()))?;
                 sys::process::join_namespaces(context.proof, &file, namespace::PID).map_err(io(path.clone()))?;
             }
             let namespaces = if own.cloned_into_pid() { namespace::PID } else { 0 };
-            let cgroup = place.group.as_ref().and_then(cgroup::Cgroup::v2_dir);
-            let options = Clone { namespaces, sibling, cgroup, ..Clone::default() };
+            let options = Clone { namespaces, cgroup: group.and_then(cgroup::Cgroup::v2_dir), ..Clone::default() };
             sys::process::clone(context.proof, &options).map_err(io("clone"))
         };
-        let pid = match place::clone_in(context, place.group.as_ref(), clone_init)? {
+        let pid = match clone_init()? {
             Side::Parent { pid } => pid,
             Side::Child => {
-                sys::process::close_from_except(3 + self.preserved, &[theirs.as_fd(), listener.as_fd()]);
+                let own_cgroup = init::own_cgroup(&launch.spec, group);
+                let mut kept = vec![theirs.as_fd(), listener.as_fd()];
+                kept.extend(own_cgroup.iter().flatten().flatten().map(AsFd::as_fd));
+                sys::process::close_from_except(3 + self.preserved, &kept);
                 let _ = rustix::thread::set_name(c"hoist-init");
                 let state = Box::new(record.state(Status::Created));
-                init::run(context, &launch, &[], None, Gate::Listener { creator: theirs, listener, state })
+                let gate = Gate::Listener { creator: theirs, listener, state, joins };
+                init::run(context, &launch, &[], None, gate, own_cgroup)
             }
         };
         *first = Some(pid);
         log::debug(|| format!("{}: process {pid} in cgroup {:?}", self.id, place.path));
         drop((theirs, listener));
+        if let Some(group) = group.filter(|_| joins) {
+            // Beside what it makes meanwhile: the first join after a rest waits for the kernel (5–9 ms).
+            let joined = group.join_v1(pid).map_err(Error::from).and_then(|()| limit(group, &resources));
+            let told = joined.and_then(|()| ToParent::go(&ours, pid).map_err(io("tell of the cgroup")));
+            told.map_err(|error| failed_itself(&ours, pid).unwrap_or(error))?;
+        }
+        std::fs::write(self.path.join(CONFIG), self.config).map_err(io(CONFIG))?;
         let master = wait_ready(&ours, &self.console, record, first)?;
         let pid = first.unwrap_or(pid);
         if let Some(pid_file) = self.given.value("pid-file") {
@@ -214,9 +227,45 @@ impl Creation<'_> {
         }
         let pid_start_time = sys::process::start_time(pid).map_err(io("read the start time"))?;
         let record = Record { pid, pid_start_time, resources, ..record.clone() };
-        std::fs::write(self.path.join(CONFIG), self.config).map_err(io(CONFIG))?;
         Entry::store(self.path, &record)?;
-        Ok(Made { entry: Entry { path: self.path.to_owned(), directory, record }, master })
+        Ok(Made { entry: Entry { path: self.path.to_owned(), directory, record }, master, group: None })
+    }
+}
+
+/// Limits of a configuration; where it restricts devices, those that every container has are added.
+fn limit(group: &cgroup::Cgroup, resources: &Resources) -> Result<(), Error> {
+    let mut limits = resources.clone();
+    if !limits.devices.is_empty() {
+        limits.devices.extend(crate::default_devices::rules());
+    }
+    Ok(group.apply(&limits)?)
+}
+
+/// Why the container's first process has ended by itself, if it has: that explains what failed here.
+fn failed_itself(report: &OwnedFd, pid: i32) -> Option<Error> {
+    let _ = signal::kill(pid, signal::SIGKILL);
+    loop {
+        match ToParent::receive(report) {
+            Ok(Some((ToParent::Failed { message, .. }, _))) => return Some(Error::Start(message)),
+            Ok(Some(_)) => {}
+            Ok(None) | Err(_) => return None,
+        }
+    }
+}
+
+/// Says what is in a configuration and means nothing on this machine.
+fn note_without_effect(spec: &Spec) {
+    if !spec.linux.mount_label.is_empty() && !init::has_selinux() {
+        log::warning("linux.mountLabel has no effect: SELinux is not enabled in this kernel");
+    }
+    for mount in &spec.mounts {
+        let options = crate::mount_option::parse(&mount.options).unwrap_or_default();
+        if let (true, Some((key, _))) = (options.bind.is_some() || mount.kind == "bind", options.data.first()) {
+            log::warning(&format!(
+                "mount option \"{key}\" has no effect on a bind mount (mount on {})",
+                mount.destination
+            ));
+        }
     }
 }
 
@@ -258,9 +307,11 @@ fn wait_ready(
             }
             Some((ToParent::Hooks, _)) => {
                 let pid = first.unwrap_or_default();
-                let state = State { status: "creating".to_owned(), pid, ..record.state(Status::Created) };
+                let created = State { pid, ..record.state(Status::Created) };
+                let state = State { status: "creating".to_owned(), ..created.clone() };
                 let (hooks, bundle) = (&record.hooks, Some(record.bundle.as_path()));
-                hooks::run(&hooks.prestart, &state, bundle)
+                // Those are of runtime-spec 1.0, where they ran between `create` and the program, in the state "created".
+                hooks::run(&hooks.prestart, &created, bundle)
                     .and_then(|()| hooks::run(&hooks.create_runtime, &state, bundle))
                     .map_err(|error| Error::Start(crate::shim::chain(&error)))?;
                 ToParent::go(report, pid).map_err(io("go on after hooks"))?;

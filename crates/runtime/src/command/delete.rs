@@ -14,7 +14,7 @@ pub fn command(given: &Given) -> Result<i32, Error> {
         status if !force => return Err(Error::NotStopped { id: id.to_owned(), status: status.word() }),
         _ => end(&entry)?,
     }
-    forget(&entry).map(|()| 0)
+    forget(&entry, None).map(|()| 0)
 }
 
 fn end(entry: &Entry) -> Result<(), Error> {
@@ -39,9 +39,9 @@ fn end(entry: &Entry) -> Result<(), Error> {
     Ok(())
 }
 
-/// Removes the cgroup and the record.
-pub fn forget(entry: &Entry) -> Result<(), Error> {
-    place::remove(&entry.record)?;
+/// Removes the cgroup and the record. `group`: the cgroup, for whoever has it open.
+pub fn forget(entry: &Entry, group: Option<cgroup::Cgroup>) -> Result<(), Error> {
+    place::remove(&entry.record, group)?;
     std::fs::remove_dir_all(&entry.path).map_err(io(entry.path.display().to_string()))?;
     entry.record.after_stop();
     Ok(())

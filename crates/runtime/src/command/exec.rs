@@ -9,7 +9,7 @@ use sys::process::{Clone, Side, namespace};
 use super::console::Console;
 use super::options::Given;
 use super::{Entry, Error, Status, create, io, log, place, root, wait};
-use crate::init::Entrance;
+use crate::init::{Entrance, Namespaces, Running};
 use crate::report::ToParent;
 use crate::{Context, init};
 
@@ -56,12 +56,15 @@ fn start(
     let context = Context::new()?;
     let record = &entry.record;
     let container = sys::process::pidfd(record.pid).map_err(io("exec"))?;
+    let group = cgroup_for(&context, given, entry)?;
+    let (ours, theirs) = sys::socket::seqpacket_pair().map_err(io("socket"))?;
+    let own = Namespaces::of(spec, &[]);
+    let shares_mounts = !own.mount && !own.joins_mount;
+    let root = shares_mounts.then(|| root_of(record.pid)).transpose()?;
+    let entrance = Entrance::of(spec);
     if entry.is_stopped() {
         return Err(Error::Status { action: "exec in", status: "stopped" });
     }
-    let group = cgroup_for(&context, given, entry)?;
-    let (ours, theirs) = sys::socket::seqpacket_pair().map_err(io("socket"))?;
-    let entrance = Entrance::of(spec);
     let clone_child = |sibling: bool| {
         if entrance == Entrance::Inside {
             sys::process::join_namespaces(context.proof, &container, namespace::PID)
@@ -83,9 +86,12 @@ fn start(
     let mut pid = match place::clone_in(&context, group.as_ref(), clone_child)? {
         Side::Parent { pid } => pid,
         Side::Child => {
-            sys::process::close_from_except(3 + exec.preserve, &[theirs.as_fd(), container.as_fd()]);
+            let mut kept = vec![theirs.as_fd(), container.as_fd()];
+            kept.extend(root.as_ref().map(AsFd::as_fd));
+            sys::process::close_from_except(3 + exec.preserve, &kept);
             let _ = rustix::thread::set_name(c"hoist-exec");
-            init::run_exec(&context, exec, &container, None, &theirs, spec.linux.seccomp.as_ref(), (entrance, false))
+            let container = Running { process: &container, root: root.as_ref() };
+            init::run_exec(&context, exec, container, None, &theirs, spec.linux.seccomp.as_ref(), (entrance, false))
         }
     };
     drop(theirs);
@@ -101,6 +107,13 @@ fn start(
         let _ = sys::process::reap(Some(pid), true);
     }
     Ok((pid, started?))
+}
+
+/// The root directory of a process. Whoever calls this makes sure afterwards that the process is still the one meant.
+fn root_of(pid: i32) -> Result<OwnedFd, Error> {
+    let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+    rustix::fs::open(format!("/proc/{pid}/root"), flags, rustix::fs::Mode::empty())
+        .map_err(|errno| io("open the container's root")(errno.into()))
 }
 
 fn cgroup_for(context: &Context, given: &Given, entry: &Entry) -> Result<Option<cgroup::Cgroup>, Error> {

@@ -148,12 +148,19 @@ fn is_denied(error: &cgroup::Error) -> bool {
 }
 
 /// Removes what belongs to a record: processes, cgroup.
-pub fn remove(record: &Record) -> Result<(), Error> {
+pub fn remove(record: &Record, group: Option<Cgroup>) -> Result<(), Error> {
     if record.cgroup.is_empty() {
         return Ok(());
     }
-    let group = cgroup::Hierarchies::detect()?.open(&record.cgroup);
+    let group = match group {
+        Some(group) => Ok(group),
+        None => cgroup::Hierarchies::detect()?.open(&record.cgroup),
+    };
     if let Ok(group) = &group {
+        // Mostly nobody is left in it, and that is all.
+        if record.unit.is_empty() && group.remove().is_ok() {
+            return Ok(());
+        }
         let _ = group.kill_all();
     }
     if !record.unit.is_empty() {

@@ -22,7 +22,7 @@ pub fn command(given: &Given) -> Result<i32, Error> {
     }
     let ended = wait::wait(pid, &signals, made.master);
     if !given.is_on("keep") || started.is_err() {
-        delete::forget(&made.entry)?;
+        delete::forget(&made.entry, made.group)?;
     }
     started?;
     Ok(ended?.code())

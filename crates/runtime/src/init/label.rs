@@ -30,6 +30,13 @@ pub fn has_selinux() -> bool {
         && std::path::Path::new("/sys/fs/selinux/enforce").exists()
 }
 
+/// The label for filesystems that are made for a container.
+///
+/// Without SELinux no process has a label that one of these could keep out or let in, and none is set; `create` notes it.
+pub fn of_mounts(label: &str) -> Option<&str> {
+    Some(label).filter(|label| !label.is_empty() && has_selinux())
+}
+
 /// Checks what the process asks for against the kernel. Before the host's paths are out of sight.
 pub fn prepare(process: &Process) -> Result<Option<Labels>, Error> {
     let mut writes: Vec<(&'static [&'static str], String)> = Vec::new();

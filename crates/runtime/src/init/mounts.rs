@@ -1,6 +1,6 @@
 //! Everything that is mounted into the root, made detached and attached by descriptor.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use oci::runtime::{Device, Mount};
 use rustix::fs::OFlags;
@@ -10,7 +10,7 @@ use sys::root::Root;
 
 use super::error::Error;
 use super::user_namespace::UserNamespace;
-use super::{copy_up, devices};
+use super::{copy_up, devices, label};
 use crate::mount_option::{Idmap, Options};
 use crate::plan::{MountPlan, Plan};
 
@@ -32,29 +32,66 @@ const PROC_TARGETS: [&str; 8] = [
 /// Filesystems that a user namespace may mount only together with a namespace of its own, and the host's instead.
 const HOST_INSTEAD: [(&str, &str); 3] = [("sysfs", "/sys"), ("mqueue", "/dev/mqueue"), ("proc", "/proc")];
 
-/// A mount, and what of it was made before the container's namespaces were.
+/// A mount, and what of it was made before the root was there.
 #[derive(Debug)]
 pub struct Prepared<'a> {
     plan: &'a MountPlan<'a>,
     made: Option<OwnedFd>,
+    /// The host's own mount of it, since this user namespace may not make one.
+    instead: bool,
+    /// A `/dev` whose nodes are empty files so far.
+    unfinished: bool,
+    /// Made before those that come earlier in the list.
+    early: bool,
+    /// SELinux label of its files, if it is a filesystem of the container's own.
+    label: Option<&'a str>,
 }
 
-/// Opens the sources of bind mounts, while the host's mounts can still be seen with their propagation.
+impl<'a> Prepared<'a> {
+    fn new(plan: &'a MountPlan<'a>, label: Option<&'a str>) -> Prepared<'a> {
+        Prepared { plan, made: None, instead: false, unfinished: false, early: false, label }
+    }
+
+    /// Makes the filesystem, in the namespaces that the process is in.
+    fn make(&mut self, user: bool) -> Result<(), Error> {
+        let MountPlan { mount, options } = self.plan;
+        let made = match new_filesystem(mount, options, self.label) {
+            Err(Error::Mount { source, .. })
+                if user && source.kind() == std::io::ErrorKind::PermissionDenied && host_path(mount).is_some() =>
+            {
+                self.instead = true;
+                host_instead(mount, options)?
+            }
+            other => other?,
+        };
+        if self.plan.is_dev() {
+            self.unfinished = devices::populate(&made, None)?;
+        }
+        self.made = Some(made);
+        Ok(())
+    }
+}
+
+/// Opens the sources of bind mounts, while the host's mounts can still be seen with their propagation, and makes
+/// filesystems in the order of the list, which is then the order of `/proc/self/mountinfo`.
 ///
-/// `user`: the container's user namespace. `outside`: this process has not entered it yet, and makes what only the host may.
-/// `shm`: what is bound on `/dev/shm`, where no path leads to it.
+/// `user`: the container's user namespace. Without `cgroup` this process has not entered the container's namespaces yet,
+/// and makes what only the host may. `shm`: what is bound on `/dev/shm`, where no path leads to it.
 pub fn prepare<'a>(
     proof: SingleThreaded,
     plan: &'a Plan<'a>,
     devices: &[Device],
     user: Option<&UserNamespace>,
-    outside: bool,
+    mut cgroup: Option<&mut CgroupParts<'_>>,
     shm: Option<BorrowedFd<'_>>,
 ) -> Result<Vec<Prepared<'a>>, Error> {
+    let outside = cgroup.is_none();
+    let label = label::of_mounts(plan.mount_label);
+    let mut later = false;
     let one = |plan: &'a MountPlan<'a>| {
         let mount = plan.mount;
         let made = if plan.options.remount {
-            None
+            return Ok(Prepared::new(plan, label));
         } else if let Some(recursive) = plan.options.bind {
             let failed = |source| Error::Source { path: mount.source.clone(), source };
             let clone = match shm.filter(|_| mount.destination == "/dev/shm") {
@@ -67,18 +104,52 @@ pub fn prepare<'a>(
             change(&clone, &plan.options).map_err(failed)?;
             Some(clone)
         } else if outside && plan.is_dev() {
-            let made = new_filesystem(mount, &plan.options)?;
+            let made = new_filesystem(mount, &plan.options, label)?;
             devices::populate(&made, user)?;
             if let Some(user) = user {
                 devices::add_below_dev(&made, devices, user)?;
             }
             Some(made)
+        } else if let Some(cgroup) = cgroup.as_deref_mut() {
+            if plan.is_cgroup() {
+                let made = Some(cgroup.base(mount, &plan.options)?);
+                return Ok(Prepared { made, ..Prepared::new(plan, label) });
+            }
+            let mut prepared = Prepared::new(plan, label);
+            prepared.make(user.is_some())?;
+            return Ok(prepared);
         } else {
             None
         };
-        Ok(Prepared { plan, made })
+        later |= made.is_none();
+        let early = later && made.is_some();
+        Ok(Prepared { made, early, ..Prepared::new(plan, label) })
     };
     plan.mounts.iter().map(one).collect()
+}
+
+/// The host's mount of each hierarchy, from the container's cgroup on, as detached copies: as
+/// [`cgroup::Hierarchies::mounts_for_container`] lists them.
+pub fn copies_of(group: &cgroup::Cgroup) -> Result<Vec<OwnedFd>, Error> {
+    group
+        .directories()
+        .map(|directory| match directory {
+            Some(directory) => sys::mount::clone_descriptor(directory, false),
+            None => Err(std::io::ErrorKind::NotFound.into()),
+        })
+        .collect::<std::io::Result<_>>()
+        .map_err(Error::step("copy the mounts of the cgroup"))
+}
+
+/// Attaches a mount that was made too early as a copy of itself, which has its place in `/proc/self/mountinfo` by when it
+/// was made. What is unbindable cannot be copied and stays what it was.
+fn attach_late(made: OwnedFd, target: &OwnedFd) -> std::io::Result<OwnedFd> {
+    // Only what is attached in this namespace can be copied in it.
+    sys::mount::attach(&made, target)?;
+    let Ok(copy) = sys::mount::clone_descriptor(&made, true) else { return Ok(made) };
+    sys::mount::detach_path(format!("/proc/self/fd/{}", made.as_raw_fd()))?;
+    sys::mount::attach(&copy, target)?;
+    Ok(copy)
 }
 
 fn idmap(
@@ -117,56 +188,45 @@ pub struct Known {
 pub fn attach_all(
     root: &Root<'_>,
     prepared: Vec<Prepared<'_>>,
-    cgroup: Option<&cgroup::Hierarchies>,
+    cgroup: &mut CgroupParts<'_>,
     user: bool,
 ) -> Result<Known, Error> {
     let mut known = Known::default();
-    for Prepared { plan, made } in prepared {
+    for mut prepared in prepared {
+        let plan = prepared.plan;
         let MountPlan { mount, options } = plan;
         if options.remount {
             remount(root, mount, options)?;
             continue;
         }
-        let is_cgroup = matches!(mount.kind.as_str(), "cgroup" | "cgroup2");
-        let mut instead = false;
-        let mut unfinished = false;
-        let made = match made {
-            Some(made) => made,
-            None if is_cgroup => {
-                if let Some(hierarchies) = cgroup {
-                    cgroup_mount(root, mount, options, hierarchies)?;
-                }
-                continue;
-            }
-            None => {
-                let made = match new_filesystem(mount, options) {
-                    Err(Error::Mount { source, .. })
-                        if user
-                            && source.kind() == std::io::ErrorKind::PermissionDenied
-                            && host_path(mount).is_some() =>
-                    {
-                        instead = true;
-                        host_instead(mount, options)?
-                    }
-                    other => other?,
-                };
-                if plan.is_dev() {
-                    unfinished = devices::populate(&made, None)?;
-                }
-                made
-            }
-        };
+        if plan.is_cgroup() {
+            let base = prepared.made.map_or_else(|| cgroup.base(mount, options), Ok)?;
+            let target =
+                root.ensure_directory(&mount.destination, 0o755).map_err(|error| failure(mount, None, error))?;
+            sys::mount::attach(&base, &target).map_err(|error| failure(mount, None, error))?;
+            cgroup.below(&base, mount, options)?;
+            continue;
+        }
+        if prepared.made.is_none() {
+            prepared.make(user)?;
+        }
+        let Prepared { made, instead, unfinished, early, .. } = prepared;
+        let mut made = made.expect("it was made just now");
         let failed = |source| failure(mount, None, source);
         let target = target(root, mount, &made)?;
         if options.copy_up {
             copy_up::copy(&target, &made).map_err(failed)?;
         }
-        sys::mount::attach(&made, &target).map_err(failed)?;
+        if let Some((kind, recursive)) = options.propagation.filter(|_| options.bind.is_none()) {
+            sys::mount::set_attributes(&made, recursive, 0, 0, kind).map_err(failed)?;
+        }
+        if early && user {
+            made = attach_late(made, &target).map_err(failed)?;
+        } else {
+            sys::mount::attach(&made, &target).map_err(failed)?;
+        }
         if options.bind.is_some() {
             continue;
-        }
-        if let Some((kind, recursive)) = options.propagation {
-            sys::mount::set_attributes(&made, recursive, 0, 0, kind).map_err(failed)?;
         }
         if unfinished {
             devices::bind_default(&made)?;
@@ -218,7 +278,10 @@ fn remount(root: &Root<'_>, mount: &Mount, options: &Options) -> Result<(), Erro
     }
 }
 
-fn new_filesystem(mount: &Mount, options: &Options) -> Result<OwnedFd, Error> {
+/// Filesystems whose files have labels of the policy's own.
+const UNLABELLED: [&str; 3] = ["proc", "sysfs", "mqueue"];
+
+fn new_filesystem(mount: &Mount, options: &Options, label: Option<&str>) -> Result<OwnedFd, Error> {
     let filesystem = Filesystem::open(&mount.kind).map_err(|source| failure(mount, None, source))?;
     let made = || -> std::io::Result<OwnedFd> {
         let source = if mount.source.is_empty() { mount.kind.as_str() } else { mount.source.as_str() };
@@ -230,6 +293,9 @@ fn new_filesystem(mount: &Mount, options: &Options) -> Result<OwnedFd, Error> {
                 None if key == "newinstance" => {}
                 None => filesystem.flag(key)?,
             }
+        }
+        if let Some(label) = label.filter(|_| !UNLABELLED.contains(&mount.kind.as_str())) {
+            filesystem.string("context", label)?;
         }
         for hint in &options.hints {
             match filesystem.flag(hint) {
@@ -283,16 +349,24 @@ fn target(root: &Root<'_>, mount: &Mount, made: &OwnedFd) -> Result<OwnedFd, Err
     Ok(target)
 }
 
-/// `/sys/fs/cgroup` as the container's own cgroup namespace shows it.
-fn cgroup_mount(
-    root: &Root<'_>,
-    mount: &Mount,
-    options: &Options,
-    hierarchies: &cgroup::Hierarchies,
-) -> Result<(), Error> {
-    let failed = |source| failure(mount, None, source);
-    let parts = hierarchies.mounts_for_container();
-    let make = |part: &cgroup::ContainerMount| -> std::io::Result<OwnedFd> {
+/// What shows the container's cgroups: a mount of each hierarchy. With version 1 they are below a tmpfs.
+#[derive(Debug)]
+pub struct CgroupParts<'h> {
+    pub hierarchies: &'h cgroup::Hierarchies,
+    /// A copy of each hierarchy's mount that begins at the container's cgroup. Without them the container's cgroup
+    /// namespace shows its cgroup as the root of what is mounted.
+    pub own: Option<std::vec::IntoIter<OwnedFd>>,
+}
+
+impl CgroupParts<'_> {
+    fn make(&mut self, part: &cgroup::ContainerMount, options: &Options) -> std::io::Result<OwnedFd> {
+        if let Some(own) = &mut self.own {
+            let copy = own.next().ok_or(std::io::ErrorKind::NotFound)?;
+            let (set, clear) = (options.set | options.recursive_set, options.clear | options.recursive_clear);
+            // What the host has forbidden on its mount stays forbidden.
+            sys::mount::set_attributes(&copy, false, set, clear & attribute::RDONLY, propagation::PRIVATE)?;
+            return Ok(copy);
+        }
         let filesystem = Filesystem::open(part.fs_type)?;
         filesystem.string("source", "cgroup")?;
         for option in part.options.split(',').filter(|option| !option.is_empty()) {
@@ -302,33 +376,43 @@ fn cgroup_mount(
             }
         }
         filesystem.mount(options.set | options.recursive_set)
-    };
-    if let [only] = parts.as_slice()
-        && only.name.is_empty()
-    {
-        let target = root.ensure_directory(&mount.destination, 0o755).map_err(failed)?;
-        return sys::mount::attach(make(only).map_err(failed)?, &target).map_err(failed);
     }
-    let tmpfs = Filesystem::open("tmpfs").map_err(failed)?;
-    tmpfs.string("mode", "755").map_err(failed)?;
-    let read_only = (options.set | options.recursive_set) & attribute::RDONLY != 0;
-    let base = tmpfs.mount((options.set | options.recursive_set) & !attribute::RDONLY).map_err(failed)?;
-    for part in &parts {
-        rustix::fs::mkdirat(&base, part.name.as_str(), 0o755.into()).map_err(|errno| failed(errno.into()))?;
-        for link in &part.links {
-            rustix::fs::symlinkat(part.name.as_str(), &base, link.as_str()).map_err(|errno| failed(errno.into()))?;
+
+    /// The one mount, or the tmpfs with a directory for each.
+    fn base(&mut self, mount: &Mount, options: &Options) -> Result<OwnedFd, Error> {
+        let failed = |source| failure(mount, None, source);
+        let parts = self.hierarchies.mounts_for_container();
+        if let [only] = parts.as_slice()
+            && only.name.is_empty()
+        {
+            return self.make(only, options).map_err(failed);
         }
+        let tmpfs = Filesystem::open("tmpfs").map_err(failed)?;
+        tmpfs.string("mode", "755").map_err(failed)?;
+        let read_only = (options.set | options.recursive_set) & attribute::RDONLY != 0;
+        let base = tmpfs.mount((options.set | options.recursive_set) & !attribute::RDONLY).map_err(failed)?;
+        for part in &parts {
+            rustix::fs::mkdirat(&base, part.name.as_str(), 0o755.into()).map_err(|errno| failed(errno.into()))?;
+            for link in &part.links {
+                rustix::fs::symlinkat(part.name.as_str(), &base, link.as_str())
+                    .map_err(|errno| failed(errno.into()))?;
+            }
+        }
+        if read_only {
+            sys::mount::set_attributes(&base, false, attribute::RDONLY, 0, 0).map_err(failed)?;
+        }
+        Ok(base)
     }
-    let target = root.ensure_directory(&mount.destination, 0o755).map_err(failed)?;
-    sys::mount::attach(&base, &target).map_err(failed)?;
-    let base_root = Root::new(base.as_fd());
-    for part in &parts {
-        let directory =
-            base_root.open(&part.name, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW).map_err(failed)?;
-        sys::mount::attach(make(part).map_err(failed)?, &directory).map_err(failed)?;
+
+    /// Attaches the others below the tmpfs, which is attached itself.
+    fn below(&mut self, base: &OwnedFd, mount: &Mount, options: &Options) -> Result<(), Error> {
+        let failed = |source| failure(mount, None, source);
+        let root = Root::new(base.as_fd());
+        for part in self.hierarchies.mounts_for_container().iter().filter(|part| !part.name.is_empty()) {
+            let directory =
+                root.open(&part.name, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW).map_err(failed)?;
+            sys::mount::attach(self.make(part, options).map_err(failed)?, &directory).map_err(failed)?;
+        }
+        Ok(())
     }
-    if read_only {
-        sys::mount::set_attributes(&base, false, attribute::RDONLY, 0, 0).map_err(failed)?;
-    }
-    Ok(())
 }

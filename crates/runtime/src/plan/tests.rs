@@ -93,7 +93,7 @@ fn unknown_names_are_said() {
         (json("intelRdt", serde_json::json!({ "closID": "../a" })), "closID"),
         (json("intelRdt", serde_json::json!({ "memBwSchema": "L3:0=f" })), "does not begin with"),
         (json("intelRdt", serde_json::json!({ "schemata": ["a\nb"] })), "schemata"),
-        (refused(|spec| spec.linux.mount_label = "x".to_owned()), "linux.mountLabel"),
+        (refused(|spec| spec.linux.mount_label = "x\"y".to_owned()), "linux.mountLabel"),
         (refused(|spec| spec.linux.rootfs_propagation = "sideways".to_owned()), "\"sideways\""),
         (
             refused(|spec| {
