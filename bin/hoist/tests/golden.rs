@@ -69,7 +69,7 @@ fn usage_errors() {
 }
 
 /// Flags that Docker has not, in pages that are otherwise Docker's.
-const OURS: &[&str] = &["      --exposure  "];
+const OURS: &[&str] = &["      --exposure  ", "      --trace "];
 
 #[test]
 fn help_pages() {

@@ -10,6 +10,7 @@ mod building;
 mod buildkit;
 mod cgroups;
 mod check;
+mod composing;
 mod confinement;
 mod daemons;
 mod drivers;
@@ -74,6 +75,7 @@ fn main() {
         building::TESTS,
         book::HOIST_TESTS,
         buildkit::TESTS,
+        composing::TESTS,
         logs::TESTS,
         logs::HOIST_TESTS,
         confinement::TESTS,
