@@ -121,8 +121,8 @@ mod tests {
             ("--nothing", Err("unknown flag: --nothing")),
             ("--userns-remap x", Err("hoistd does not support the flag --userns-remap")),
             (
-                "--tlsverify",
-                Err("hoistd does not support the flag --tlsverify: it has no TLS yet; use a unix socket or ssh"),
+                "--userland-proxy-path x",
+                Err("hoistd does not support the flag --userland-proxy-path: the kernel forwards published ports"),
             ),
         ] {
             assert_eq!(run(line), expect.map_err(str::to_owned), "{line}");

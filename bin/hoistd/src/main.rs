@@ -4,6 +4,7 @@
 mod daemon;
 mod file;
 mod flags;
+mod log;
 mod notify;
 mod options;
 mod pidfile;
@@ -61,19 +62,15 @@ fn main() -> ExitCode {
 }
 
 fn run(given: flags::Given) -> anyhow::Result<()> {
+    let again = given.clone();
     let settings = Settings::read(given)?;
     if settings.validate {
         eprintln!("configuration OK");
         return Ok(());
     }
-    start_log(settings.log_level);
+    log::start(settings.log_level, settings.log_json);
     preflight::check()?;
-    daemon::run(settings)
-}
-
-/// To standard error, where a service manager adds the time if it wants to.
-fn start_log(level: tracing::Level) {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level).with_ansi(false).init();
+    daemon::run(settings, again)
 }
 
 /// What this program was built from.

@@ -65,6 +65,12 @@ fn is_well(engine: &Weak<Engine>, edge: &tokio::runtime::Handle) -> bool {
     answers.recv().is_ok()
 }
 
+/// The configuration is being read again: `Type=notify-reload` wants to know when that began.
+pub fn reloading() {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    notify(&format!("RELOADING=1\nMONOTONIC_USEC={}", now.tv_sec * 1_000_000 + now.tv_nsec / 1000));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

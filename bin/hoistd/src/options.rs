@@ -58,7 +58,7 @@ use Kind::{Bool, List, Map, Number, Pools, Runtimes, Text, Ulimits};
 
 /// In the order of `--help`.
 #[rustfmt::skip]
-pub static OPTIONS: [Option; 59] = [
+pub static OPTIONS: [Option; 68] = [
     option("add-runtime", "runtimes", Runtimes, "Another OCI runtime, name=path", runtime),
     option("bip", "bip", Text, "Address and subnet of the default bridge, in CIDR notation", |s, v| text(&mut s.engine.bip, v)),
     option("bip6", "bip6", Text, "IPv6 address and subnet of the default bridge, in CIDR notation", |s, v| text(&mut s.engine.bip6, v)),
@@ -114,6 +114,15 @@ pub static OPTIONS: [Option; 59] = [
     option("selinux-enabled", "selinux-enabled", Bool, "Always false: hoistd sets no SELinux labels yet", |_, v| always(false, v, "sets no SELinux labels yet")),
     option("storage-driver", "storage-driver", Text, "How layers are mounted: erofs, directory, or auto, which is directory where the kernel has no EROFS (default \"auto\")", layers).short('s'),
     option("userland-proxy", "userland-proxy", Bool, "Always false: the kernel forwards published ports", |_, v| always(false, v, "has no proxy: the kernel forwards published ports")),
+    option("tls", "tls", Bool, "TLS on tcp:// addresses; implied by --tlsverify", |s, v| boolean(&mut s.tls.on, v)),
+    option("tlscacert", "tlscacert", Text, "Authorities of clients (default \"~/.docker/ca.pem\")", |s, v| { s.tls.ca = Some(v.into()); Ok(()) }),
+    option("tlscert", "tlscert", Text, "The daemon's certificate (default \"~/.docker/cert.pem\")", |s, v| { s.tls.certificate = Some(v.into()); Ok(()) }),
+    option("tlskey", "tlskey", Text, "The daemon's key (default \"~/.docker/key.pem\")", |s, v| { s.tls.key = Some(v.into()); Ok(()) }),
+    option("tlsverify", "tlsverify", Bool, "TLS, and clients have to show a certificate", |s, v| boolean(&mut s.tls.verify, v)),
+    option("insecure-tcp", "insecure-tcp", Bool, "Listen on other than loopback addresses though nobody has to prove anything: whoever reaches the port is root", |s, v| boolean(&mut s.insecure_tcp, v)),
+    option("metrics-addr", "metrics-addr", Text, "Address and port of the counts for Prometheus", |s, v| { s.metrics = Some(v.to_owned()).filter(|v| !v.is_empty()); Ok(()) }),
+    option("log-format", "log-format", Text, "Form of the daemon's own log: text or json (default \"text\")", |s, v| { one_of(v, &["text", "json"])?; s.log_json = v == "json"; Ok(()) }),
+    option("shutdown-timeout", "shutdown-timeout", Number, "Has no effect, as with --live-restore: containers go on when the daemon ends", |_, v| v.parse::<i32>().map(drop).map_err(|_| format!("{v} is not a number"))),
     option("validate", "", Bool, "Check the configuration and end", |s, v| boolean(&mut s.validate, v)),
     option("version", "", Bool, "Print the version", |_, _| Ok(())).short('v'),
     option("experimental", "experimental", Bool, "Always false", |_, v| always(false, v, "has no experimental features")),

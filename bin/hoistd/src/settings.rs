@@ -25,8 +25,42 @@ pub struct Settings {
     pub pidfile: PathBuf,
     pub config_file: Option<PathBuf>,
     pub log_level: tracing::Level,
+    pub log_json: bool,
     pub debug: bool,
+    pub tls: Tls,
+    /// TCP without proof on any address.
+    pub insecure_tcp: bool,
+    /// `host:port` of the counts.
+    pub metrics: Option<String>,
     pub validate: bool,
+}
+
+/// `--tls…`.
+#[derive(Debug, Default)]
+pub struct Tls {
+    pub on: bool,
+    pub verify: bool,
+    pub ca: Option<PathBuf>,
+    pub certificate: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+}
+
+impl Tls {
+    /// The files, where TLS is asked for.
+    pub fn files(&self) -> Option<http_api::Files> {
+        if !(self.on || self.verify) {
+            return None;
+        }
+        let directory = std::env::var_os("DOCKER_CERT_PATH").filter(|v| !v.is_empty()).map(PathBuf::from);
+        let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into())).join(".docker");
+        let directory = directory.unwrap_or_else(home);
+        let file = |given: &Option<PathBuf>, name: &str| given.clone().unwrap_or_else(|| directory.join(name));
+        Some(http_api::Files {
+            ca: self.verify.then(|| file(&self.ca, "ca.pem")),
+            certificate: file(&self.certificate, "cert.pem"),
+            key: file(&self.key, "key.pem"),
+        })
+    }
 }
 
 impl Default for Settings {
@@ -38,7 +72,11 @@ impl Default for Settings {
             pidfile: "/run/hoist.pid".into(),
             config_file: None,
             log_level: tracing::Level::INFO,
+            log_json: false,
             debug: false,
+            tls: Tls::default(),
+            insecure_tcp: false,
+            metrics: None,
             validate: false,
         }
     }

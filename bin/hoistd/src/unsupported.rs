@@ -2,32 +2,28 @@
 
 /// Flags of dockerd.
 #[rustfmt::skip]
-const FLAGS: [&str; 34] = [
+const FLAGS: [&str; 26] = [
     "allow-direct-routing", "authorization-plugin", "bridge-accept-fwmark", "cdi-spec-dir",
     "containerd", "containerd-namespace", "containerd-plugins-namespace", "cpu-rt-period",
     "cpu-rt-runtime", "cri-containerd", 
     "default-network-opt", "exec-opt", "feature",
     "firewall-backend", "host-gateway-ip", "init-path",
-    "ip-forward-no-drop", "log-format", "metrics-addr",
-    "network-control-plane-mtu", "no-new-privileges", "node-generic-resource", "raw-logs",
-    "seccomp-profile", "shutdown-timeout", "storage-opt", "swarm-default-advertise-addr", "tls", "tlscacert",
-    "tlscert", "tlskey", "tlsverify", "userland-proxy-path", "userns-remap",
+    "ip-forward-no-drop", "network-control-plane-mtu", "no-new-privileges", "node-generic-resource", "raw-logs",
+    "seccomp-profile", "storage-opt", "swarm-default-advertise-addr", "userland-proxy-path", "userns-remap",
 ];
 
 /// Keys of dockerd's `daemon.json`.
 #[rustfmt::skip]
-const KEYS: [&str; 47] = [
+const KEYS: [&str; 39] = [
     "allow-direct-routing", "authorization-plugins", "bridge-accept-fwmark", "builder", "cdi-spec-dirs",
     "containerd", "containerd-namespace", "containerd-plugin-namespace", "cpu-rt-period",
     "cpu-rt-runtime", "cri-containerd", 
     "default-init", "default-network-opts", 
     "default-stop-timeout", "exec-opts", "features", "firewall-backend", 
     "host-gateway-ip", "host-gateway-ips", "http-proxy", "https-proxy", "init-path", "ip-forward-no-drop", 
-    "log-format", "metrics-addr", "min-api-version",
+    "min-api-version",
     "network-control-plane-mtu", "network-diagnostic-port", "no-new-privileges", "no-proxy", "node-generic-resources",
-    "nri-opts", "raw-logs", "resolv-conf", "seccomp-profile", "shutdown-timeout",
-    "storage-opts", "swarm-default-advertise-addr", "swarm-raft-election-tick", "swarm-raft-heartbeat-tick", "tls",
-    "tlscacert", "tlscert", "tlskey", "tlsverify", "userland-proxy-path", "userns-remap",
+    "nri-opts", "raw-logs", "resolv-conf", "seccomp-profile", "storage-opts", "swarm-default-advertise-addr", "swarm-raft-election-tick", "swarm-raft-heartbeat-tick", "userland-proxy-path", "userns-remap",
 ];
 
 pub fn is_flag(name: &str) -> bool {
@@ -41,10 +37,8 @@ pub fn is_key(name: &str) -> bool {
 /// What to do instead, with a leading `: `.
 pub fn hint(name: &str) -> &'static str {
     match name {
-        "tls" | "tlscacert" | "tlscert" | "tlskey" | "tlsverify" => ": it has no TLS yet; use a unix socket or ssh",
         "containerd" | "containerd-namespace" | "cri-containerd" => ": it needs no containerd",
         "userland-proxy-path" => ": the kernel forwards published ports",
-        "shutdown-timeout" => ": containers go on when it ends",
         _ => "",
     }
 }

@@ -22,9 +22,11 @@ pub(crate) fn connect(ssh: &Ssh, programs: [&str; 2]) -> io::Result<UnixStream> 
         _ => io::Error::new(error.kind(), format!("run ssh: {error}")),
     })?;
     // Waited for, so that it does not stay as a zombie of a client that lives long.
-    std::thread::spawn(move || {
-        let mut child = child;
-        let _ = child.wait();
+    sys::signal::deaf(|| {
+        std::thread::spawn(move || {
+            let mut child = child;
+            let _ = child.wait();
+        });
     });
     Ok(ours)
 }

@@ -77,7 +77,8 @@ impl Tls {
         tcp.set_nonblocking(true)?;
         theirs.set_nonblocking(true)?;
         let bridge = Bridge { session, tcp, local: theirs, waiting: Vec::new(), daemon_done: false, local_done: false };
-        std::thread::Builder::new().name("tls".to_owned()).spawn(move || bridge.run())?;
+        // Signals are for the thread that waits for them, not for this one.
+        sys::signal::deaf(|| std::thread::Builder::new().name("tls".to_owned()).spawn(move || bridge.run()))?;
         Ok(ours)
     }
 }

@@ -7,7 +7,7 @@ use crate::cli::{Args, Command, Parsed, help, suggest, tree};
 use crate::context::{Context, Globals, TlsFlags};
 use crate::failure::{Failure, Outcome};
 use crate::terminal::tty::help_width;
-use crate::{extension, swarm, topics};
+use crate::{container, extension, swarm, topics};
 
 /// Runs the program with its arguments, the first being its own name; the exit status.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> i32 {
@@ -240,6 +240,14 @@ fn run(program: &'static str, globals: Globals, words: &[&str], arguments: &[Str
     }
     if parsed.old_time {
         crate::out::line("Flag --time has been deprecated, use --timeout instead")?;
+    }
+    // What our own name can do beyond Docker's.
+    if program == "hoist" {
+        match (command.spellings[0], parsed.args.len()) {
+            ("container top", 0) => return container::live::run(&Context::new(program, globals)),
+            ("container logs", 2..) => return container::logs::several(&Context::new(program, globals), &parsed),
+            _ => {}
+        }
     }
     if let Some(text) = help::wrong_arguments(program, &parsed) {
         return Err(Failure::new(text));

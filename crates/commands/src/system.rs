@@ -2,7 +2,9 @@
 
 pub(crate) mod df;
 pub(crate) mod dial;
+pub(crate) mod doctor;
 pub(crate) mod events;
+pub(crate) mod fsck;
 pub(crate) mod info;
 pub(crate) mod prune;
 pub(crate) mod verify;

@@ -1,5 +1,6 @@
 //! Standard streams: raw mode, window sizes, signals, hijacked streams, progress.
 
+pub(crate) mod colour;
 pub(crate) mod demux;
 pub(crate) mod keys;
 pub(crate) mod progress;

@@ -23,6 +23,7 @@ const QUEUED: usize = 4096;
 /// Kinds of objects, as `Type` says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Of {
+    Daemon,
     Container,
     Image,
     Network,
@@ -32,6 +33,7 @@ pub(crate) enum Of {
 impl Of {
     fn as_str(self) -> &'static str {
         match self {
+            Of::Daemon => "daemon",
             Of::Container => "container",
             Of::Image => "image",
             Of::Network => "network",

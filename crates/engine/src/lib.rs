@@ -29,6 +29,7 @@ pub mod image;
 mod name;
 pub mod network;
 mod open;
+mod reload;
 mod shim;
 pub mod system;
 mod time;

@@ -24,7 +24,8 @@ pub struct Engine {
     pub(crate) store: store::Store,
     pub(crate) networks: ::network::Networks,
     pub(crate) volumes: ::volume::Volumes,
-    pub(crate) registry: distribution::Registry,
+    /// What SIGHUP changes.
+    pub(crate) live: std::sync::RwLock<Arc<crate::reload::Live>>,
     pub(crate) image_names: crate::image::Names,
     pub(crate) cgroups: Option<cgroup::Hierarchies>,
     pub(crate) containers: Containers,
@@ -83,7 +84,7 @@ impl Engine {
     /// The text says what is missing and what to do where the machine lacks something.
     pub fn open(config: Config) -> Result<Arc<Engine>> {
         let config = absolute(config)?;
-        let registry = check_settings(&config)?;
+        let live = check_settings(&config)?;
         directory(&config.data_root, 0o711)?;
         directory(&config.exec_root, 0o700)?;
         for name in ["containers", "volumes", "trash"] {
@@ -111,7 +112,7 @@ impl Engine {
             store,
             networks,
             volumes,
-            registry,
+            live: std::sync::RwLock::new(Arc::new(live)),
             image_names: crate::image::Names::default(),
             containers: Containers::default(),
             execs: Execs::default(),
@@ -199,11 +200,11 @@ fn directory(path: &Path, mode: u32) -> Result<()> {
 }
 
 /// Refuses settings that make no sense before anything is touched or started.
-fn check_settings(config: &Config) -> Result<distribution::Registry> {
+fn check_settings(config: &Config) -> Result<crate::reload::Live> {
     crate::network::options(config, Vec::new())?;
     container::runtime::check_default(config)?;
     container::check_log_settings(&config.log_driver, &config.log_options)?;
-    crate::image::registry(config)
+    crate::reload::Live::new(config)
 }
 
 /// What cannot be done without, named before anything is touched.

@@ -3,12 +3,14 @@
 mod df;
 mod events;
 mod info;
+mod metrics;
 mod verify;
 mod version;
 
 pub use df::df;
 pub use events::{EventsOptions, events};
 pub use info::info;
+pub use metrics::metrics;
 pub use verify::verify;
 pub use version::version;
 

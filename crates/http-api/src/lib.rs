@@ -14,7 +14,7 @@
 //!   Waiting clients and attached ones have none.
 //! - Nothing that a client sends is buffered without a bound.
 //!
-//! Not here: TLS, HTTP/2, and decisions about containers.
+//! Not here: HTTP/2, and decisions about containers.
 
 mod call;
 mod compat;
@@ -23,6 +23,7 @@ mod detach;
 mod dispatch;
 mod error;
 mod listen;
+mod metrics;
 mod query;
 mod reply;
 mod route;
@@ -35,5 +36,5 @@ mod upload;
 mod version;
 mod websocket;
 
-pub use listen::{Address, Error as ListenError, Group, Listener, are_sockets_passed, open};
+pub use listen::{Address, Error as ListenError, Files, Group, Listener, Tcp, Tls, are_sockets_passed, open};
 pub use server::serve;

@@ -3,6 +3,7 @@
 mod activation;
 mod group;
 mod tcp;
+mod tls;
 mod unix;
 
 use crate::socket::Socket;
@@ -13,16 +14,25 @@ use std::path::PathBuf;
 
 pub use activation::are_passed as are_sockets_passed;
 pub use group::Group;
+pub use tls::{Files, Tls};
 
 /// An address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// A socket of this path.
     Unix(PathBuf),
-    /// `host:port`.
-    Tcp { host: String, port: u16 },
+    /// `host:port`; without a port Docker's, which depends on TLS.
+    Tcp { host: String, port: Option<u16> },
     /// Sockets that the service manager has opened: all of them, or one by its descriptor's number.
     Activation(Option<u32>),
+}
+
+/// How TCP is protected.
+#[derive(Clone, Debug, Default)]
+pub struct Tcp {
+    pub tls: Option<Tls>,
+    /// Anybody may come in, from anywhere.
+    pub insist: bool,
 }
 
 /// Why an address cannot be listened on.
@@ -32,6 +42,8 @@ pub enum Error {
     Unknown { address: String },
     /// Plain TCP would give root on this machine to everyone who reaches the port.
     NotLoopback { address: String },
+    /// A certificate or key that cannot be used.
+    Tls { path: PathBuf, reason: String },
     /// Another daemon answers there.
     InUse { path: PathBuf },
     /// Something that is no socket has the path.
@@ -52,9 +64,11 @@ impl fmt::Display for Error {
             }
             Self::NotLoopback { address } => write!(
                 f,
-                "refused to listen on {address}: whoever reaches the port is root on this machine, and hoistd has no TLS \
-                 yet; use a loopback address (tcp://127.0.0.1:2375), a unix socket, or ssh"
+                "refused to listen on {address}: whoever reaches the port is root on this machine; let clients prove \
+                 themselves (--tlsverify with --tlscacert, --tlscert and --tlskey), use a loopback address \
+                 (tcp://127.0.0.1:2375), a unix socket or ssh, or insist with --insecure-tcp"
             ),
+            Self::Tls { path, reason } => write!(f, "TLS: {}: {reason}", path.display()),
             Self::InUse { path } => write!(f, "another daemon listens on {}", path.display()),
             Self::NotSocket { path } => write!(f, "{} exists and is not a socket", path.display()),
             Self::NoSuchGroup { group } => write!(f, "group {group} not found"),
@@ -104,9 +118,9 @@ impl Address {
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         let (host, port) = match rest.rsplit_once(':') {
             Some((host, port)) if !host.ends_with(':') && (!host.contains(':') || host.ends_with(']')) => {
-                (host, port.parse().map_err(|_| unknown())?)
+                (host, Some(port.parse().map_err(|_| unknown())?))
             }
-            _ => (rest, DEFAULT_PORT),
+            _ => (rest, None),
         };
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         if host.contains(['/', ' ']) || rest.is_empty() {
@@ -115,9 +129,6 @@ impl Address {
         Ok(Self::Tcp { host: if host.is_empty() { "127.0.0.1" } else { host }.to_owned(), port })
     }
 }
-
-/// Docker's port without TLS.
-const DEFAULT_PORT: u16 = 2375;
 
 /// A socket that accepts.
 #[derive(Debug)]
@@ -130,28 +141,36 @@ pub struct Listener {
 #[derive(Debug)]
 enum Kind {
     Unix(std::os::unix::net::UnixListener),
-    Tcp(std::net::TcpListener),
+    Tcp(std::net::TcpListener, Option<Tls>),
 }
 
 /// Opens an address. From here on clients can connect; they wait until [`crate::serve`] accepts them.
-pub fn open(address: &Address, group: &Group) -> Result<Vec<Listener>, Error> {
+pub fn open(address: &Address, group: &Group, security: &Tcp) -> Result<Vec<Listener>, Error> {
     match address {
         Address::Unix(path) => Ok(vec![unix::open(path, group)?]),
-        Address::Tcp { host, port } => tcp::open(host, *port),
-        Address::Activation(number) => activation::open(*number),
+        Address::Tcp { host, port } => tcp::open(host, *port, security),
+        Address::Activation(number) => activation::open(*number, security),
     }
 }
 
 impl Listener {
     /// Of a socket that was opened elsewhere.
-    fn adopt(socket: OwnedFd) -> io::Result<Self> {
+    fn adopt(socket: OwnedFd, tls: Option<Tls>) -> io::Result<Self> {
         let address = rustix::net::getsockname(&socket)?;
         let kind = if address.address_family() == rustix::net::AddressFamily::UNIX {
             Kind::Unix(socket.into())
         } else {
-            Kind::Tcp(socket.into())
+            Kind::Tcp(socket.into(), tls)
         };
         Ok(Self { kind, path: None })
+    }
+
+    /// Of a TCP socket.
+    fn tcp_address(&self) -> Option<std::net::SocketAddr> {
+        match &self.kind {
+            Kind::Tcp(listener, _) => listener.local_addr().ok(),
+            Kind::Unix(_) => None,
+        }
     }
 
     /// The path of a unix socket, else the address.
@@ -162,7 +181,7 @@ impl Listener {
                 Some(path) => path.display().to_string(),
                 None => "unix socket".to_owned(),
             },
-            Kind::Tcp(listener) => listener.local_addr().map_or_else(|_| "tcp".to_owned(), |a| a.to_string()),
+            Kind::Tcp(listener, _) => listener.local_addr().map_or_else(|_| "tcp".to_owned(), |a| a.to_string()),
         }
     }
 
@@ -172,9 +191,9 @@ impl Listener {
                 listener.set_nonblocking(true)?;
                 AcceptorKind::Unix(tokio::net::UnixListener::from_std(listener)?)
             }
-            Kind::Tcp(listener) => {
+            Kind::Tcp(listener, tls) => {
                 listener.set_nonblocking(true)?;
-                AcceptorKind::Tcp(tokio::net::TcpListener::from_std(listener)?)
+                AcceptorKind::Tcp(tokio::net::TcpListener::from_std(listener)?, tls)
             }
         };
         Ok(Acceptor { kind, _path: self.path })
@@ -189,17 +208,20 @@ pub(crate) struct Acceptor {
 
 enum AcceptorKind {
     Unix(tokio::net::UnixListener),
-    Tcp(tokio::net::TcpListener),
+    Tcp(tokio::net::TcpListener, Option<Tls>),
 }
 
 impl Acceptor {
     pub async fn accept(&self) -> io::Result<Socket> {
         match &self.kind {
             AcceptorKind::Unix(listener) => Ok(Socket::Unix(listener.accept().await?.0)),
-            AcceptorKind::Tcp(listener) => {
+            AcceptorKind::Tcp(listener, tls) => {
                 let stream = listener.accept().await?.0;
                 stream.set_nodelay(true)?;
-                Ok(Socket::Tcp(stream))
+                match tls {
+                    Some(tls) => tls.bridge(stream).map(Socket::Unix),
+                    None => Ok(Socket::Tcp(stream)),
+                }
             }
         }
     }
@@ -219,12 +241,12 @@ mod tests {
             ("fd://*", Some(Address::Activation(None))),
             ("fd://3", Some(Address::Activation(Some(3)))),
             ("fd://x", None),
-            ("tcp://127.0.0.1:2375", tcp("127.0.0.1", 2375)),
-            ("tcp://[::1]:80", tcp("::1", 80)),
-            ("tcp://[::1]", tcp("::1", 2375)),
-            ("tcp://localhost", tcp("localhost", 2375)),
-            ("tcp://:1", tcp("127.0.0.1", 1)),
-            ("127.0.0.1:99", tcp("127.0.0.1", 99)),
+            ("tcp://127.0.0.1:2375", tcp("127.0.0.1", Some(2375))),
+            ("tcp://[::1]:80", tcp("::1", Some(80))),
+            ("tcp://[::1]", tcp("::1", None)),
+            ("tcp://localhost", tcp("localhost", None)),
+            ("tcp://:1", tcp("127.0.0.1", Some(1))),
+            ("127.0.0.1:99", tcp("127.0.0.1", Some(99))),
             ("tcp://", None),
             ("tcp://a:b", None),
             ("tcp://a/b", None),

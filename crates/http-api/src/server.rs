@@ -14,17 +14,31 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// After an accept that failed (no descriptors left), so that a loop does not burn a CPU.
-const PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const PAUSE: Duration = Duration::from_millis(50);
 
 /// Answers clients until `end` is there; then idle ones are let go at once, requests in work get a few seconds, and
 /// streams stop. Sockets that were made are removed.
-pub async fn serve(engine: Arc<Engine>, listeners: Vec<Listener>, end: impl Future<Output = ()>) -> io::Result<()> {
+/// `metrics`: a port for the counts alone.
+pub async fn serve(
+    engine: Arc<Engine>,
+    listeners: Vec<Listener>,
+    metrics: Option<std::net::TcpListener>,
+    end: impl Future<Output = ()>,
+) -> io::Result<()> {
     let (ending, watch) = watch::channel(false);
     let buildkit = Arc::new(Door::new(Arc::new(Builder::new(Arc::clone(&engine)))));
     let mut accepting = JoinSet::new();
     for listener in listeners {
         let services = (Arc::clone(&engine), Arc::clone(&buildkit));
         accepting.spawn(accept(listener.into_acceptor()?, services, watch.clone()));
+    }
+    if let Some(listener) = metrics {
+        let (engine, watch) = (Arc::clone(&engine), watch.clone());
+        accepting.spawn(async move {
+            if let Err(error) = crate::metrics::serve(listener, engine, watch).await {
+                tracing::error!("serve the metrics: {error}");
+            }
+        });
     }
     drop(watch);
     end.await;

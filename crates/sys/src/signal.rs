@@ -73,6 +73,20 @@ pub fn block(signals: &[i32]) -> io::Result<()> {
     }
 }
 
+/// Runs something with all signals blocked in this thread: a thread that it starts never takes a signal that is meant
+/// for another one, such as the reader of a [`SignalFd`].
+pub fn deaf<T>(action: impl FnOnce() -> T) -> T {
+    let all: Vec<i32> = (1..=MAX).collect();
+    let set = set_of(&all);
+    let mut before = set_of(&[]);
+    // SAFETY: both sets are initialised; what cannot be blocked (SIGKILL, SIGSTOP) is ignored by the kernel.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &set, &mut before) };
+    let result = action();
+    // SAFETY: `before` is what the call above has stored.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut()) };
+    result
+}
+
 /// Every disposition at its default, whatever was inherited.
 pub fn reset() {
     // SAFETY: an all-zero sigaction is SIG_DFL without flags; numbers that cannot be changed are refused.

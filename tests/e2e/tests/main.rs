@@ -31,10 +31,12 @@ mod networking;
 mod networks;
 mod options;
 mod ports;
+mod product;
 mod publishing;
 mod registry;
 mod resolving;
 mod runtimes;
+mod service;
 mod sharing;
 mod store;
 mod streams;
@@ -52,6 +54,7 @@ fn main() {
         files::TESTS,
         listing::TESTS,
         ports::TESTS,
+        product::TESTS,
         publishing::TESTS,
         publishing::HOIST_TESTS,
         exec::TESTS,
@@ -63,6 +66,7 @@ fn main() {
         options::HOIST_TESTS,
         volumes::TESTS,
         runtimes::TESTS,
+        service::TESTS,
         sharing::TESTS,
         sharing::HOIST_TESTS,
         lifecycle::TESTS,

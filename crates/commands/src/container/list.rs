@@ -321,7 +321,38 @@ fn run(context: &Context, parsed: &Parsed) -> Outcome {
     let exposure = parsed.bool("exposure");
     let now = human::now();
     let rows = containers.into_iter().map(|container| Rc::new(Line { container, trunc, exposure, now }) as Rc<dyn Row>);
-    format::write(&LISTING, &text, rows)
+    // Docker's table breaks at the edge of a narrow terminal; under our own name it fits.
+    let own = chosen == "table" && !quiet && trunc && context.program == "hoist";
+    match crate::terminal::tty::table_width().filter(|_| own) {
+        Some(width) => crate::out::text(&fitting(&rows.collect::<Vec<_>>(), size, width)?),
+        None => format::write(&LISTING, &text, rows),
+    }
+}
+
+/// Columns in the order of the table; what is left out first has the largest number.
+const FITTING: [(&str, u8); 8] = [
+    ("ID", 0),
+    ("Image", 3),
+    ("Command", 5),
+    ("RunningFor", 4),
+    ("Status", 1),
+    ("Ports", 2),
+    ("Names", 0),
+    ("Size", 2),
+];
+
+/// The default table with as many columns as a terminal has room for; what is still too wide is cut.
+fn fitting(rows: &[Rc<dyn Row>], size: bool, width: usize) -> Outcome<String> {
+    let mut table = String::new();
+    for most in (0..=5).rev() {
+        let columns = FITTING.iter().filter(|(name, rank)| *rank <= most && (*name != "Size" || size));
+        let columns: Vec<String> = columns.map(|(name, _)| format!("{{{{.{name}}}}}")).collect();
+        table = list::render(&LISTING, &format!("table {}", columns.join("\\t")), rows.iter().cloned())?;
+        if table.lines().all(|line| line.trim_end().chars().count() <= width) {
+            return Ok(table.lines().map(|line| format!("{}\n", line.trim_end())).collect());
+        }
+    }
+    Ok(table.lines().map(|line| format!("{}\n", ellipsis(line.trim_end(), width))).collect())
 }
 
 const RAW: &str = "container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\nstate: {{- pad .State 1 0}}\nstatus: {{- pad .Status 1 0}}\nnames: {{.Names}}\nlabels: {{- pad .Labels 1 0}}\nports: {{- pad .Ports 1 0}}\n";
@@ -332,6 +363,41 @@ mod tests {
 
     fn port(ip: &str, public: u16, private: u16, kind: &str) -> Port {
         Port { ip: ip.to_owned(), private, public, kind: kind.to_owned() }
+    }
+
+    #[test]
+    fn tables_fit() {
+        let line = || {
+            let container = Summary {
+                id: "0123456789abcdef".to_owned(),
+                names: Some(vec!["/a-service-with-a-long-name".to_owned()]),
+                image: "registry.example.com/team/app".to_owned(),
+                command: "/usr/bin/something --long".to_owned(),
+                status: "Up 2 hours (healthy)".to_owned(),
+                ports: Some(vec![port("0.0.0.0", 8080, 80, "tcp")]),
+                ..Summary::default()
+            };
+            vec![Rc::new(Line { container, trunc: true, exposure: false, now: 60.0 }) as Rc<dyn Row>]
+        };
+        for (width, head) in [
+            (
+                200,
+                "CONTAINER ID   IMAGE                           COMMAND                  CREATED              STATUS                 PORTS                  NAMES",
+            ),
+            (
+                150,
+                "CONTAINER ID   IMAGE                           CREATED              STATUS                 PORTS                  NAMES",
+            ),
+            (125, "CONTAINER ID   IMAGE                           STATUS                 PORTS                  NAMES"),
+            (90, "CONTAINER ID   STATUS                 PORTS                  NAMES"),
+            (70, "CONTAINER ID   STATUS                 NAMES"),
+            (50, "CONTAINER ID   NAMES"),
+            (20, "CONTAINER ID   NAMES"),
+        ] {
+            let text = fitting(&line(), false, width).expect("no template of the user's");
+            assert_eq!(text.lines().next(), Some(head), "{width}");
+            assert!(text.lines().all(|line| line.chars().count() <= width), "{width}: {text}");
+        }
     }
 
     #[test]

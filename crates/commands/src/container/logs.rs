@@ -48,9 +48,8 @@ fn time(parsed: &Parsed, name: &'static str) -> Outcome<Option<String>> {
     })
 }
 
-fn run(context: &Context, parsed: &Parsed) -> Outcome {
-    let container = state::get(context, &parsed.args[0])?;
-    let request = Request::get(route(&container.id, "/logs"))
+fn request(parsed: &Parsed, id: &str) -> Outcome<Request<'static>> {
+    Ok(Request::get(route(id, "/logs"))
         .query("stdout", "1")
         .query("stderr", "1")
         .query_some("since", time(parsed, "since")?)
@@ -58,8 +57,17 @@ fn run(context: &Context, parsed: &Parsed) -> Outcome {
         .query_if("timestamps", parsed.bool("timestamps"))
         .query_if("details", parsed.bool("details"))
         .query_if("follow", parsed.bool("follow"))
-        .query("tail", parsed.str("tail"));
-    let mut response = context.client()?.send(request)?;
+        .query("tail", parsed.str("tail")))
+}
+
+/// `hoist logs A B`: what Docker leaves to compose.
+pub(crate) fn several(context: &Context, parsed: &Parsed) -> Outcome {
+    super::merged::run(context, parsed, &|id| request(parsed, id))
+}
+
+fn run(context: &Context, parsed: &Parsed) -> Outcome {
+    let container = state::get(context, &parsed.args[0])?;
+    let mut response = context.client()?.send(request(parsed, &container.id)?)?;
     let mut out = session::raw_output(std::io::stdout())?;
     let copied = if container.config.tty {
         copy(&mut response, &mut out)

@@ -121,21 +121,21 @@ struct Network {
 
 /// What one line shows.
 #[derive(Clone, Debug, Default)]
-struct Entries {
-    container: String,
-    name: String,
-    id: String,
-    cpu: f64,
-    memory: f64,
-    limit: f64,
-    memory_percent: f64,
-    received: f64,
-    sent: f64,
-    read: f64,
-    written: f64,
-    pids: u64,
+pub(super) struct Entries {
+    pub(super) container: String,
+    pub(super) name: String,
+    pub(super) id: String,
+    pub(super) cpu: f64,
+    pub(super) memory: f64,
+    pub(super) limit: f64,
+    pub(super) memory_percent: f64,
+    pub(super) received: f64,
+    pub(super) sent: f64,
+    pub(super) read: f64,
+    pub(super) written: f64,
+    pub(super) pids: u64,
     /// Nothing is known yet, or not any more.
-    invalid: bool,
+    pub(super) invalid: bool,
 }
 
 impl Entries {
@@ -222,7 +222,7 @@ struct Listed {
     id: String,
 }
 
-fn listed(client: &Client, all: bool) -> Outcome<Vec<String>> {
+pub(super) fn listed(client: &Client, all: bool) -> Outcome<Vec<String>> {
     let request = Request::get("/containers/json").query_if("all", all);
     let containers: Vec<Listed> = client.send(request)?.json()?;
     Ok(containers.into_iter().map(|one| human::short_id(&one.id).to_owned()).collect())
@@ -278,13 +278,13 @@ fn once(client: &Client, names: &[String], everyone: bool) -> (Vec<Entries>, Vec
 }
 
 /// What is known of one container: its last numbers, or why there are none.
-type Seen = Arc<Mutex<(Entries, Option<String>)>>;
+pub(super) type Seen = Arc<Mutex<(Entries, Option<String>)>>;
 
-fn lock(seen: &Seen) -> MutexGuard<'_, (Entries, Option<String>)> {
+pub(super) fn lock(seen: &Seen) -> MutexGuard<'_, (Entries, Option<String>)> {
     seen.lock().unwrap_or_else(|poison| poison.into_inner())
 }
 
-fn watch(context: &Context, name: &str) -> Outcome<Seen> {
+pub(super) fn watch(context: &Context, name: &str) -> Outcome<Seen> {
     let seen: Seen = Arc::new(Mutex::new((Entries::unknown(name), None)));
     let (client, name, shared) = (context.client()?.another(), name.to_owned(), Arc::clone(&seen));
     std::thread::spawn(move || {

@@ -44,7 +44,7 @@ fn run(context: &Context, parsed: &Parsed) -> Outcome {
     crate::out::line(&reference.to_string())
 }
 
-fn request<'a>(context: &Context, reference: &Reference, platform: Option<&str>) -> Outcome<Request<'a>> {
+pub(crate) fn request<'a>(context: &Context, reference: &Reference, platform: Option<&str>) -> Outcome<Request<'a>> {
     let tag = match (&reference.digest, &reference.tag) {
         (Some(digest), _) => Some(digest.to_string()),
         (None, tag) => tag.clone(),

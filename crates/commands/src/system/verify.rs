@@ -22,30 +22,47 @@ pub(crate) const COMMAND: Command = Command {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Checked {
+pub(super) struct Checked {
     kind: String,
     digest: String,
-    bytes: u64,
-    problem: String,
-    images: Vec<String>,
+    pub(super) bytes: u64,
+    /// Empty: it is whole.
+    pub(super) problem: String,
+    pub(super) images: Vec<String>,
 }
 
-fn run(context: &Context, parsed: &Parsed) -> Outcome {
+impl Checked {
+    /// A line for people.
+    pub(super) fn shown(&self) -> String {
+        let images = if self.images.is_empty() { "no image".to_owned() } else { self.images.join(", ") };
+        format!("{} {}: {} (in {images})", self.kind, self.digest, self.problem)
+    }
+}
+
+/// Has the daemon look at everything.
+pub(super) fn check(context: &Context, mut each: impl FnMut(Checked) -> Outcome) -> Outcome {
     let response = context.client()?.send(Request::post("/hoist/system/verify"))?;
-    let (mut count, mut bytes, mut damaged) = (0u64, 0u64, 0u64);
     for checked in serde_json::Deserializer::from_reader(response).into_iter::<Checked>() {
         let checked = checked.map_err(|error| Failure::new(error.to_string()))?;
         if checked.digest.is_empty() {
             return Err(Failure::new(checked.problem));
         }
+        each(checked)?;
+    }
+    Ok(())
+}
+
+fn run(context: &Context, parsed: &Parsed) -> Outcome {
+    let (mut count, mut bytes, mut damaged) = (0u64, 0u64, 0u64);
+    check(context, |checked| {
         count += 1;
         bytes += checked.bytes;
         if !checked.problem.is_empty() {
             damaged += 1;
-            let images = if checked.images.is_empty() { "no image".to_owned() } else { checked.images.join(", ") };
-            out::line(&format!("{} {}: {} (in {images})", checked.kind, checked.digest, checked.problem))?;
+            out::line(&checked.shown())?;
         }
-    }
+        Ok(())
+    })?;
     if !parsed.bool("quiet") {
         let size = human::size(bytes as f64, 4);
         out::line(&format!("{count} checked, {size}; {damaged} damaged"))?;

@@ -1,6 +1,8 @@
 //! Shows the JSON messages of pull, load and import: a line per layer on a terminal, plain lines elsewhere.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
+use std::time::Instant;
 
 use serde::Deserialize;
 
@@ -54,6 +56,7 @@ pub(crate) fn show(body: impl Read, display: &mut Display<'_>) -> Outcome {
 /// [`show`]; `aux` gets the values that are not for people.
 fn show_with(body: impl Read, display: &mut Display<'_>, aux: &mut dyn FnMut(&serde_json::Value)) -> Outcome {
     let mut lines: Vec<String> = Vec::new();
+    let mut paces = Paces::default();
     let reader = std::io::BufReader::new(body);
     for message in serde_json::Deserializer::from_reader(reader).into_iter::<Message>() {
         let message =
@@ -69,14 +72,14 @@ fn show_with(body: impl Read, display: &mut Display<'_>, aux: &mut dyn FnMut(&se
             continue;
         }
         let mut text = String::new();
-        render(&message, &mut lines, display, &mut text);
+        render(&message, &mut lines, display, &mut paces, &mut text);
         // A terminal that went away is no reason to stop pulling.
         let _ = display.out.write_all(text.as_bytes()).and_then(|()| display.out.flush());
     }
     Ok(())
 }
 
-fn render(message: &Message, lines: &mut Vec<String>, display: &Display<'_>, out: &mut String) {
+fn render(message: &Message, lines: &mut Vec<String>, display: &Display<'_>, paces: &mut Paces, out: &mut String) {
     let moving = !message.id.is_empty() && (message.detail.is_some() || !message.progress.is_empty());
     let mut up = 0;
     if moving {
@@ -94,14 +97,20 @@ fn render(message: &Message, lines: &mut Vec<String>, display: &Display<'_>, out
     } else {
         lines.clear();
     }
-    body(message, display, out);
+    body(message, display, paces, out);
     if display.terminal && !message.id.is_empty() && up > 0 {
         out.push_str(&format!("\x1b[{up}B"));
     }
 }
 
-fn body(message: &Message, display: &Display<'_>, out: &mut String) {
-    let bar = message.detail.as_ref().map(|d| progress_bar(d, display.width)).unwrap_or_default();
+fn body(message: &Message, display: &Display<'_>, paces: &mut Paces, out: &mut String) {
+    let mut bar = message.detail.as_ref().map(|d| progress_bar(d, display.width)).unwrap_or_default();
+    if display.terminal
+        && display.width > ROOM_FOR_PACE
+        && let Some(detail) = &message.detail
+    {
+        bar.push_str(&paces.of(&message.id, &message.status, detail, Instant::now()));
+    }
     let mut end = "";
     if display.terminal && message.stream.is_empty() && message.detail.is_some() {
         out.push_str("\x1b[2K\r");
@@ -123,6 +132,43 @@ fn body(message: &Message, display: &Display<'_>, out: &mut String) {
         out.push_str(end);
     } else {
         out.push_str(&format!("{}{end}\n", message.status));
+    }
+}
+
+/// Terminals that are narrower have no rate and no time.
+const ROOM_FOR_PACE: usize = 79;
+
+/// Before that, a rate would jump.
+const SETTLED: f64 = 0.5;
+
+/// How fast each layer goes on, from when it was first heard of in its present state.
+#[derive(Default)]
+struct Paces(BTreeMap<String, (String, Instant, i64)>);
+
+impl Paces {
+    /// `  12.3MB/s  8s`, once there is something to say.
+    fn of(&mut self, id: &str, status: &str, detail: &Detail, now: Instant) -> String {
+        if !detail.units.is_empty() || detail.hidecounts || detail.current <= 0 {
+            return String::new();
+        }
+        let begun = self.0.entry(id.to_owned()).or_insert_with(|| (status.to_owned(), now, detail.current));
+        if begun.0 != status || detail.current < begun.2 {
+            *begun = (status.to_owned(), now, detail.current);
+        }
+        let seconds = now.duration_since(begun.1).as_secs_f64();
+        let done = (detail.current - begun.2) as f64;
+        if seconds < SETTLED || done <= 0.0 {
+            return String::new();
+        }
+        let rate = done / seconds;
+        let left = (detail.total - detail.current) as f64 / rate;
+        let left = match () {
+            () if detail.total <= 0 || left <= 0.0 => String::new(),
+            () if left < 60.0 => format!("  {:.0}s", left.ceil()),
+            () if left < 3600.0 => format!("  {:.0}m{:02.0}s", (left / 60.0).floor(), left % 60.0),
+            () => format!("  {:.0}h{:02.0}m", (left / 3600.0).floor(), left % 3600.0 / 60.0),
+        };
+        format!("  {}/s{left}", human::size(rate, 3))
     }
 }
 
@@ -221,6 +267,26 @@ mod tests {
             " ".repeat(25)
         );
         assert!(text.contains(&bar), "{text:?}");
+    }
+
+    #[test]
+    fn rate_and_time_left() {
+        let mut paces = Paces::default();
+        let begun = Instant::now();
+        let mut at = |status: &str, seconds: u64, current: i64, total: i64| {
+            let detail = Detail { current, total, ..Detail::default() };
+            paces.of("a", status, &detail, begun + std::time::Duration::from_secs(seconds))
+        };
+        for (status, seconds, current, total, expect) in [
+            ("Downloading", 0, 1_000_000, 100_000_000, ""),
+            ("Downloading", 2, 5_000_000, 100_000_000, "  2MB/s  48s"),
+            ("Downloading", 10, 11_000_000, 1_000_000_000, "  1MB/s  16m29s"),
+            ("Downloading", 10, 11_000_000, 11_000_000, "  1MB/s"),
+            ("Extracting", 11, 500, 11_000_000, ""),
+            ("Extracting", 12, 1500, 0, "  1kB/s"),
+        ] {
+            assert_eq!(at(status, seconds, current, total), expect, "{status} {seconds}");
+        }
     }
 
     #[test]

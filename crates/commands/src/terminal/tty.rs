@@ -31,6 +31,16 @@ pub(crate) fn size() -> (u16, u16) {
     termios::tcgetwinsize(std::io::stdout()).map_or((0, 0), |w| (w.ws_row, w.ws_col))
 }
 
+/// Columns that a table may have: those of stdout's terminal, or what `COLUMNS` says of it.
+pub(crate) fn table_width() -> Option<usize> {
+    let columns = usize::from(size().1);
+    if columns == 0 {
+        return None;
+    }
+    let told = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).filter(|told| *told > 0);
+    Some(told.unwrap_or(columns))
+}
+
 /// Columns that help texts may use: those of stdin's terminal, as Docker measures.
 pub(crate) fn help_width() -> usize {
     termios::tcgetwinsize(std::io::stdin()).ok().map(|w| usize::from(w.ws_col)).filter(|w| *w > 0).unwrap_or(80)

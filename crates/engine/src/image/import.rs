@@ -62,7 +62,7 @@ pub fn import(
             request.check()?;
             emit(Progress::status(format!("Downloading from {address}")));
             let mut tar =
-                distribution::download(&engine.registry, &address, &cancel.0).map_err(super::pull::translate)?;
+                distribution::download(&engine.live().registry, &address, &cancel.0).map_err(super::pull::translate)?;
             let mut request = request;
             if request.message.is_empty() {
                 request.message = format!("Imported from {address}");

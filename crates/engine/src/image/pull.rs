@@ -71,7 +71,7 @@ pub fn pull(engine: &Engine, request: PullRequest, cancel: &Cancel, emit: &mut d
     if reference.tag.is_some() || reference.digest.is_some() {
         return one(engine, &reference, &platform, auth, cancel, emit).map(drop);
     }
-    let tags = distribution::tags(&engine.registry, &reference, auth.clone(), &cancel.0).map_err(translate)?;
+    let tags = distribution::tags(&engine.live().registry, &reference, auth.clone(), &cancel.0).map_err(translate)?;
     let mut newer = false;
     for tag in tags {
         let Some(tagged) = reference.with_tag(&tag) else { continue };
@@ -104,7 +104,7 @@ fn one(
                 // Nobody listens only when this function has panicked.
                 let _ = sender.send(progress);
             };
-            distribution::pull(&engine.registry, &engine.store, reference, platform, auth, &tell, &cancel.0)
+            distribution::pull(&engine.live().registry, &engine.store, reference, platform, auth, &tell, &cancel.0)
         });
         for progress in events {
             emit(message(progress));

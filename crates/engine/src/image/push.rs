@@ -80,7 +80,7 @@ fn one(
                 // Nobody listens only when this function has panicked.
                 let _ = sender.send(progress);
             };
-            distribution::push(&engine.registry, &engine.store, image, reference, whole, auth, &tell, &cancel.0)
+            distribution::push(&engine.live().registry, &engine.store, image, reference, whole, auth, &tell, &cancel.0)
         });
         for progress in events {
             emit(super::pull::message(progress));

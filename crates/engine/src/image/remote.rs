@@ -11,7 +11,7 @@ use crate::{Engine, Error, Kind, Result};
 pub fn look(engine: &Engine, name: &str, auth: Option<RegistryAuth>, cancel: &Cancel) -> Result<DistributionInspect> {
     let reference = Reference::parse(name).map_err(|error| Error::invalid(error.to_string()))?;
     let remote =
-        distribution::look(&engine.registry, &reference, auth.map(credentials), &cancel.0).map_err(translate)?;
+        distribution::look(&engine.live().registry, &reference, auth.map(credentials), &cancel.0).map_err(translate)?;
     Ok(DistributionInspect {
         descriptor: Descriptor {
             media_type: remote.descriptor.media_type,
@@ -25,7 +25,7 @@ pub fn look(engine: &Engine, name: &str, auth: Option<RegistryAuth>, cancel: &Ca
 
 /// Checks a user's credentials against a registry.
 pub fn login(engine: &Engine, auth: RegistryAuth, cancel: &Cancel) -> Result<AuthResponse> {
-    let token = distribution::login(&engine.registry, credentials(auth), &cancel.0).map_err(denied)?;
+    let token = distribution::login(&engine.live().registry, credentials(auth), &cancel.0).map_err(denied)?;
     Ok(AuthResponse { status: "Login Succeeded".to_owned(), identity_token: token })
 }
 

@@ -47,7 +47,8 @@ pub fn search(engine: &Engine, request: SearchRequest, cancel: &Cancel) -> Resul
         )));
     }
     let auth = request.auth.map(credentials);
-    let found = distribution::search(&engine.registry, &request.term, limit, auth, &cancel.0).map_err(translate)?;
+    let found =
+        distribution::search(&engine.live().registry, &request.term, limit, auth, &cancel.0).map_err(translate)?;
     let fits = |one: &distribution::Found| {
         official.is_none_or(|wanted| one.is_official == wanted)
             && automated.is_none_or(|wanted| one.is_automated == wanted)

@@ -12,7 +12,7 @@ use crate::{Engine, Error, Result, time};
 
 /// What this daemon is and has.
 pub fn info(engine: &Engine) -> Result<Info> {
-    let (config, host) = (&engine.config, &engine.host);
+    let (config, host, live) = (&engine.config, &engine.host, engine.live());
     let proxies = crate::image::proxies(config);
     let containers = engine.containers.all();
     let count = |test: fn(Phase) -> bool| {
@@ -68,7 +68,7 @@ pub fn info(engine: &Engine) -> Result<Info> {
         cpu_set: cpuset,
         pids_limit: pids,
         ipv4_forwarding: fs::read_to_string("/proc/sys/net/ipv4/ip_forward").is_ok_and(|text| text.trim() == "1"),
-        debug: config.debug,
+        debug: live.debug,
         n_fd: fs::read_dir("/proc/self/fd").map_or(0, |entries| i64::try_from(entries.count()).unwrap_or(0)),
         oom_kill_disable: false,
         n_goroutines: fs::read_dir("/proc/self/task").map_or(0, |entries| i64::try_from(entries.count()).unwrap_or(0)),
@@ -83,7 +83,7 @@ pub fn info(engine: &Engine) -> Result<Info> {
         os_type: "linux".to_owned(),
         architecture: host.machine.clone(),
         index_server_address: "https://index.docker.io/v1/".to_owned(),
-        registry_config: Some(registry(config)),
+        registry_config: Some(registry(&live)),
         n_cpu: i64::try_from(host.cpus.len()).unwrap_or(1),
         mem_total: i64::try_from(host.memory).unwrap_or(i64::MAX),
         generic_resources: api::List::default(),
@@ -92,7 +92,7 @@ pub fn info(engine: &Engine) -> Result<Info> {
         https_proxy: without_password(proxies.https),
         no_proxy: proxies.none,
         name: host.hostname.clone(),
-        labels: config.labels.clone().into(),
+        labels: live.labels.clone().into(),
         experimental_build: false,
         server_version: config.version.clone(),
         runtimes: runtimes.into_iter().collect(),
@@ -120,7 +120,7 @@ pub fn info(engine: &Engine) -> Result<Info> {
     })
 }
 
-fn registry(config: &crate::Config) -> RegistryConfig {
+fn registry(config: &crate::reload::Live) -> RegistryConfig {
     let (blocks, names): (Vec<&String>, Vec<&String>) =
         config.insecure_registries.iter().partition(|entry| entry.contains('/'));
     let mut cidrs: Vec<String> = blocks.into_iter().cloned().collect();

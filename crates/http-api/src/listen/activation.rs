@@ -1,6 +1,6 @@
 //! Sockets that the service manager has opened, sd_listen_fds(3).
 
-use super::{Error, Listener, io_error};
+use super::{Error, Listener, Tcp, io_error, tcp};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use std::env;
 
@@ -19,7 +19,7 @@ fn count() -> u32 {
     if ours { number("LISTEN_FDS").unwrap_or(0) } else { 0 }
 }
 
-pub(super) fn open(wanted: Option<u32>) -> Result<Vec<Listener>, Error> {
+pub(super) fn open(wanted: Option<u32>, security: &Tcp) -> Result<Vec<Listener>, Error> {
     let count = count();
     let missing = || Error::NotPassed { number: wanted };
     let numbers = match wanted {
@@ -37,7 +37,11 @@ pub(super) fn open(wanted: Option<u32>) -> Result<Vec<Listener>, Error> {
             let socket = i32::try_from(number).map_err(|_| missing()).and_then(|number| {
                 pidfd_getfd(&own, number, PidfdGetfdFlags::empty()).map_err(|errno| doing()(errno.into()))
             })?;
-            Listener::adopt(socket).map_err(doing())
+            let listener = Listener::adopt(socket, security.tls.clone()).map_err(doing())?;
+            if let Some(address) = listener.tcp_address() {
+                tcp::allowed(address.ip(), &address.to_string(), security)?;
+            }
+            Ok(listener)
         })
         .collect()
 }

@@ -9,10 +9,11 @@ use engine::system;
 use hyper::Method;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, PRAGMA};
 
-pub(crate) static ROUTES: [Route; 6] = [
+pub(crate) static ROUTES: [Route; 7] = [
     route(Method::GET, "/_ping", Quick(ping)),
     route(Method::HEAD, "/_ping", Quick(ping)),
     route(Method::GET, "/version", Quick(version)),
+    route(Method::GET, "/metrics", Work(|call| Ok(crate::metrics::answer(&call.engine)?.into()))),
     route(Method::GET, "/info", Work(info)),
     route(Method::GET, "/events", Task(events)),
     route(Method::GET, "/system/df", Work(df)),
