@@ -18,6 +18,17 @@ fn run(line: &str) -> Result<String> {
     }
 }
 
+/// Runs `work` on a thread in a network namespace.
+pub fn enter<T: Send>(namespace: &std::fs::File, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            sys::netns::enter(namespace)?;
+            work()
+        });
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
 /// A host of its own, as far as the network goes.
 #[derive(Debug)]
 pub struct Host {
@@ -55,14 +66,7 @@ impl Host {
 
     /// Runs `work` on a thread in the namespace.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-        let file = std::fs::File::open(format!("/run/netns/{}", self.name))?;
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                sys::netns::enter(&file)?;
-                work()
-            });
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
+        enter(&std::fs::File::open(format!("/run/netns/{}", self.name))?, work)
     }
 
     /// A cable to another host: names and addresses of both ends, which are up then.

@@ -1,13 +1,24 @@
 //! Networks as a container sees them.
 
 use anyhow::{Context, Result, ensure};
+use testkit::daemon::Options;
 use testkit::harness::{Lab, SOON, Test};
 use testkit::{tests, wait};
 
 use crate::check::{eq, fetch_from_container, has};
 
-pub const TESTS: &[Test] =
-    tests![bridge, container_to_container, none, host, resolver, mtu, addresses_are_reused, w17_link];
+pub const TESTS: &[Test] = tests![
+    bridge,
+    container_to_container,
+    none,
+    host,
+    resolver,
+    mtu,
+    addresses_are_reused,
+    w31_link,
+    w31_link_without_icc,
+    w37_networks
+];
 
 fn bridge(lab: &mut Lab) -> Result<()> {
     lab.pull("busybox")?;
@@ -30,7 +41,7 @@ fn container_to_container(lab: &mut Lab) -> Result<()> {
 }
 
 /// `--link`: by the alias, in the environment, and only to a container that runs.
-fn w17_link(lab: &mut Lab) -> Result<()> {
+fn w31_link(lab: &mut Lab) -> Result<()> {
     lab.pull("busybox")?;
     let output = lab.client.fails(125, "run --link nosuch:db busybox true")?;
     has(&output.stderr, "could not get container for nosuch: No such container: nosuch")?;
@@ -135,4 +146,69 @@ fn addresses_are_reused(lab: &mut Lab) -> Result<()> {
     lab.client.ok("rm -f c0 c1 c2 c3 c4")?;
     let network = lab.daemon.api("GET", "/networks/bridge", None)?.success()?.json()?;
     eq("containers of the network", network["Containers"].as_object().map_or(0, |map| map.len()), 0)
+}
+
+/// Where containers may not talk, a link opens exactly the ports that the target exposes.
+fn w31_link_without_icc(lab: &mut Lab) -> Result<()> {
+    lab.replace_daemon(Options { flags: vec!["--icc=false".into()], ..Options::default() })?;
+    lab.pull("busybox")?;
+    let server = "httpd -p 8000 -h /etc; httpd -f -p 8001 -h /etc";
+    lab.client.ok(&format!("run -d --name server --expose 8000 busybox sh -c '{server}'"))?;
+    lab.client.ok("run -d --name web --link server:db busybox sleep 1000")?;
+    lab.client.ok("run -d --name other busybox sleep 1000")?;
+    let address = lab.client.field("server", "{{.NetworkSettings.Networks.bridge.IPAddress}}")?;
+    let fetches = |from: &str, to: &str, port: u16| -> Result<bool> {
+        let get = "printf \"GET /hostname HTTP/1.0\\r\\n\\r\\n\"";
+        let line = format!("exec {from} sh -c '{get} | nc -w 1 {to} {port} | grep -q 200'");
+        Ok(lab.client.run(&line)?.code == 0)
+    };
+    wait::until_true("the linked port", SOON, || fetches("web", "db", 8000))?;
+    ensure!(!fetches("web", "db", 8001)?, "a port that is not exposed is open");
+    ensure!(!fetches("other", &address, 8000)?, "the port is open to others");
+    // It follows the target to its next address.
+    lab.client.ok("stop -t 0 server")?;
+    lab.client.ok("run -d --name between busybox sleep 1000")?;
+    lab.client.ok("start server")?;
+    wait::until_true("the linked port after a restart", SOON, || fetches("web", "db", 8000))?;
+    lab.client.ok("rm -f web")?;
+    ensure!(!fetches("other", "db", 8000)?, "the link outlives its owner");
+    Ok(())
+}
+
+/// The five kinds, each as it is seen from inside.
+fn w37_networks(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    let client = &lab.client;
+    client.ok("network create mine")?;
+    for network in ["bridge", "mine", "none", "host"] {
+        client.ok(&format!("run -d --name on-{network} --network {network} busybox sleep 1000"))?;
+    }
+    client.ok("run -d --name shares --network container:on-mine busybox sleep 1000")?;
+    let namespace = |name: &str| client.ok(&format!("exec {name} readlink /proc/self/ns/net"));
+    let own = std::fs::read_link("/proc/self/ns/net")?.display().to_string();
+    eq("the host's namespace", namespace("on-host")?, own.clone())?;
+    eq("another container's namespace", namespace("shares")?, namespace("on-mine")?)?;
+    let mut seen = std::collections::BTreeSet::from([own]);
+    for name in ["on-bridge", "on-mine", "on-none"] {
+        ensure!(seen.insert(namespace(name)?), "{name} shares a namespace");
+    }
+    eq("links without a network", client.ok("exec on-none ls /sys/class/net")?.trim(), "lo")?;
+    // The other end of each pair is in the network's bridge.
+    let bridges = [("on-bridge", lab.daemon.bridge().context("no bridge")?.to_owned()), {
+        let id = client.ok("network inspect -f {{.Id}} mine")?;
+        ("on-mine", format!("br-{}", &id[..12]))
+    }];
+    for (name, bridge) in bridges {
+        let peer = client.ok(&format!("exec {name} cat /sys/class/net/eth0/iflink"))?;
+        let ports = std::fs::read_dir(format!("/sys/class/net/{bridge}/brif"))?.flatten();
+        let mut indices = ports.filter_map(|port| {
+            std::fs::read_to_string(format!("/sys/class/net/{}/ifindex", port.file_name().to_string_lossy())).ok()
+        });
+        ensure!(indices.any(|index| index.trim() == peer.trim()), "{name} is not on {bridge}");
+    }
+    eq(
+        "an address that is shared",
+        client.ok("exec shares ip -4 addr show eth0")?,
+        client.ok("exec on-mine ip -4 addr show eth0")?,
+    )
 }

@@ -9,7 +9,7 @@ use crate::check::{eq, has, lacks};
 pub const TESTS: &[Test] = tests![
     made_and_removed,
     refusals,
-    w31_live_connect_and_disconnect,
+    live_connect_and_disconnect,
     gateways_and_ports_move,
     ipv6_chosen_and_given,
     internal_networks,
@@ -110,7 +110,7 @@ fn refusals(lab: &mut Lab) -> Result<()> {
     has(&client.fails(1, "network disconnect bridge one")?.stderr, "is not connected to the network bridge")
 }
 
-fn w31_live_connect_and_disconnect(lab: &mut Lab) -> Result<()> {
+fn live_connect_and_disconnect(lab: &mut Lab) -> Result<()> {
     lab.pull("busybox")?;
     let client = &lab.client;
     client.ok("network create --subnet 10.216.0.0/24 one")?;

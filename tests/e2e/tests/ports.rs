@@ -14,6 +14,7 @@ pub const TESTS: &[Test] = tests![
     w05_port_forwarding,
     w05_udp,
     random_port,
+    w33_publish_all,
     port_taken_by_container,
     port_taken_by_host,
     port_free_at_the_answer,
@@ -93,6 +94,32 @@ fn random_port(lab: &mut Lab) -> Result<()> {
     ensure!(port >= 1024, "random port {port}");
     let address = ([127, 0, 0, 1], port).into();
     wait::until_true("a page", SOON, || Ok(http::get(address, "/hostname")?.status == 200))
+}
+
+/// `-P`: every exposed port, the image's and the command line's, on a port of its own.
+fn w33_publish_all(lab: &mut Lab) -> Result<()> {
+    lab.pull("httpd")?;
+    lab.client.ok("run -d --name web -P --expose 5000-5001 --expose 53/udp httpd")?;
+    let shown = lab.client.ok("port web")?;
+    let mut ports = std::collections::BTreeSet::new();
+    for key in ["80/tcp", "5000/tcp", "5001/tcp", "53/udp"] {
+        let line = shown.lines().find(|line| line.starts_with(&format!("{key} -> 0.0.0.0:")));
+        let line = line.with_context(|| format!("{key} is not published:\n{shown}"))?;
+        let port: u16 = line.rsplit(':').next().unwrap_or_default().parse()?;
+        ensure!(port >= 1024 && ports.insert((key.rsplit('/').next(), port)), "port {port} twice:\n{shown}");
+        has(&lab.client.ok("ps --format {{.Ports}}")?, &port.to_string())?;
+    }
+    let port: u16 = lab
+        .client
+        .ok("port web 80")?
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .rsplit(':')
+        .next()
+        .unwrap_or_default()
+        .parse()?;
+    has(&page(([127, 0, 0, 1], port).into())?, "It works!")
 }
 
 fn port_taken_by_container(lab: &mut Lab) -> Result<()> {

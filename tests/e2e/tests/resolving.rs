@@ -8,7 +8,7 @@ use crate::check::{eq, has, lacks};
 
 pub const TESTS: &[Test] = tests![
     w32_names,
-    w33_aliases_and_links,
+    w32_aliases_and_links,
     names_follow_what_happens,
     names_go_on_without_the_daemon,
     port_53_is_the_containers
@@ -62,7 +62,7 @@ fn w32_names(lab: &mut Lab) -> Result<()> {
     eq("other", look_up(lab, "box", "other")?, vec![address(lab, "other", "net")?])
 }
 
-fn w33_aliases_and_links(lab: &mut Lab) -> Result<()> {
+fn w32_aliases_and_links(lab: &mut Lab) -> Result<()> {
     lab.pull("busybox")?;
     lab.client.ok("network create net")?;
     lab.client.ok("run -d --name one --network net --network-alias all busybox sleep 1000")?;

@@ -14,6 +14,7 @@ mod images;
 mod machine;
 mod material;
 mod memory;
+mod network;
 mod registries;
 mod table;
 
@@ -128,7 +129,8 @@ fn measure(plan: &Plan) -> Result<ExitCode> {
     for engine in &engines {
         println!("    {}: {}", engine.name, engine.describe());
     }
-    let mut table = Table::new(engines.iter().map(|engine| engine.name.clone()).collect());
+    let bare = plan.wants("network").then(|| network::BARE.to_owned());
+    let mut table = Table::new(engines.iter().map(|engine| engine.name.clone()).chain(bare).collect());
     let result = groups(plan, &mut engines, &registry, &mut table);
     println!("\n{table}");
     println!("{}", machine::describe()?);
@@ -163,6 +165,12 @@ fn groups(plan: &Plan, engines: &mut [Engine], registry: &Registry, table: &mut 
     if plan.wants("many") {
         let count = if plan.quick { 30 } else { 100 };
         step(&format!("{count} containers by 8 clients"), || memory::many(engines, table, count))?;
+    }
+    if plan.wants("network") {
+        let rounds = plan.rounds(5, 1);
+        step(&format!("Ways of packets, {rounds} rounds"), || network::rounds(engines, table, rounds))?;
+        let (networks, ports) = if plan.quick { (40, 50) } else { (500, 1000) };
+        step(&format!("{networks} networks, {ports} ports"), || network::many(engines, table, networks, ports))?;
     }
     if plan.wants("images") {
         let rounds = plan.rounds(3, 1);

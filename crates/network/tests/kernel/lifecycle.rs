@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use crate::world::{Container, From, HOST, exchange, inside, no_way, open, output, port, refused, wanted, with_world};
 use network::Protocol::{Tcp, Udp};
-use network::netlink::{Socket, address, link};
+use network::netlink::{Request, Socket, address, link};
 use network::nft::{Presence, Table};
 use network::{Config, EndpointConfig, Error, HostPort, Networks, PortBinding};
 
@@ -291,5 +292,38 @@ fn a_thousand_ports_are_restored_in_one_step() {
         exchange(From::Host, (HOST, 12_999), &one.listen(80));
         networks.detach(&record).unwrap();
         refused(From::Host, (HOST, 12_999));
+    });
+}
+
+/// The kernel's bound on a bridge's ports is told as such, and what was begun is given back.
+#[test]
+fn a_full_bridge_says_so() {
+    with_world(|_| {
+        let networks = open(|_| {});
+        let mut socket = Socket::route().unwrap();
+        let bridge = link::find(&mut socket, "hoist0").unwrap().unwrap().index;
+        // Both ends of a pair are ports. The last one is left free.
+        let own = std::fs::File::open("/proc/thread-self/ns/net").unwrap();
+        for pair in 0..511 {
+            let mut request = Request::new();
+            link::new_veth(
+                &mut request,
+                &link::Veth {
+                    name: &format!("left{pair}"),
+                    master: bridge,
+                    mtu: 1500,
+                    peer_name: &format!("right{pair}"),
+                    peer_mac: network::MacAddress([2, 0, 0, 0, (pair >> 8) as u8, pair as u8]),
+                    peer_namespace: own.as_fd(),
+                },
+            );
+            link::set_master(&mut request, &format!("right{pair}"), bridge);
+            socket.transact(request).unwrap();
+        }
+        let _last = Container::new(&networks, &[]);
+        let sandbox = networks.sandbox().unwrap();
+        let error = networks.attach(&sandbox, &wanted(EndpointConfig::default())).unwrap_err();
+        assert!(matches!(error, Error::BridgeFull { .. }), "{error}");
+        assert_eq!(networks.endpoints().len(), 1);
     });
 }
