@@ -39,6 +39,7 @@ mod runtimes;
 mod service;
 mod sharing;
 mod store;
+mod storm;
 mod streams;
 mod survival;
 mod terminal;
@@ -98,6 +99,7 @@ fn main() {
         transfer_faults::TESTS,
         transfers::TESTS,
         survival::TESTS,
+        storm::TESTS,
         survival::HOIST_TESTS,
         daemons::TESTS,
         registry::TESTS,

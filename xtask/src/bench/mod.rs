@@ -9,6 +9,7 @@
 //! Short operations take turns, so that a busy machine hits all alike; ratios are from one run. Times are medians.
 
 mod api;
+mod containers;
 mod engine;
 mod images;
 mod machine;
@@ -18,6 +19,7 @@ mod network;
 mod registries;
 mod table;
 
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
@@ -131,7 +133,7 @@ fn measure(plan: &Plan) -> Result<ExitCode> {
     }
     let bare = plan.wants("network").then(|| network::BARE.to_owned());
     let mut table = Table::new(engines.iter().map(|engine| engine.name.clone()).chain(bare).collect());
-    let result = groups(plan, &mut engines, &registry, &mut table);
+    let result = groups(plan, &mut engines, (&registry, &scratch.path), &mut table);
     println!("\n{table}");
     println!("{}", machine::describe()?);
     if let Some(path) = &plan.json {
@@ -150,7 +152,12 @@ fn measure(plan: &Plan) -> Result<ExitCode> {
     result.map(|()| ExitCode::SUCCESS)
 }
 
-fn groups(plan: &Plan, engines: &mut [Engine], registry: &Registry, table: &mut Table) -> Result<()> {
+fn groups(
+    plan: &Plan,
+    engines: &mut [Engine],
+    (registry, scratch): (&Registry, &Path),
+    table: &mut Table,
+) -> Result<()> {
     if plan.wants("memory") {
         step("Memory of the idle engines", || memory::idle(engines, table))?;
     }
@@ -171,6 +178,23 @@ fn groups(plan: &Plan, engines: &mut [Engine], registry: &Registry, table: &mut 
         step(&format!("Ways of packets, {rounds} rounds"), || network::rounds(engines, table, rounds))?;
         let (networks, ports) = if plan.quick { (40, 50) } else { (500, 1000) };
         step(&format!("{networks} networks, {ports} ports"), || network::many(engines, table, networks, ports))?;
+    }
+    if plan.wants("exec") {
+        let rounds = plan.rounds(15, 4);
+        step(&format!("exec, {rounds} rounds"), || containers::execs(engines, table, rounds))?;
+    }
+    if plan.wants("containers") {
+        let count = if plan.quick { 100 } else { 1000 };
+        let rounds = plan.rounds(5, 2);
+        step(&format!("Lists of {count} containers"), || containers::listing(engines, table, count, rounds))?;
+        let rounds = plan.rounds(3, 1);
+        step(&format!("Copies and commits, {rounds} rounds"), || {
+            containers::copies(engines, table, scratch, plan.quick, rounds)
+        })?;
+    }
+    if plan.wants("logs") {
+        let rounds = plan.rounds(3, 1);
+        step(&format!("Many log lines, {rounds} rounds"), || containers::logs(engines, table, plan.quick, rounds))?;
     }
     if plan.wants("images") {
         let rounds = plan.rounds(3, 1);

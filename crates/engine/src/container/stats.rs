@@ -79,13 +79,12 @@ fn read(engine: &Engine, container: &Container) -> Stats {
     }
     let group = engine.cgroups.as_ref().and_then(|cgroups| cgroups.open(&engine.container_cgroup(&record)).ok());
     // It may end at any moment: then there is nothing to count.
-    let Some(used) = group.and_then(|group| group.stats().ok()) else { return stats };
+    let Some(group) = group else { return stats };
+    let Ok(used) = group.stats() else { return stats };
+    let current = used.pids.current.saturating_sub(seeds(&group));
     let v2 = engine.host.cgroup_v2;
     stats.read = time::rfc3339(logs::time::now_ns());
-    stats.pids_stats = PidsStats {
-        current: used.pids.current,
-        limit: used.pids.limit.unwrap_or(if used.pids.current > 0 { u64::MAX } else { 0 }),
-    };
+    stats.pids_stats = PidsStats { current, limit: used.pids.limit.unwrap_or(if current > 0 { u64::MAX } else { 0 }) };
     stats.blkio_stats = block_io(&used.block_io, v2);
     stats.cpu_stats = CpuStats {
         cpu_usage: CpuUsage {
@@ -168,6 +167,14 @@ fn networks(text: &str) -> api::Map<NetworkStats> {
         Some((name.trim().to_owned(), stats)).filter(|(name, _)| name != "lo")
     };
     text.lines().filter_map(line).collect()
+}
+
+/// Processes of the runtime's that sit in the cgroup and are not the container's.
+fn seeds(group: &cgroup::Cgroup) -> u64 {
+    let is_seed = |pid: &i32| {
+        std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim_end() == super::top::SEED)
+    };
+    group.processes().unwrap_or_default().iter().filter(|pid| is_seed(pid)).count() as u64
 }
 
 #[cfg(test)]

@@ -8,6 +8,9 @@ use api::container::TopResponse;
 use super::{not_running, publish};
 use crate::{Engine, Error, Kind, Result};
 
+/// Name of the runtime's helper in a container's cgroup.
+pub(super) const SEED: &str = "hoist-seed";
+
 /// The columns of `ps -ef` and `ps aux`; other arguments of ps are refused.
 pub fn top(engine: &Engine, id: &str, ps_args: &str) -> Result<TopResponse> {
     let container = engine.containers.find(id)?;
@@ -133,7 +136,7 @@ impl Process {
 
     /// A helper of the runtime that sits in the container's cgroup, and not a process of the container's.
     fn is_ours(&self) -> bool {
-        self.name == "hoist-seed"
+        self.name == SEED
     }
 
     fn row(&self, style: Style, machine: &Machine) -> Vec<String> {
