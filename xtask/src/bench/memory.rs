@@ -12,8 +12,19 @@ use super::table::Table;
 
 const CLIENTS: usize = 8;
 
-/// Proportional set size of all processes of an engine in KiB, and how many of each program there are.
-fn pss(engine: &Engine) -> (u64, String) {
+/// What stands beside each container of an engine and lives as long: the start of its program's name.
+const SHIMS: [&str; 3] = ["hoist-runtime", "conmon", "containerd-shim"];
+
+/// Proportional set size of an engine's processes.
+struct Memory {
+    kib: u64,
+    /// Of the programs in [`SHIMS`].
+    shims_kib: u64,
+    /// How many of each program there are.
+    parts: String,
+}
+
+fn pss(engine: &Engine) -> Memory {
     let mut total = 0;
     let mut programs: BTreeMap<String, (usize, u64)> = BTreeMap::new();
     for pid in engine.processes() {
@@ -26,23 +37,28 @@ fn pss(engine: &Engine) -> (u64, String) {
         entry.1 += kib;
     }
     let parts = programs.iter().map(|(name, (count, kib))| format!("{count} x {name} {kib} KiB"));
-    (total, parts.collect::<Vec<_>>().join(", "))
+    let is_shim = |name: &str| SHIMS.iter().any(|shim| name.starts_with(shim));
+    Memory {
+        kib: total,
+        shims_kib: programs.iter().filter(|(name, _)| is_shim(name)).map(|(_, (_, kib))| kib).sum(),
+        parts: parts.collect::<Vec<_>>().join(", "),
+    }
 }
 
 /// Reads until two readings in a row agree within a twentieth: engines tidy up for a while.
-fn settled_pss(engine: &Engine) -> Result<(u64, String)> {
+fn settled_pss(engine: &Engine) -> Result<Memory> {
     let mut last = u64::MAX;
     wait::until("memory to settle", Duration::from_secs(20), || {
         let now = pss(engine);
-        let settled = now.0.abs_diff(last) <= last / 20;
-        last = now.0;
+        let settled = now.kib.abs_diff(last) <= last / 20;
+        last = now.kib;
         Ok(settled.then_some(now))
     })
 }
 
 pub fn idle(engines: &[Engine], table: &mut Table) -> Result<()> {
     for engine in engines {
-        let (kib, parts) = settled_pss(engine)?;
+        let Memory { kib, parts, .. } = settled_pss(engine)?;
         println!("    {}: {parts}", engine.name);
         table.add("PSS idle", &engine.name, "MiB", kib as f64 / 1024.0);
     }
@@ -51,14 +67,15 @@ pub fn idle(engines: &[Engine], table: &mut Table) -> Result<()> {
 
 pub fn many(engines: &[Engine], table: &mut Table, count: usize) -> Result<()> {
     for engine in engines {
-        let before = settled_pss(engine)?.0;
+        let before = settled_pss(engine)?;
         let begun = Instant::now();
         by_clients(count, |n| engine.time(&format!("run -d --name m{n} {} sleep 10000", engine.image)).map(drop))?;
         table.add(&format!("{count} x run -d, {CLIENTS} clients"), &engine.name, "s", begun.elapsed().as_secs_f64());
-        let (after, parts) = settled_pss(engine)?;
-        println!("    {}: with {count} running: {parts}", engine.name);
-        let each = after.saturating_sub(before) as f64 / count as f64;
-        table.add("PSS per running container", &engine.name, "KiB", each);
+        let after = settled_pss(engine)?;
+        println!("    {}: with {count} running: {}", engine.name, after.parts);
+        let each = |after: u64, before: u64| after.saturating_sub(before) as f64 / count as f64;
+        table.add("PSS per running container", &engine.name, "KiB", each(after.kib, before.kib));
+        table.add("PSS per shim (conmon)", &engine.name, "KiB", each(after.shims_kib, before.shims_kib));
         for _ in 0..7 {
             table.add(&format!("ps with {count} running"), &engine.name, "ms", engine.time("ps")?);
         }

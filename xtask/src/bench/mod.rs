@@ -17,6 +17,7 @@ mod material;
 mod memory;
 mod network;
 mod registries;
+mod runtimes;
 mod table;
 
 use std::path::Path;
@@ -78,8 +79,13 @@ pub fn run(words: &[&str]) -> Result<ExitCode> {
     if !programs::is_root() {
         bail!("the engines need root: run it as root");
     }
+    let runtime_alone = plan.only.iter().any(|word| word == "runtime");
     if plan.inside {
-        return measure(&plan);
+        return if runtime_alone { runtimes::measure(&plan) } else { measure(&plan) };
+    }
+    if runtime_alone {
+        runtimes::build()?;
+        return enter_namespaces(words);
     }
     if plan.only.iter().any(|word| word == "registry") {
         return registries::run(&plan);
