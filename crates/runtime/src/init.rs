@@ -20,6 +20,7 @@ mod namespaces;
 mod net_devices;
 mod notify;
 mod privilege;
+mod procfs;
 mod program;
 mod reaper;
 mod rootfs;
@@ -243,7 +244,8 @@ fn run_inner(
         namespaces::step(context, gate.socket())?;
     }
 
-    let mut cgroup = mounts::CgroupParts { hierarchies: &context.hierarchies, own: own_cgroup.map(Vec::into_iter) };
+    let copies = own_cgroup.map(Vec::into_iter);
+    let mut cgroup = mounts::CgroupParts { hierarchies: &context.hierarchies, own: copies, made: Vec::new() };
     let prepared = match prepared {
         Some(prepared) => prepared,
         None => {
@@ -443,7 +445,9 @@ impl Entrance {
         };
         let own = Namespaces::of(spec, &[]);
         let user = own.user || own.joins_user;
-        match !user && spec.process.as_ref().is_some_and(looks) {
+        // A user without rights has to be in the user namespace before the pid namespace that it owns.
+        let rights = user_namespace::may_mount();
+        match !rights || !user && spec.process.as_ref().is_some_and(looks) {
             true => Entrance::Late,
             false => Entrance::Inside,
         }
@@ -536,6 +540,9 @@ fn join_keyring(name: &str) -> Result<(), Error> {
 /// Joins every namespace of the container, its user namespace if it has one of its own.
 fn join_container(context: &Context, container: &OwnedFd, also: i32) -> Result<(), Error> {
     let failed = Error::step("join the container's namespaces");
+    if !user_namespace::may_mount() {
+        return join_without_rights(context, container, also);
+    }
     let all = also | namespace::MOUNT | namespace::NETWORK | namespace::IPC | namespace::UTS | namespace::CGROUP;
     // The kernel refuses the user namespace in which the process is already, and kinds that it does not have (time).
     for (kinds, with_user) in
@@ -549,6 +556,23 @@ fn join_container(context: &Context, container: &OwnedFd, also: i32) -> Result<(
         }
     }
     Ok(())
+}
+
+/// The user namespace first, which gives rights on the others. What it does not own nobody without rights has made: such
+/// a namespace is the one of the user's own that this process is in already.
+fn join_without_rights(context: &Context, container: &OwnedFd, also: i32) -> Result<(), Error> {
+    let failed = Error::step("join the container's namespaces");
+    sys::process::join_namespaces(context.proof, container, namespace::USER).map_err(&failed)?;
+    let rest = [namespace::NETWORK, namespace::IPC, namespace::UTS, namespace::CGROUP, namespace::TIME];
+    for kind in rest.into_iter().chain([also, namespace::MOUNT]).filter(|kind| *kind != 0) {
+        match sys::process::join_namespaces(context.proof, container, kind) {
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied && kind != namespace::MOUNT => {}
+            // Kernels without time namespaces.
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidInput && kind == namespace::TIME => {}
+            other => other.map_err(&failed)?,
+        }
+    }
+    user_namespace::become_root()
 }
 
 /// A session of its own, default signals, and no way for anybody in the container to look into this process before it
@@ -565,7 +589,7 @@ fn detach_from_parent(process: &Process) -> Result<(), Error> {
     let _ = rustix::process::setsid();
     if let Some(adjustment) = process.oom_score_adj {
         // Lowering it takes CAP_SYS_RESOURCE; where the host lacks it, the score stays as it is.
-        match std::fs::write("/proc/self/oom_score_adj", adjustment.to_string()) {
+        match procfs::write("self/oom_score_adj", &adjustment.to_string()) {
             Err(error) if error.kind() != std::io::ErrorKind::PermissionDenied => {
                 return Err(Error::Step { what: "write oom_score_adj", source: error });
             }

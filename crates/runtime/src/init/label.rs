@@ -4,7 +4,7 @@ use std::io::Write;
 use std::os::fd::OwnedFd;
 
 use oci::runtime::Process;
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{Mode, OFlags};
 
 use super::error::Error;
 
@@ -62,13 +62,8 @@ pub fn prepare(process: &Process) -> Result<Option<Labels>, Error> {
     if writes.is_empty() {
         return Ok(None);
     }
-    let failed = |errno: rustix::io::Errno| Error::Step { what: "open /proc", source: errno.into() };
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let proc = rustix::fs::open("/proc", flags, Mode::empty()).map_err(failed)?;
-    match rustix::fs::fstatfs(&proc).map_err(failed)?.f_type as u64 {
-        PROC_MAGIC => Ok(Some(Labels { proc, writes })),
-        _ => Err(Error::Invalid("the host's /proc is not a procfs".to_owned())),
-    }
+    let proc = super::procfs::open().map_err(Error::step("open /proc"))?;
+    Ok(Some(Labels { proc, writes }))
 }
 
 impl Labels {
@@ -94,17 +89,8 @@ impl Labels {
     pub fn set(&self) -> Result<(), Error> {
         for (files, text) in &self.writes {
             let failed = |source| Error::Path { path: format!("set label \"{text}\""), source };
-            let open = |name: &&str| {
-                rustix::fs::openat2(
-                    &self.proc,
-                    *name,
-                    OFlags::WRONLY | OFlags::CLOEXEC,
-                    Mode::empty(),
-                    ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS,
-                )
-            };
-            let file = files.iter().map(open).reduce(Result::or).unwrap_or(Err(rustix::io::Errno::NOENT));
-            let mut file = std::fs::File::from(file.map_err(|errno| failed(errno.into()))?);
+            let opened = files.iter().map(|name| super::procfs::file(&self.proc, name)).reduce(Result::or);
+            let mut file = opened.unwrap_or(Err(std::io::ErrorKind::NotFound.into())).map_err(failed)?;
             file.write_all(text.as_bytes()).map_err(failed)?;
         }
         Ok(())

@@ -30,7 +30,13 @@ const PROC_TARGETS: [&str; 8] = [
 ];
 
 /// Filesystems that a user namespace may mount only together with a namespace of its own, and the host's instead.
-const HOST_INSTEAD: [(&str, &str); 3] = [("sysfs", "/sys"), ("mqueue", "/dev/mqueue"), ("proc", "/proc")];
+const HOST_INSTEAD: [(&str, &str); 5] = [
+    ("sysfs", "/sys"),
+    ("mqueue", "/dev/mqueue"),
+    ("proc", "/proc"),
+    ("cgroup", "/sys/fs/cgroup"),
+    ("cgroup2", "/sys/fs/cgroup"),
+];
 
 /// A mount, and what of it was made before the root was there.
 #[derive(Debug)]
@@ -112,8 +118,15 @@ pub fn prepare<'a>(
             Some(made)
         } else if let Some(cgroup) = cgroup.as_deref_mut() {
             if plan.is_cgroup() {
-                let made = Some(cgroup.base(mount, &plan.options)?);
-                return Ok(Prepared { made, ..Prepared::new(plan, label) });
+                let made = match cgroup.base(mount, &plan.options) {
+                    Err(Error::Mount { source, .. })
+                        if user.is_some() && source.kind() == std::io::ErrorKind::PermissionDenied =>
+                    {
+                        host_instead(mount, &plan.options)?
+                    }
+                    other => other?,
+                };
+                return Ok(Prepared { made: Some(made), ..Prepared::new(plan, label) });
             }
             let mut prepared = Prepared::new(plan, label);
             prepared.make(user.is_some())?;
@@ -204,7 +217,7 @@ pub fn attach_all(
             let target =
                 root.ensure_directory(&mount.destination, 0o755).map_err(|error| failure(mount, None, error))?;
             sys::mount::attach(&base, &target).map_err(|error| failure(mount, None, error))?;
-            cgroup.below(&base, mount, options)?;
+            cgroup.below(&base, mount)?;
             continue;
         }
         if prepared.made.is_none() {
@@ -356,6 +369,8 @@ pub struct CgroupParts<'h> {
     /// A copy of each hierarchy's mount that begins at the container's cgroup. Without them the container's cgroup
     /// namespace shows its cgroup as the root of what is mounted.
     pub own: Option<std::vec::IntoIter<OwnedFd>>,
+    /// What is made and not attached yet.
+    pub made: Vec<OwnedFd>,
 }
 
 impl CgroupParts<'_> {
@@ -401,17 +416,18 @@ impl CgroupParts<'_> {
         if read_only {
             sys::mount::set_attributes(&base, false, attribute::RDONLY, 0, 0).map_err(failed)?;
         }
+        self.made = parts.iter().map(|part| self.make(part, options)).collect::<Result<_, _>>().map_err(failed)?;
         Ok(base)
     }
 
     /// Attaches the others below the tmpfs, which is attached itself.
-    fn below(&mut self, base: &OwnedFd, mount: &Mount, options: &Options) -> Result<(), Error> {
+    fn below(&mut self, base: &OwnedFd, mount: &Mount) -> Result<(), Error> {
         let failed = |source| failure(mount, None, source);
         let root = Root::new(base.as_fd());
-        for part in self.hierarchies.mounts_for_container().iter().filter(|part| !part.name.is_empty()) {
+        for (part, made) in self.hierarchies.mounts_for_container().iter().zip(std::mem::take(&mut self.made)) {
             let directory =
                 root.open(&part.name, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW).map_err(failed)?;
-            sys::mount::attach(self.make(part, options).map_err(failed)?, &directory).map_err(failed)?;
+            sys::mount::attach(made, &directory).map_err(failed)?;
         }
         Ok(())
     }

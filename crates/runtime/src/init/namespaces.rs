@@ -193,7 +193,7 @@ pub fn enter(
     }
     sys::process::unshare(proof, new).map_err(Error::step("make namespaces"))?;
     if !plan.time_offsets.is_empty() {
-        write_own("/proc/self/timens_offsets", &plan.time_offsets).map_err(Error::step("set linux.timeOffsets"))?;
+        write_own("self/timens_offsets", &plan.time_offsets).map_err(Error::step("set linux.timeOffsets"))?;
     }
     Ok(separate)
 }
@@ -224,12 +224,12 @@ pub fn step(context: &Context, report: &OwnedFd) -> Result<(), Error> {
 /// Writes to a file of this process in `/proc`, which belongs to root as long as the process is not dumpable.
 ///
 /// Only before anybody who might look can see this process.
-fn write_own(path: &str, text: &str) -> std::io::Result<()> {
+fn write_own(name: &str, text: &str) -> std::io::Result<()> {
     use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-    match std::fs::write(path, text) {
+    match super::procfs::write(name, text) {
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
             set_dumpable_behavior(DumpableBehavior::Dumpable)?;
-            let written = std::fs::write(path, text);
+            let written = super::procfs::write(name, text);
             set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
             written
         }

@@ -44,7 +44,30 @@ mod tests {
             (Arch::Aarch64, "openat", Some(56)),
             (Arch::Aarch64, "open", None),
             (Arch::X86_64, "", None),
+            (Arch::X86_64, "uretprobe", Some(335)),
+            (Arch::X32, "uretprobe", Some(335)),
+            (Arch::X32, "map_shadow_stack", Some(453)),
         ] {
+            assert_eq!(number(arch, name), expect, "{arch:?} {name}");
+        }
+    }
+
+    /// Since 424 every architecture gives a new call the same number, those of `asm-generic/unistd.h` of Linux 6.17.
+    #[test]
+    fn new_calls_have_one_number() {
+        let names = "fchmodat2 map_shadow_stack futex_wake futex_wait futex_requeue statmount listmount lsm_get_self_attr \
+            lsm_set_self_attr lsm_list_modules mseal setxattrat getxattrat listxattrat removexattrat open_tree_attr \
+            file_getattr file_setattr";
+        for (expect, name) in (452..).zip(names.split_ascii_whitespace()) {
+            for arch in [Arch::X86_64, Arch::X86, Arch::X32, Arch::Aarch64] {
+                assert_eq!(number(arch, name), Some(expect), "{arch:?} {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn old_calls_have_their_own() {
+        for (arch, name, expect) in [(Arch::X86, "uretprobe", None), (Arch::Aarch64, "uretprobe", None)] {
             assert_eq!(number(arch, name), expect, "{arch:?} {name}");
         }
     }
