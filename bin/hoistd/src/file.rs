@@ -146,7 +146,7 @@ mod tests {
             ),
             (r#"{"":1}"#, Err("the following directives don't match any configuration option: ")),
             (r#"{"help":true}"#, Err("the following directives don't match any configuration option: help")),
-            (r#"{"userns-remap":"x"}"#, Err("hoistd does not support the key \"userns-remap\"")),
+            (r#"{"seccomp-profile":"x"}"#, Err("hoistd does not support the key \"seccomp-profile\"")),
             (r#"{"debug":"yes"}"#, Err("the key \"debug\" needs true or false, not \"yes\"")),
             (r#"{"hosts":"x"}"#, Err("the key \"hosts\" needs an array of strings, not \"x\"")),
             (

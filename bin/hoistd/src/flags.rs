@@ -119,7 +119,7 @@ mod tests {
             ("serve", Err("\"hoistd\" accepts no arguments.")),
             ("--", Err("\"hoistd\" accepts no arguments.")),
             ("--nothing", Err("unknown flag: --nothing")),
-            ("--userns-remap x", Err("hoistd does not support the flag --userns-remap")),
+            ("--seccomp-profile x", Err("hoistd does not support the flag --seccomp-profile")),
             (
                 "--userland-proxy-path x",
                 Err("hoistd does not support the flag --userland-proxy-path: the kernel forwards published ports"),

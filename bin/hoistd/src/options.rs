@@ -58,7 +58,7 @@ use Kind::{Bool, List, Map, Number, Pools, Runtimes, Text, Ulimits};
 
 /// In the order of `--help`.
 #[rustfmt::skip]
-pub static OPTIONS: [Option; 68] = [
+pub static OPTIONS: [Option; 69] = [
     option("add-runtime", "runtimes", Runtimes, "Another OCI runtime, name=path", runtime),
     option("bip", "bip", Text, "Address and subnet of the default bridge, in CIDR notation", |s, v| text(&mut s.engine.bip, v)),
     option("bip6", "bip6", Text, "IPv6 address and subnet of the default bridge, in CIDR notation", |s, v| text(&mut s.engine.bip6, v)),
@@ -71,6 +71,7 @@ pub static OPTIONS: [Option; 68] = [
     option("default-cgroupns-mode", "default-cgroupns-mode", Text, "Cgroup namespace of containers: private or host (default \"private\")", |s, v| { one_of(v, &["private", "host"])?; v.clone_into(&mut s.engine.default_cgroupns_mode); Ok(()) }),
     option("default-gateway", "default-gateway", Text, "The way out of containers of the default bridge, when it is not the bridge", |s, v| text(&mut s.engine.default_gateway, v)),
     option("default-gateway-v6", "default-gateway-v6", Text, "The same for IPv6", |s, v| text(&mut s.engine.default_gateway_v6, v)),
+    option("userns-remap", "userns-remap", Text, "User namespaces: \"auto\" for a range of ids per container, or a user with subordinate ids", |s, v| { v.clone_into(&mut s.engine.userns_remap); Ok(()) }),
     option("default-ipc-mode", "default-ipc-mode", Text, "IPC namespace of containers: private or shareable (default \"private\")", |s, v| { one_of(v, &["private", "shareable"])?; v.clone_into(&mut s.engine.default_ipc_mode); Ok(()) }),
     option("default-runtime", "default-runtime", Text, "Runtime of containers that name none (default \"hoist-runtime\")", |s, v| { v.clone_into(&mut s.engine.default_runtime); Ok(()) }),
     option("default-shm-size", "default-shm-size", Text, "Size of /dev/shm of containers (default 64MiB)", |s, v| { s.engine.default_shm_size = api::size::parse(v).map_err(|e| e.0)?; Ok(()) }),

@@ -18,6 +18,9 @@ pub struct Bind {
     pub no_copy: bool,
     /// `rprivate`, `rslave`, …; empty is the default.
     pub propagation: String,
+    /// `map` and `map=…` (`match-user`, `match-user:USER`, `userns`), or `idmap=…`: whose files they are in the container.
+    /// An extension of ours. Empty: as they are.
+    pub id_mapping: String,
 }
 
 impl Bind {
@@ -93,7 +96,13 @@ fn parse_mode(mode: &str) -> Option<Bind> {
             "private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave" => {
                 !std::mem::replace(&mut bind.propagation, word.to_ascii_lowercase()).is_empty()
             }
-            _ => return None,
+            "map" | "idmap" => !std::mem::replace(&mut bind.id_mapping, "match-user".to_owned()).is_empty(),
+            _ => match word.split_once('=') {
+                Some(("map" | "idmap", how)) if !how.is_empty() => {
+                    !std::mem::replace(&mut bind.id_mapping, how.to_owned()).is_empty()
+                }
+                _ => return None,
+            },
         };
         if seen {
             return None;

@@ -10,9 +10,9 @@ mod stats;
 mod ulimit;
 
 pub use config::{
-    BindOptions, Config, CreateRequest, CreateResponse, DeviceMapping, DeviceRequest, HealthConfig, HostConfig,
-    ImageOptions, LogConfig, Mount, MountDriver, NetworkingConfig, ThrottleDevice, TmpfsOptions, UpdateRequest,
-    UpdateResponse, VolumeOptions, WeightDevice,
+    BindOptions, Config, CreateRequest, CreateResponse, DeviceMapping, DeviceRequest, HealthConfig, HostConfig, IdMap,
+    IdMapping, ImageOptions, LogConfig, Mount, MountDriver, NetworkingConfig, ThrottleDevice, TmpfsOptions,
+    UpdateRequest, UpdateResponse, VolumeOptions, WeightDevice,
 };
 pub use inspect::{
     Address, Change, ChangeKind, CommitResponse, GraphDriver, Health, HealthResult, HostSummary, Inspect, MountPoint,

@@ -1,5 +1,6 @@
 //! Commands about volumes: one file per verb.
 
+pub(crate) mod backup;
 pub(crate) mod create;
 pub(crate) mod inspect;
 pub(crate) mod list;

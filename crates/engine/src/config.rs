@@ -75,6 +75,9 @@ pub struct Config {
     pub default_ulimits: Vec<api::container::Ulimit>,
     /// `private` or `shareable`.
     pub default_ipc_mode: String,
+    /// `auto`: every container has a range of user ids of its own; a user's name: all have that user's subordinate ids;
+    /// empty: the host's.
+    pub userns_remap: String,
     /// `private` or `host`.
     pub default_cgroupns_mode: String,
     /// Cgroup in which containers are made that name none; empty: [`Config::cgroup_parent`].
@@ -146,6 +149,7 @@ impl Default for Config {
             default_shm_size: 0,
             default_ulimits: Vec::new(),
             default_ipc_mode: "private".to_owned(),
+            userns_remap: String::new(),
             default_cgroupns_mode: "private".to_owned(),
             default_cgroup_parent: String::new(),
             runtimes: BTreeMap::new(),

@@ -32,10 +32,14 @@ pub struct Engine {
     pub(crate) execs: Execs,
     pub(crate) events: Bus,
     pub(crate) workers: Workers,
+    /// Held while a volume's record is looked for and made.
+    pub(crate) making_volumes: Mutex<()>,
     /// Held by the one prune that runs.
     pub(crate) pruning: Mutex<()>,
     /// Held while images are deleted, so that a name means one image from the check to the end.
     pub(crate) deleting: Mutex<()>,
+    /// Ids for containers with a user namespace of their own.
+    pub(crate) id_ranges: container::IdRanges,
     pub(crate) shims: Shims,
     /// Answers containers that ask for names.
     pub(crate) resolver: shim::Resolver,
@@ -85,6 +89,7 @@ impl Engine {
     pub fn open(config: Config) -> Result<Arc<Engine>> {
         let config = absolute(config)?;
         let live = check_settings(&config)?;
+        container::check_remap(&config.userns_remap)?;
         directory(&config.data_root, 0o711)?;
         directory(&config.exec_root, 0o700)?;
         for name in ["containers", "volumes", "trash"] {
@@ -118,8 +123,10 @@ impl Engine {
             execs: Execs::default(),
             events: Bus::default(),
             workers: Workers::new(),
+            making_volumes: Mutex::new(()),
             pruning: Mutex::new(()),
             deleting: Mutex::new(()),
+            id_ranges: container::IdRanges::default(),
             shims,
             resolver,
             senders: container::Senders::default(),
@@ -133,6 +140,7 @@ impl Engine {
         container::restore(&engine)?;
         engine.tidier.start(&engine).map_err(|error| Error::system("start the thread for log files", error))?;
         crate::volume::adopt(&engine)?;
+        crate::volume::unmount_unused(&engine);
         // What an operation left that was cut off.
         engine.workers.submit(|engine| crate::image::free_unused(engine));
         Ok(engine)

@@ -1,9 +1,11 @@
 //! Volumes: `/volumes`, and what containers need of them.
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::PoisonError;
 
-use ::volume::Error as VolumeError;
+use ::volume::{Error as VolumeError, Options};
 use api::filters::Filters;
 use api::volume::{CreateRequest, ListResponse, PruneReport, UsageData, Volume};
 use oci::Digest;
@@ -15,9 +17,12 @@ use sys::root::Root;
 use crate::container::{Record as ContainerRecord, check_volume_name};
 use crate::events::Of;
 use crate::id::random_hex;
-use crate::{Engine, Error, Result, time};
+use crate::{Engine, Error, Kind, Result, time};
 
 const KIND: &str = "volume";
+
+/// Docker's words for what only a swarm has.
+const NO_SWARM: &str = "volume update only valid for cluster volumes, but swarm is unavailable";
 
 /// Label of a volume that nobody gave a name; Docker's.
 const ANONYMOUS: &str = "com.docker.volume.anonymous";
@@ -30,6 +35,15 @@ struct Record {
     /// Nanoseconds since the epoch.
     created: u64,
     labels: BTreeMap<String, String>,
+    /// Of the local driver, as they were given.
+    options: BTreeMap<String, String>,
+}
+
+impl Record {
+    /// What the options mean; they were checked when the volume was made.
+    fn parsed(&self) -> Options {
+        Options::parse(&self.options).unwrap_or_default()
+    }
 }
 
 fn failed(doing: &'static str) -> impl FnOnce(store::Error) -> Error {
@@ -37,7 +51,19 @@ fn failed(doing: &'static str) -> impl FnOnce(store::Error) -> Error {
 }
 
 fn broken(doing: &'static str) -> impl FnOnce(VolumeError) -> Error {
-    move |error| Error::system(doing, error)
+    move |error| match error.is_invalid() {
+        true => Error::system(doing, error).with_kind(Kind::InvalidParameter),
+        false => Error::system(doing, error),
+    }
+}
+
+/// Whether options of the local driver mean something.
+pub(crate) fn check_options(name: &str, options: &BTreeMap<String, String>) -> Result<()> {
+    let parsed = Options::parse(options).map_err(|error| Error::invalid(format!("create {name}: {error}")))?;
+    if parsed.size.is_some() {
+        return Err(Error::not_implemented("the option \"size\" of volumes"));
+    }
+    Ok(())
 }
 
 fn missing(name: &str) -> Error {
@@ -58,12 +84,18 @@ fn read_all(engine: &Engine) -> Result<Vec<Record>> {
 }
 
 /// Makes a volume unless it is there; says whether it is new.
-fn make(engine: &Engine, name: &str, labels: BTreeMap<String, String>) -> Result<(Record, bool)> {
+fn make(
+    engine: &Engine,
+    name: &str,
+    labels: BTreeMap<String, String>,
+    options: BTreeMap<String, String>,
+) -> Result<(Record, bool)> {
+    let _making = engine.making_volumes.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(record) = read(engine, name)? {
         return Ok((record, false));
     }
     engine.volumes.create(name).map_err(broken("make the volume"))?;
-    let record = Record { name: name.to_owned(), created: logs::time::now_ns(), labels };
+    let record = Record { name: name.to_owned(), created: logs::time::now_ns(), labels, options };
     let json = serde_json::to_string(&record).map_err(|error| Error::system("write a volume's record", error))?;
     engine.store.records().put(KIND, name, Some(name), &json).map_err(failed("store a volume's record"))?;
     publish(engine, "create", name);
@@ -83,7 +115,7 @@ fn document(engine: &Engine, record: &Record) -> Volume {
         labels: if record.labels.is_empty() { api::Map::default() } else { record.labels.clone().into() },
         mountpoint: data.to_string_lossy().into_owned(),
         name: record.name.clone(),
-        options: api::Map::default(),
+        options: if record.options.is_empty() { api::Map::default() } else { record.options.clone().into() },
         scope: "local".to_owned(),
         usage_data: None,
     }
@@ -128,9 +160,7 @@ pub fn create(engine: &Engine, request: &CreateRequest) -> Result<Volume> {
             request.name, request.driver
         )));
     }
-    if !request.driver_opts.is_empty() {
-        return Err(Error::not_implemented("options of the local volume driver"));
-    }
+    check_options(&request.name, &request.driver_opts)?;
     let mut labels = request.labels.clone().into_inner();
     let name = if request.name.is_empty() {
         labels.insert(ANONYMOUS.to_owned(), String::new());
@@ -139,8 +169,16 @@ pub fn create(engine: &Engine, request: &CreateRequest) -> Result<Volume> {
         check_volume_name(&request.name)?;
         request.name.clone()
     };
-    let (record, _) = make(engine, &name, labels)?;
+    let (record, _) = make(engine, &name, labels, request.driver_opts.clone().into_inner())?;
     Ok(document(engine, &record))
+}
+
+/// `PUT /volumes/{name}`: of cluster volumes alone, as with Docker.
+pub fn update(engine: &Engine, name: &str) -> Result<()> {
+    match read(engine, name)? {
+        None => Err(missing(name)),
+        Some(_) => Err(Error::new(Kind::Unavailable, NO_SWARM)),
+    }
 }
 
 /// `GET /volumes/{name}`.
@@ -223,7 +261,12 @@ pub(crate) fn with_usage(engine: &Engine) -> Result<Vec<Volume>> {
 }
 
 /// For a container: the volume of a mount, made when it is missing. Its data directory, its name, and whether it is new.
-pub(crate) fn ensure(engine: &Engine, name: &str, labels: &BTreeMap<String, String>) -> Result<(String, String, bool)> {
+pub(crate) fn ensure(
+    engine: &Engine,
+    name: &str,
+    labels: &BTreeMap<String, String>,
+    options: &BTreeMap<String, String>,
+) -> Result<(String, String, bool)> {
     let mut labels = labels.clone();
     let name = if name.is_empty() {
         labels.insert(ANONYMOUS.to_owned(), String::new());
@@ -231,7 +274,7 @@ pub(crate) fn ensure(engine: &Engine, name: &str, labels: &BTreeMap<String, Stri
     } else {
         name.to_owned()
     };
-    let (_, made) = make(engine, &name, labels)?;
+    let (_, made) = make(engine, &name, labels, options.clone())?;
     let data = engine.volumes.data(&name).map_err(broken("find the volume"))?;
     Ok((data.to_string_lossy().into_owned(), name, made))
 }
@@ -246,12 +289,101 @@ pub(crate) fn copy_up(engine: &Engine, layers: &[Digest], name: &str, destinatio
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK;
     // The image has nothing there, or something that is no directory.
     let Ok(source) = root.open(destination, flags) else { return Ok(()) };
-    engine.volumes.fill(name, source.as_fd()).map_err(broken("copy the image's files into the volume"))?;
-    Ok(())
+    let filled = mount(engine, name).and_then(|()| {
+        engine.volumes.fill(name, source.as_fd()).map_err(broken("copy the image's files into the volume"))
+    });
+    unmount(engine, name);
+    filled.map(drop)
 }
 
-/// A detached, read-only view of the image.
-fn merged(engine: &Engine, layers: &[Digest]) -> Result<OwnedFd> {
+/// Mounts what a volume's options name.
+pub(crate) fn mount(engine: &Engine, name: &str) -> Result<()> {
+    let Some(options) = read(engine, name)?.map(|record| record.parsed()).filter(Options::has_mount) else {
+        return Ok(());
+    };
+    let doing = || format!("error while mounting volume '{name}'");
+    engine.volumes.mount(name, &options).map_err(|error| match error {
+        VolumeError::NoFilesystem { .. } => Error::system(doing(), error).with_kind(Kind::NotImplemented),
+        error => Error::system(doing(), error),
+    })
+}
+
+/// Takes away what [`mount`] has mounted, unless a container that lives, or is starting, uses it.
+pub(crate) fn unmount(engine: &Engine, name: &str) {
+    let used = || {
+        engine.containers.all().iter().any(|container| {
+            let record = container.snapshot();
+            let phase = record.state.phase;
+            (phase.is_alive() || phase == crate::container::Phase::Starting) && record.uses_volume(name)
+        })
+    };
+    let mounted = read(engine, name).ok().flatten().is_some_and(|record| record.parsed().has_mount());
+    if mounted && let Err(error) = engine.volumes.unmount(name, used) {
+        tracing::warn!(volume = name, %error, "the volume stays mounted");
+    }
+}
+
+/// After opening: what a crash left mounted.
+pub(crate) fn unmount_unused(engine: &Engine) {
+    for record in read_all(engine).unwrap_or_default() {
+        unmount(engine, &record.name);
+    }
+}
+
+/// `GET /hoist/volumes/{name}/export`: a tar archive. `begin` gives the sink.
+pub fn export<W: Write>(engine: &Engine, name: &str, begin: impl FnOnce() -> W) -> Result<()> {
+    read(engine, name)?.ok_or_else(|| missing(name))?;
+    mount(engine, name)?;
+    let outcome = engine.volumes.export(name, begin()).map_err(broken("export the volume"));
+    unmount(engine, name);
+    outcome
+}
+
+/// `POST /hoist/volumes/{name}/import`: fills an empty volume, made when it is missing, with a tar archive, compressed or
+/// not.
+pub fn import(engine: &Engine, name: &str, source: &mut (dyn Read + Send)) -> Result<()> {
+    check_volume_name(name)?;
+    let (_, made) = make(engine, name, BTreeMap::new(), BTreeMap::new())?;
+    let outcome = mount(engine, name).and_then(|()| engine.volumes.import(name, source).map_err(not_filled(name)));
+    unmount(engine, name);
+    if made && outcome.is_err() {
+        remove_unused(engine, name);
+    }
+    outcome
+}
+
+/// `POST /hoist/volumes/{name}/clone`: a new volume with the same labels, options and files. File systems that can share
+/// blocks do (reflink).
+pub fn clone(engine: &Engine, name: &str, new: &str) -> Result<Volume> {
+    let record = read(engine, name)?.ok_or_else(|| missing(name))?;
+    check_volume_name(new)?;
+    if record.parsed().has_mount() {
+        let text = format!("volume {name} is mounted from {}: clone that", record.parsed().device);
+        return Err(Error::invalid(text));
+    }
+    let mut labels = record.labels.clone();
+    labels.remove(ANONYMOUS);
+    let (made, is_new) = make(engine, new, labels, record.options.clone())?;
+    if !is_new {
+        return Err(Error::conflict(format!("a volume named {new} exists already")));
+    }
+    if let Err(error) = engine.volumes.clone_from(name, new) {
+        remove_unused(engine, new);
+        return Err(not_filled(new)(error));
+    }
+    Ok(document(engine, &made))
+}
+
+fn not_filled(name: &str) -> impl FnOnce(VolumeError) -> Error {
+    let text = format!("volume {name} is not empty");
+    move |error| match error {
+        VolumeError::NotEmpty { .. } => Error::conflict(text),
+        error => broken("fill the volume")(error),
+    }
+}
+
+/// A detached, read-only view of an image.
+pub(crate) fn merged(engine: &Engine, layers: &[Digest]) -> Result<OwnedFd> {
     let mount = |layer| engine.store.layers().mount(layer).map_err(failed("mount the image's layers"));
     let mounts: Vec<OwnedFd> = crate::image::built::stack(layers).into_iter().map(mount).collect::<Result<_>>()?;
     // An overlay needs two.
@@ -291,7 +423,7 @@ pub(crate) fn adopt(engine: &Engine) -> Result<()> {
             delete(engine, &name)?;
         } else {
             tracing::warn!(volume = name, "a volume without a record is taken up");
-            make(engine, &name, BTreeMap::new())?;
+            make(engine, &name, BTreeMap::new(), BTreeMap::new())?;
         }
     }
     Ok(())

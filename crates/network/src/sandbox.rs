@@ -46,19 +46,17 @@ impl Sandbox {
     pub fn new() -> Result<Sandbox> {
         in_thread(|| {
             sys::netns::unshare_network().map_err(namespace_error("make a network namespace"))?;
-            sysctl::set("net/ipv4/ping_group_range", "0 2147483647")?;
-            sysctl::set("net/ipv4/ip_unprivileged_port_start", "0")?;
-            // An endpoint that comes up tells the others on its bridge where its address is now.
-            sysctl::set("net/ipv4/conf/default/arp_notify", "1")?;
-            sysctl::set_if_present("net/ipv6/conf/all/disable_ipv6", "1")?;
-            sysctl::set_if_present("net/ipv6/conf/default/disable_ipv6", "1")?;
-            let mut socket = Socket::route().map_err(Error::netlink("open a netlink socket"))?;
-            let mut request = Request::new();
-            link::set_up(&mut request, 1);
-            socket.transact(request).map_err(Error::netlink("take lo up"))?;
+            let socket = set_up("0 2147483647")?;
             let file = File::open("/proc/thread-self/ns/net").map_err(namespace_error("open the network namespace"))?;
             Ok(Sandbox { namespace: file.into(), socket: Mutex::new(Some(socket)) })
         })
+    }
+
+    /// One that a container's user namespace owns, fresh: the same is done to it as to a [`Sandbox::new`].
+    pub fn prepare(namespace: OwnedFd) -> Result<Sandbox> {
+        // The largest group there may be depends on the user namespace: as many as a range has.
+        let socket = in_namespace(namespace.as_fd(), || set_up("0 65535").or_else(|_| set_up("0 0")))??;
+        Ok(Sandbox { namespace, socket: Mutex::new(Some(socket)) })
     }
 
     /// A namespace that exists already.
@@ -83,6 +81,21 @@ impl Sandbox {
             None => route_socket(self.descriptor()),
         }
     }
+}
+
+/// What every container's network has before it has an endpoint. `groups`: who may make ICMP sockets.
+fn set_up(groups: &str) -> Result<Socket> {
+    sysctl::set("net/ipv4/ping_group_range", groups)?;
+    sysctl::set("net/ipv4/ip_unprivileged_port_start", "0")?;
+    // An endpoint that comes up tells the others on its bridge where its address is now.
+    sysctl::set("net/ipv4/conf/default/arp_notify", "1")?;
+    sysctl::set_if_present("net/ipv6/conf/all/disable_ipv6", "1")?;
+    sysctl::set_if_present("net/ipv6/conf/default/disable_ipv6", "1")?;
+    let mut socket = Socket::route().map_err(Error::netlink("open a netlink socket"))?;
+    let mut request = Request::new();
+    link::set_up(&mut request, 1);
+    socket.transact(request).map_err(Error::netlink("take lo up"))?;
+    Ok(socket)
 }
 
 impl ResolverSockets {

@@ -202,13 +202,15 @@ fn run_inner(
         Some(root) => Ok(&root.path),
         None => Err(Error::Invalid("no root".to_owned())),
     };
+    let shm = given(Role::Shm).map(|shm| ("/dev/shm", shm));
+    let sources = launch.sources.iter().map(String::as_str).zip(with_role(Role::MountSource)).chain(shm);
+    let sources: Vec<_> = sources.collect();
     // What only the host's rights and paths give, while this process has them.
     let outside = (user.is_some() || own.joins_mount) && user_namespace::may_mount();
     let mut prepared = None;
     let mut nodes = None;
     if outside {
-        prepared =
-            Some(mounts::prepare(context.proof, &plan, &spec.linux.devices, user.as_ref(), None, given(Role::Shm))?);
+        prepared = Some(mounts::prepare(context.proof, &plan, &spec.linux.devices, user.as_ref(), None, &sources)?);
         if mount.is_none() {
             mount = Some(rootfs::directory(root_path()?)?);
         }
@@ -250,7 +252,7 @@ fn run_inner(
         Some(prepared) => prepared,
         None => {
             let cgroup = Some(&mut cgroup);
-            mounts::prepare(context.proof, &plan, &spec.linux.devices, user.as_ref(), cgroup, given(Role::Shm))?
+            mounts::prepare(context.proof, &plan, &spec.linux.devices, user.as_ref(), cgroup, &sources)?
         }
     };
     if !shares_mounts {

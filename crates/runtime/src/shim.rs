@@ -478,7 +478,10 @@ impl Shim<'_> {
         let Ok(message) = serde_json::from_slice(&self.buffer[..length]) else { return Ok(()) };
         match message {
             ToShim::Hello { version: _ } => self.greet(),
-            ToShim::Start => self.start()?,
+            ToShim::Start => {
+                self.hold.extend(descriptors);
+                self.start()?;
+            }
             ToShim::Attach { process, stdin, stdout, stderr } => {
                 if let (Some(socket), Some(child)) = (descriptors.into_iter().next(), self.child_mut(&process)) {
                     // Something that is no socket has no effect.

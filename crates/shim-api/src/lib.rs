@@ -106,11 +106,13 @@ pub struct Launch {
     /// Say [`FromShim::Network`] as soon as the container's new network namespace is there.
     pub tell_network: bool,
     /// Show the layers' files as belonging to the container's user namespace (`linux.uidMappings`): each layer's mount is
-    /// copied and id-mapped before the overlay is made of them. The directory `upper` is not: what is written there is
-    /// stored with the ids of the host, and its root has to belong to the container's root beforehand.
+    /// copied and id-mapped before the overlay is made of them, and so is the writable directory's: what is written is
+    /// stored with the ids that the container sees, and its root belongs to the container's root.
     pub idmap_layers: bool,
     /// Another runtime makes the container, and runs execs in it.
     pub runtime: Option<ForeignRuntime>,
+    /// Destinations of the mounts whose sources are the [`Role::MountSource`] descriptors, in their order.
+    pub sources: Vec<String>,
 }
 
 /// A program with runc's command line.
@@ -151,6 +153,8 @@ pub enum Role {
     UtsNs,
     /// Detached mount of another container's shared memory, which `spec.mounts` has as a bind on `/dev/shm`.
     Shm,
+    /// Detached mount that a bind of `spec.mounts` is to be, whose source is no path; see [`Launch::sources`].
+    MountSource,
     /// An existing user namespace; whatever is new is made in it and owned by it.
     UserNs,
     /// Something that only has to stay open as long as the container lives (a reserved port).
@@ -198,7 +202,8 @@ pub enum Log {
 pub enum ToShim {
     /// First message of a hoistd that connects later. Answered by [`FromShim::Hello`].
     Hello { version: u32 },
-    /// Everything outside (the network) is in place: run the user's process.
+    /// Everything outside (the network) is in place: run the user's process. Descriptors are held as those of
+    /// [`Role::Hold`].
     Start,
     /// Join a client to a process's streams. Descriptor: a `SOCK_STREAM` socket.
     ///

@@ -57,6 +57,12 @@ impl LoopDevice {
 
 /// Attaches `file` to a free loop device, read-only and autoclear.
 pub fn attach_read_only(file: BorrowedFd<'_>) -> io::Result<LoopDevice> {
+    attach(file, true)
+}
+
+/// Attaches `file` to a free loop device, autoclear. For writing the sectors have 512 bytes, which every file system that
+/// was made in a file can live with.
+pub fn attach(file: BorrowedFd<'_>, read_only: bool) -> io::Result<LoopDevice> {
     let control = File::options().read(true).write(true).open("/dev/loop-control")?;
     let mut failure = io::Error::from_raw_os_error(libc::EBUSY);
     for _ in 0..ATTEMPTS {
@@ -66,10 +72,10 @@ pub fn attach_read_only(file: BorrowedFd<'_>) -> io::Result<LoopDevice> {
             return Err(io::Error::last_os_error());
         }
         let path = PathBuf::from(format!("/dev/loop{number}"));
-        let device = OwnedFd::from(File::open(&path)?);
+        let device = OwnedFd::from(File::options().read(true).write(!read_only).open(&path)?);
         let config = Config {
             fd: file.as_raw_fd() as u32,
-            block_size: 4096,
+            block_size: if read_only { 4096 } else { 512 },
             info: Info {
                 device: 0,
                 inode: 0,
@@ -79,7 +85,7 @@ pub fn attach_read_only(file: BorrowedFd<'_>) -> io::Result<LoopDevice> {
                 number: 0,
                 encrypt_type: 0,
                 encrypt_key_size: 0,
-                flags: LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR,
+                flags: LO_FLAGS_AUTOCLEAR | if read_only { LO_FLAGS_READ_ONLY } else { 0 },
                 file_name: [0; 64],
                 crypt_name: [0; 64],
                 encrypt_key: [0; 32],

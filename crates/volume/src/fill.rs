@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -22,14 +23,27 @@ const MAX_DEPTH: usize = 256;
 /// Largest list of attribute names, and largest attribute, that Linux has.
 const MAX_XATTR: usize = 64 * 1024;
 
-/// Copies what is in `source` into the empty directory `target`, with the owner, mode and attributes of `source`.
+/// Copies what is in `source` into the empty directory `target`, with the owner, mode and attributes of `source`. What
+/// file systems can share is shared (reflink), holes stay holes.
 pub(crate) fn copy_tree(source: BorrowedFd<'_>, target: &Path) -> Result<()> {
     let fail = |errno: Errno| Error::io("open", target)(errno.into());
     let to = openat(rustix::fs::CWD, target, DIRECTORY, Mode::empty()).map_err(fail)?;
     let from = openat(source, ".", DIRECTORY, Mode::empty()).map_err(fail)?;
     let above = target.components().count();
-    let mut copy = Copy { links: HashMap::new(), path: target.to_owned(), root: to.as_fd(), above };
+    let mut copy = Copy { links: HashMap::new(), path: target.to_owned(), root: to.as_fd(), above, reflinks: true };
     copy.directory(&from, &to, 0)
+}
+
+/// Gives one directory the owner, mode, times and attributes of another.
+pub(crate) fn copy_attributes(source: &Path, target: &Path) -> Result<()> {
+    let open = |path: &Path| {
+        openat(rustix::fs::CWD, path, DIRECTORY, Mode::empty()).map_err(|errno| Error::io("open", path)(errno.into()))
+    };
+    let (from, to) = (open(source)?, open(target)?);
+    let stat = fstat(&from).map_err(|errno| Error::io("stat", source)(errno.into()))?;
+    let above = target.components().count();
+    let copy = Copy { links: HashMap::new(), path: target.to_owned(), root: to.as_fd(), above, reflinks: false };
+    copy.attributes(&from, &to, &stat)
 }
 
 const DIRECTORY: OFlags =
@@ -43,6 +57,8 @@ struct Copy<'a> {
     root: BorrowedFd<'a>,
     /// Parts of `path` that are the target's own.
     above: usize,
+    /// The file systems may be able to share blocks.
+    reflinks: bool,
 }
 
 impl Copy<'_> {
@@ -96,9 +112,10 @@ impl Copy<'_> {
                 let from = openat(from, name, flags, Mode::empty()).map_err(self.fail("open"))?;
                 let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let to = openat(to, name, flags, Mode::RUSR | Mode::WUSR).map_err(self.fail("make"))?;
-                let (mut from, mut to) = (File::from(from), File::from(to));
-                std::io::copy(&mut from, &mut to).map_err(Error::io("copy", &self.path))?;
-                self.attributes(&from.into(), &to.into(), &stat)
+                if !self.share(&from, &to) {
+                    copy_data(&from, &to, stat.st_size as u64).map_err(Error::io("copy", &self.path))?;
+                }
+                self.attributes(&from, &to, &stat)
             }
             FileType::Symlink => {
                 let link = readlinkat(from, name, Vec::new()).map_err(self.fail("read"))?;
@@ -114,6 +131,20 @@ impl Copy<'_> {
                 rustix::fs::chmodat(to, name, mode, AtFlags::empty()).map_err(self.fail("change"))
             }
             FileType::Unknown => Ok(()),
+        }
+    }
+
+    /// Whether the file now shares the other one's blocks.
+    fn share(&mut self, from: &OwnedFd, to: &OwnedFd) -> bool {
+        if !self.reflinks {
+            return false;
+        }
+        match rustix::fs::ioctl_ficlone(to, from) {
+            Ok(()) => true,
+            Err(_) => {
+                self.reflinks = false;
+                false
+            }
         }
     }
 
@@ -163,6 +194,29 @@ impl Copy<'_> {
         }
         Ok(())
     }
+}
+
+/// Copies the parts of a file that are no holes; the length is the same in the end.
+fn copy_data(from: &OwnedFd, to: &OwnedFd, length: u64) -> io::Result<()> {
+    let (mut source, mut target) = (File::from(from.try_clone()?), File::from(to.try_clone()?));
+    let mut at = 0;
+    while at < length {
+        let (start, end) = match rustix::fs::seek(from, rustix::fs::SeekFrom::Data(at)) {
+            Ok(start) => (start, rustix::fs::seek(from, rustix::fs::SeekFrom::Hole(start))?),
+            // The rest is one hole.
+            Err(Errno::NXIO) => break,
+            // No file system that knows holes.
+            Err(_) => (at, length),
+        };
+        source.seek(SeekFrom::Start(start))?;
+        target.seek(SeekFrom::Start(start))?;
+        let copied = io::copy(&mut (&mut source).take(end - start), &mut target)?;
+        if copied == 0 {
+            break;
+        }
+        at = start + copied;
+    }
+    target.set_len(length)
 }
 
 fn owner(stat: &Stat) -> (Option<Uid>, Option<Gid>) {

@@ -1,33 +1,80 @@
 //! Making, finding and removing volumes.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::fd::BorrowedFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
-use crate::{Error, Result, fill};
+use rustix::fs::{Mode, OFlags, RenameFlags};
+
+use crate::options::Options;
+use crate::{Error, Result, fill, mount};
 
 const DATA: &str = "_data";
+
+/// A copy in progress. It goes with a crash.
 const FILLING: &str = ".filling";
+
+/// A copy that is whole and is being moved to its place. After a crash that is gone on with.
+const FILLED: &str = ".filled";
+
+/// Says that what is mounted on the data directory holds part of a copy.
+const PARTIAL: &str = ".partial";
 
 /// The volumes below one directory.
 #[derive(Clone, Debug)]
 pub struct Volumes {
     root: PathBuf,
+    busy: Arc<Busy>,
+}
+
+/// Volumes that somebody changes as a whole: one at a time.
+#[derive(Debug, Default)]
+struct Busy {
+    names: Mutex<BTreeSet<String>>,
+    freed: Condvar,
+}
+
+/// While it lives nobody else fills, mounts or removes the volume.
+struct Hold<'a> {
+    busy: &'a Busy,
+    name: String,
+}
+
+impl Busy {
+    fn names(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.names.lock().unwrap_or_else(|poison| poison.into_inner())
+    }
+
+    fn hold(&self, name: &str) -> Hold<'_> {
+        let mut names = self.names();
+        while !names.insert(name.to_owned()) {
+            names = self.freed.wait(names).unwrap_or_else(|poison| poison.into_inner());
+        }
+        Hold { busy: self, name: name.to_owned() }
+    }
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        self.busy.names().remove(&self.name);
+        self.busy.freed.notify_all();
+    }
 }
 
 impl Volumes {
-    /// Opens the directory, which must exist, and removes what a crash left half-filled.
+    /// Opens the directory, which must exist, and finishes or removes what a crash left half-done.
     pub fn open(root: &Path) -> Result<Volumes> {
-        let volumes = Volumes { root: root.to_owned() };
+        let volumes = Volumes { root: root.to_owned(), busy: Arc::default() };
         for name in volumes.list()? {
-            let leftover = volumes.directory(&name)?.join(FILLING);
-            match fs::remove_dir_all(&leftover) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(Error::io("remove", leftover)(error));
-                }
-                _ => {}
+            let directory = volumes.directory(&name)?;
+            remove_tree(&directory.join(FILLING))?;
+            let filled = directory.join(FILLED);
+            if filled.is_dir() {
+                move_in(&filled, &directory.join(DATA))?;
             }
         }
         Ok(volumes)
@@ -53,9 +100,24 @@ impl Volumes {
         Ok(self.directory(name)?.join(DATA))
     }
 
+    /// The directory that containers see, opened: nobody can put another in its place.
+    pub fn open_data(&self, name: &str) -> Result<OwnedFd> {
+        let data = self.data(name)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::open(&data, flags, Mode::empty()).map_err(|errno| match errno {
+            rustix::io::Errno::NOENT => Error::NotFound { name: name.to_owned() },
+            errno => Error::io("open", &data)(errno.into()),
+        })
+    }
+
     /// Whether it is there.
     pub fn exists(&self, name: &str) -> bool {
         self.data(name).is_ok_and(|data| data.is_dir())
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self, name: &str) -> Result<bool> {
+        is_empty(&self.data(name)?)
     }
 
     /// Names, in order.
@@ -71,10 +133,29 @@ impl Volumes {
         Ok(names)
     }
 
+    /// Mounts what the options name, unless it is mounted already.
+    pub fn mount(&self, name: &str, options: &Options) -> Result<()> {
+        let data = self.data(name)?;
+        let _hold = self.busy.hold(name);
+        if !options.has_mount() || mount::is_mounted(&data) {
+            return Ok(());
+        }
+        mount::mount(options, &data)
+    }
+
+    /// Takes away what is mounted, unless `used` says that somebody needs it.
+    pub fn unmount(&self, name: &str, used: impl FnOnce() -> bool) -> Result<()> {
+        let data = self.data(name)?;
+        let _hold = self.busy.hold(name);
+        if used() { Ok(()) } else { mount::unmount(&data) }
+    }
+
     /// Takes a volume away at once: its directory is moved to `trash` (on the same file system), where the caller
-    /// removes it when there is time.
+    /// removes it when there is time. What is mounted on it is let go before, and keeps its files.
     pub fn remove(&self, name: &str, trash: &Path) -> Result<()> {
         let directory = self.directory(name)?;
+        let _hold = self.busy.hold(name);
+        mount::unmount(&directory.join(DATA))?;
         match fs::rename(&directory, trash) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::NotFound { name: name.to_owned() }),
@@ -83,25 +164,77 @@ impl Volumes {
     }
 
     /// Fills an empty volume with what is in the directory `source`, which gives its own owner and mode too; says
-    /// whether it was empty.
+    /// whether it was empty. The data directory stays the same one: containers may have it.
     pub fn fill(&self, name: &str, source: BorrowedFd<'_>) -> Result<bool> {
+        self.fill_by(name, |target| fill::copy_tree(source, target))
+    }
+
+    /// Fills a volume with what is in another.
+    pub fn clone_from(&self, source: &str, name: &str) -> Result<()> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let data = self.data(source)?;
+        let source =
+            rustix::fs::open(&data, flags, Mode::empty()).map_err(|errno| Error::io("open", &data)(errno.into()))?;
+        match self.fill(name, source.as_fd())? {
+            true => Ok(()),
+            false => Err(Error::NotEmpty { name: name.to_owned() }),
+        }
+    }
+
+    /// Writes a volume's files, with owners, modes, times, attributes, links and holes, as a tar archive.
+    pub fn export(&self, name: &str, sink: impl io::Write) -> Result<()> {
+        let data = self.data(name)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let root = rustix::fs::open(&data, flags, Mode::empty()).map_err(|errno| match errno {
+            rustix::io::Errno::NOENT => Error::NotFound { name: name.to_owned() },
+            errno => Error::io("open", &data)(errno.into()),
+        })?;
+        let failed = |source| Error::Archive { path: data.clone(), source };
+        let mut packer = archive::tree::Packer::new(sink, archive::tree::PackOptions::default());
+        packer.directory(root.as_fd(), b"").map_err(failed)?;
+        packer.finish().map(drop).map_err(failed)
+    }
+
+    /// Fills an empty volume from a tar archive, compressed or not: everything of it, or nothing.
+    pub fn import(&self, name: &str, source: &mut dyn io::Read) -> Result<()> {
+        let filled = self.fill_by(name, |target| {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let directory = rustix::fs::open(target, flags, Mode::empty())
+                .map_err(|errno| Error::io("open", target)(errno.into()))?;
+            let tar = archive::decompress(source).map_err(Error::io("read the archive for", target))?;
+            let mut reader = archive::tar::Reader::new(tar);
+            archive::tree::extract(&mut reader, directory.as_fd(), b"", archive::tree::ExtractOptions::default())
+                .map_err(|source| Error::Archive { path: target.to_owned(), source })
+        })?;
+        if filled { Ok(()) } else { Err(Error::NotEmpty { name: name.to_owned() }) }
+    }
+
+    fn fill_by(&self, name: &str, copy: impl FnOnce(&Path) -> Result<()>) -> Result<bool> {
         let directory = self.directory(name)?;
         let data = directory.join(DATA);
-        let mut entries = fs::read_dir(&data).map_err(Error::io("read", &data))?;
-        if entries.next().is_some() {
+        let _hold = self.busy.hold(name);
+        if mount::is_mounted(&data) {
+            return fill_mounted(&directory, &data, copy);
+        }
+        if !is_empty(&data)? {
             return Ok(false);
         }
         let filling = directory.join(FILLING);
-        let outcome = DirBuilder::new()
-            .mode(0o700)
+        remove_tree(&filling)?;
+        let copied = DirBuilder::new()
+            .mode(0o755)
             .create(&filling)
             .map_err(Error::io("make", &filling))
-            .and_then(|()| fill::copy_tree(source, &filling))
-            .and_then(|()| fs::rename(&filling, &data).map_err(Error::io("move into place", &filling)));
-        if outcome.is_err() {
-            let _ = fs::remove_dir_all(&filling);
+            .and_then(|()| copy(&filling))
+            .and_then(|()| make_durable(&filling));
+        if let Err(error) = copied {
+            let _ = remove_tree(&filling);
+            return Err(error);
         }
-        outcome.map(|()| true)
+        let filled = directory.join(FILLED);
+        fs::rename(&filling, &filled).map_err(Error::io("move", &filling))?;
+        move_in(&filled, &data)?;
+        Ok(true)
     }
 
     fn directory(&self, name: &str) -> Result<PathBuf> {
@@ -111,4 +244,79 @@ impl Volumes {
             && name.as_bytes().first().is_some_and(|first| first.is_ascii_alphanumeric());
         if good { Ok(self.root.join(name)) } else { Err(Error::Name { name: name.to_owned() }) }
     }
+}
+
+fn is_empty(directory: &Path) -> Result<bool> {
+    let mut entries = fs::read_dir(directory).map_err(Error::io("read", directory))?;
+    // A file system of its own has it from the beginning.
+    Ok(entries.all(|entry| entry.is_ok_and(|entry| entry.file_name() == "lost+found")))
+}
+
+fn remove_tree(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// What was copied is on the disk before it counts as whole.
+fn make_durable(directory: &Path) -> Result<()> {
+    if is_empty(directory)? {
+        return Ok(());
+    }
+    let failed = Error::io("write to the disk", directory);
+    let file = match fs::File::open(directory) {
+        Ok(file) => file,
+        Err(error) => return Err(failed(error)),
+    };
+    rustix::fs::syncfs(&file).map_err(|errno| failed(errno.into()))
+}
+
+/// Moves the entries of a whole copy into the data directory, gives that the copy's attributes, and removes the copy. Can
+/// be repeated.
+fn move_in(filled: &Path, data: &Path) -> Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let open = |path: &Path| {
+        rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| Error::io("open", path)(errno.into()))
+    };
+    let (from, to) = (open(filled)?, open(data)?);
+    for entry in fs::read_dir(filled).map_err(Error::io("read", filled))? {
+        let name = entry.map_err(Error::io("read", filled))?.file_name();
+        match rustix::fs::renameat_with(&from, &name, &to, &name, RenameFlags::NOREPLACE) {
+            // A container that has the volume already has made one of this name.
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(errno) => return Err(Error::io("move into place", filled.join(name))(errno.into())),
+        }
+    }
+    fill::copy_attributes(filled, data)?;
+    remove_tree(filled)
+}
+
+/// Into a file system of the volume's own nothing can be moved. A mark beside it tells that a copy is not whole.
+fn fill_mounted(directory: &Path, data: &Path, copy: impl FnOnce(&Path) -> Result<()>) -> Result<bool> {
+    let mark = directory.join(PARTIAL);
+    if mark.exists() {
+        clear(data)?;
+    } else if !is_empty(data)? {
+        return Ok(false);
+    }
+    let made = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&mark);
+    made.and_then(|file| file.sync_all()).map_err(Error::io("make", &mark))?;
+    if let Err(error) = copy(data).and_then(|()| make_durable(data)) {
+        let _ = clear(data);
+        let _ = fs::remove_file(&mark);
+        return Err(error);
+    }
+    fs::remove_file(&mark).map_err(Error::io("remove", &mark))?;
+    Ok(true)
+}
+
+fn clear(directory: &Path) -> Result<()> {
+    for entry in fs::read_dir(directory).map_err(Error::io("read", directory))? {
+        let path = entry.map_err(Error::io("read", directory))?.path();
+        let kind = fs::symlink_metadata(&path).map_err(Error::io("stat", &path))?.file_type();
+        let removed = if kind.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        removed.map_err(Error::io("remove", &path))?;
+    }
+    Ok(())
 }

@@ -27,6 +27,7 @@ mod lifecycle;
 mod listing;
 mod loading;
 mod logs;
+mod mounts;
 mod networking;
 mod networks;
 mod options;
@@ -68,6 +69,8 @@ fn main() {
         volumes::TESTS,
         runtimes::TESTS,
         service::TESTS,
+        mounts::TESTS,
+        mounts::HOIST_TESTS,
         sharing::TESTS,
         sharing::HOIST_TESTS,
         lifecycle::TESTS,

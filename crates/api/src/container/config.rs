@@ -245,6 +245,35 @@ wire! {
         pub read_only_non_recursive: bool,
         #[serde(skip_serializing_if = "omit")]
         pub read_only_force_recursive: bool,
+        /// Whose files they are in the container; Docker's draft for API 1.56, with `UIDMaps` and `GIDMaps` of ours.
+        #[serde(rename = "IDMapping", skip_serializing_if = "Option::is_none")]
+        pub id_mapping: Option<IdMapping>,
+    }
+
+    /// How the owners of files look in the container.
+    pub struct IdMapping {
+        /// `match-user`: the source's owner is the container's user; `userns`: as the container's user namespace has it;
+        /// `explicit`: as the maps say.
+        #[serde(skip_serializing_if = "omit")]
+        pub source: String,
+        /// With `match-user`: another user than the container's.
+        #[serde(skip_serializing_if = "omit")]
+        pub user: String,
+        #[serde(rename = "UIDMaps", skip_serializing_if = "List::is_empty")]
+        pub uid_maps: List<IdMap>,
+        #[serde(rename = "GIDMaps", skip_serializing_if = "List::is_empty")]
+        pub gid_maps: List<IdMap>,
+    }
+
+    /// A range of ids.
+    pub struct IdMap {
+        /// First id in the container.
+        #[serde(rename = "ContainerID")]
+        pub container_id: u32,
+        /// First id in the source's file system.
+        #[serde(rename = "HostID")]
+        pub host_id: u32,
+        pub size: u32,
     }
 
     /// Of a volume.

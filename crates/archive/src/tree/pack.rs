@@ -31,6 +31,8 @@ pub struct PackOptions<'a> {
     pub one_file_system: bool,
     /// Extended attributes are left out.
     pub no_xattrs: bool,
+    /// Owners from `.0` on, `.1` of them, are counted from 0: the ids of a user namespace as it knows them.
+    pub ids: Option<(u32, u32)>,
     pub filter: Option<Filter<'a>>,
 }
 
@@ -174,8 +176,12 @@ impl<'a, W: Write> Packer<'a, W> {
         if stat.st_nlink > 1 && kind != FileType::Socket {
             let key = (stat.st_dev, stat.st_ino);
             if let Some((first, more)) = self.links.get_mut(&key) {
-                let metadata =
-                    Metadata { link: first.clone(), kind: Kind::Hardlink, size: 0, ..metadata_of(&stat, path) };
+                let metadata = Metadata {
+                    link: first.clone(),
+                    kind: Kind::Hardlink,
+                    size: 0,
+                    ..shifted(metadata_of(&stat, path), self.options.ids)
+                };
                 *more -= 1;
                 if *more == 0 {
                     self.links.remove(&key);
@@ -187,7 +193,7 @@ impl<'a, W: Write> Packer<'a, W> {
             FileType::RegularFile => self.file(parent, name, path),
             FileType::Symlink => match readlinkat(parent, name, Vec::new()) {
                 Ok(link) => {
-                    let mut metadata = metadata_of(&stat, path);
+                    let mut metadata = shifted(metadata_of(&stat, path), self.options.ids);
                     metadata.link = link.into_bytes();
                     self.special(parent, name, metadata)
                 }
@@ -195,7 +201,7 @@ impl<'a, W: Write> Packer<'a, W> {
                 Err(errno) => Err(Error::io("read", path)(errno)),
             },
             FileType::CharacterDevice | FileType::BlockDevice | FileType::Fifo => {
-                self.special(parent, name, metadata_of(&stat, path))
+                self.special(parent, name, shifted(metadata_of(&stat, path), self.options.ids))
             }
             // A socket means nothing without its process; archives have no word for it.
             _ => return Ok(None),
@@ -209,7 +215,7 @@ impl<'a, W: Write> Packer<'a, W> {
     /// A directory's own entry; false when it is left out.
     fn head(&mut self, directory: &OwnedFd, path: &[u8]) -> Result<bool> {
         let stat = fstat(directory).map_err(Error::io("stat", path))?;
-        let mut metadata = metadata_of(&stat, path);
+        let mut metadata = shifted(metadata_of(&stat, path), self.options.ids);
         if self.refused(&metadata) {
             return Ok(false);
         }
@@ -239,7 +245,7 @@ impl<'a, W: Write> Packer<'a, W> {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Ok(());
         }
-        let mut metadata = metadata_of(&stat, path);
+        let mut metadata = shifted(metadata_of(&stat, path), self.options.ids);
         if self.refused(&metadata) {
             return Ok(());
         }
@@ -295,6 +301,16 @@ impl<'a, W: Write> Packer<'a, W> {
         }
         self.xattrs.all(of).map_err(Error::io("read the attributes of", path))
     }
+}
+
+/// Owners as a user namespace has them; what is outside of it stays.
+fn shifted(mut metadata: Metadata, ids: Option<(u32, u32)>) -> Metadata {
+    if let Some((first, count)) = ids {
+        for id in [&mut metadata.uid, &mut metadata.gid] {
+            *id = id.checked_sub(first).filter(|inside| *inside < count).unwrap_or(*id);
+        }
+    }
+    metadata
 }
 
 /// What stat(2) says, as a member's metadata; link target and attributes are left empty.

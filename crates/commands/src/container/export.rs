@@ -57,7 +57,7 @@ pub(crate) fn check_output(path: &str) -> Result<(), String> {
 }
 
 /// Writes beside the file and renames: what is there under the name is whole.
-fn save(path: &str, fill: impl FnOnce(&mut File) -> Outcome) -> Outcome {
+pub(crate) fn save(path: &str, fill: impl FnOnce(&mut File) -> Outcome) -> Outcome {
     let plain = std::fs::metadata(path).map_or(true, |found| found.is_file());
     if !plain {
         let mut file =

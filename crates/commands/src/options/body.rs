@@ -317,7 +317,8 @@ fn modes(p: &Parsed) -> Result<(), String> {
     if !matches!(p.str("uts"), "" | "host") {
         return Err("--uts: invalid UTS mode".to_owned());
     }
-    if !matches!(p.str("userns"), "" | "host") {
+    let userns = p.str("userns");
+    if !matches!(userns, "" | "host" | "auto") && !userns.starts_with("auto:") {
         return Err("--userns: invalid USER mode".to_owned());
     }
     if !matches!(p.str("cgroupns"), "" | "host" | "private") {

@@ -50,6 +50,34 @@ fn truth(key: &str, value: &str) -> Result<bool, String> {
     parse_bool(value).ok_or_else(|| format!("invalid value for {key}: {value}"))
 }
 
+/// Whose files they are in the container: `match-user`, `match-user:USER` and `userns` as Docker's draft has them, and
+/// `uids=SOURCE-CONTAINER-COUNT#…;gids=…`.
+fn id_mapping(text: &str) -> Result<Value, String> {
+    let invalid = || format!("invalid value for idmap: {text}");
+    match text.split_once(':').unwrap_or((text, "")) {
+        ("match-user", "") => return Ok(json!({ "Source": "match-user" })),
+        ("match-user", user) => return Ok(json!({ "Source": "match-user", "User": user })),
+        ("userns", "") => return Ok(json!({ "Source": "userns" })),
+        _ => {}
+    }
+    let mut mapping = json!({ "Source": "explicit" });
+    for part in text.split(';') {
+        let (kind, ranges) = part.split_once('=').ok_or_else(invalid)?;
+        let key = match kind {
+            "uids" => "UIDMaps",
+            "gids" => "GIDMaps",
+            _ => return Err(invalid()),
+        };
+        let one = |range: &str| match range.split('-').map(str::parse::<u32>).collect::<Result<Vec<_>, _>>().as_deref()
+        {
+            Ok([source, inside, size]) => Ok(json!({ "HostID": source, "ContainerID": inside, "Size": size })),
+            _ => Err(invalid()),
+        };
+        mapping[key] = ranges.split('#').map(one).collect::<Result<Vec<_>, _>>()?.into();
+    }
+    Ok(mapping)
+}
+
 /// A mount as the API takes it.
 pub(crate) fn parse(text: &str) -> Result<Value, String> {
     let mut mount = Map::new();
@@ -65,6 +93,8 @@ pub(crate) fn parse(text: &str) -> Result<Value, String> {
                         groups.volume().insert("NoCopy".to_owned(), true.into());
                     }
                     "bind-nonrecursive" => groups.bind("NonRecursive", true),
+                    "map" | "idmap" | "bind-idmap" => groups.bind("IDMapping", id_mapping("match-user")?),
+                    "bind-create-src" => groups.bind("CreateMountpoint", true),
                     _ => return Err(format!("invalid field '{field}' must be a key=value pair")),
                 }
                 continue;
@@ -96,6 +126,8 @@ pub(crate) fn parse(text: &str) -> Result<Value, String> {
                     ));
                 }
             },
+            "map" | "idmap" | "bind-idmap" => groups.bind("IDMapping", id_mapping(value)?),
+            "bind-create-src" => groups.bind("CreateMountpoint", truth(&key, value)?),
             "volume-subpath" => {
                 groups.volume().insert("Subpath".to_owned(), value.into());
             }
@@ -189,6 +221,21 @@ mod tests {
                 "type=bind,src=/a,dst=/b,bind-propagation=RSLAVE",
                 json!({"Type":"bind","Source":"/a","Target":"/b","BindOptions":{"Propagation":"rslave"}}),
             ),
+            (
+                "type=bind,src=/a,dst=/b,map=match-user",
+                json!({"Type":"bind","Source":"/a","Target":"/b","BindOptions":{"IDMapping":{"Source":"match-user"}}}),
+            ),
+            (
+                "type=bind,src=/a,dst=/b,bind-idmap=match-user:33",
+                json!({"Type":"bind","Source":"/a","Target":"/b",
+                       "BindOptions":{"IDMapping":{"Source":"match-user","User":"33"}}}),
+            ),
+            (
+                "type=bind,src=/a,dst=/b,idmap=uids=1000-0-1#5-6-2;gids=7-8-9",
+                json!({"Type":"bind","Source":"/a","Target":"/b","BindOptions":{"IDMapping":{"Source":"explicit",
+                    "UIDMaps":[{"HostID":1000,"ContainerID":0,"Size":1},{"HostID":5,"ContainerID":6,"Size":2}],
+                    "GIDMaps":[{"HostID":7,"ContainerID":8,"Size":9}]}}}),
+            ),
         ] {
             assert_eq!(parse(text).expect(text), expect);
         }
@@ -198,6 +245,9 @@ mod tests {
             ("dst=/x,foo=bar", "unexpected key 'foo' in 'foo=bar'"),
             ("type=bind,dst=/x,volume-nocopy", "cannot mix 'volume-*' options with mount type 'bind'"),
             ("dst=/x,ro=maybe", "invalid value for ro: maybe"),
+            ("type=bind,src=/a,dst=/x,map=root", "invalid value for idmap: root"),
+            ("type=bind,src=/a,dst=/x,idmap=uids=1-2", "invalid value for idmap: uids=1-2"),
+            ("dst=/x,map", "cannot mix 'bind-*' options with mount type 'volume'"),
         ] {
             assert_eq!(parse(text).expect_err(text), why);
         }

@@ -176,7 +176,6 @@ fn unsupported(host: &HostConfig) -> Result<()> {
         ("VolumeDriver", !matches!(host.volume_driver.as_str(), "" | "local")),
         ("Cgroup", !host.cgroup.is_empty()),
         ("StorageOpt", !host.storage_opt.is_empty()),
-        ("UsernsMode", !matches!(host.userns_mode.as_str(), "" | "host")),
     ];
     if let Some((name, _)) = set.iter().find(|(_, set)| *set) {
         return Err(Error::invalid(format!("hoist does not support HostConfig.{name} yet")));
@@ -199,6 +198,7 @@ fn unsupported(host: &HostConfig) -> Result<()> {
 }
 
 fn modes(config: &Config, host: &HostConfig) -> Result<()> {
+    super::userns::check_mode(&host.userns_mode)?;
     IpcMode::parse(&host.ipc_mode)?;
     PidMode::parse(&host.pid_mode)?;
     if host.cgroup_parent.split('/').any(|part| part == "..") || host.cgroup_parent.contains('\0') {

@@ -8,7 +8,7 @@ use store::ImageRecord;
 use super::mounts::{Kind as MountKind, Mount};
 use super::{
     Container, Record, attachment, check, directory, joined, link, logging, merge, mounts, names, networking, persist,
-    publish, runtime,
+    publish, runtime, userns,
 };
 use crate::id::ContainerId;
 use crate::{Engine, Error, Kind, Result, image, volume};
@@ -38,8 +38,10 @@ pub fn create(
     joined::check(engine, &host_config)?;
     let networks = attachment::plan(engine, request, &mut host_config)?;
     let links = link::plan(engine, &mut host_config)?;
-    let mounts = mounts_of_others(engine, &host_config, mounts::plan(&config, &host_config)?)?;
+    let mut mounts = mounts_of_others(engine, &host_config, mounts::plan(&config, &host_config)?)?;
+    find_images(engine, &mut mounts)?;
     check_bind_sources(&mounts)?;
+    let userns = userns::reserve(engine, &host_config)?;
     let mut record = Record {
         id: id.clone(),
         name: names[0].clone(),
@@ -52,6 +54,7 @@ pub fn create(
         networks,
         links,
         mounts,
+        userns: userns.as_ref().map(|reserved| reserved.range),
         state: Default::default(),
         held_ports: Vec::new(),
         kept_ports: Vec::new(),
@@ -68,6 +71,7 @@ pub fn create(
     guard.done = true;
     drop(guard);
     engine.containers.insert(Container::new(record.clone()));
+    drop(userns);
     publish(engine, &record, "create", &[]);
     let image = record.image;
     engine.workers.submit(move |engine| {
@@ -189,6 +193,17 @@ fn check_bind_sources(mounts: &[Mount]) -> Result<()> {
     }
 }
 
+/// The layers of images that are mounted. They are safe from here on: the caller has a lease, then the record has them.
+fn find_images(engine: &Engine, mounts: &mut [Mount]) -> Result<()> {
+    for mount in mounts.iter_mut().filter(|mount| mount.kind == MountKind::Image && mount.layers.is_empty()) {
+        mount.layers = image::resolve(engine, &mount.source)?.layers;
+        if mount.layers.is_empty() {
+            return Err(Error::invalid(format!("image {} has no files to mount", mount.source)));
+        }
+    }
+    Ok(())
+}
+
 /// `--volumes-from`: the binds and volumes of other containers, where the request has nothing of its own.
 fn mounts_of_others(engine: &Engine, host: &HostConfig, mut mounts: Vec<Mount>) -> Result<Vec<Mount>> {
     for text in &host.volumes_from {
@@ -232,7 +247,7 @@ fn mounts_of_others(engine: &Engine, host: &HostConfig, mut mounts: Vec<Mount>) 
 fn make_volumes(engine: &Engine, record: &mut Record, guard: &mut Guard<'_>) -> Result<()> {
     let layers = record.layers.clone();
     for mount in record.mounts.iter_mut().filter(|mount| mount.kind == MountKind::Volume) {
-        let (data, name, made) = volume::ensure(engine, &mount.volume, &mount.labels)?;
+        let (data, name, made) = volume::ensure(engine, &mount.volume, &mount.labels, &mount.driver_options)?;
         if made {
             guard.volumes.push(name.clone());
         }

@@ -317,6 +317,7 @@ fn document(
         directory: &engine.container_dir(&record.id),
         devices: Vec::new(),
         block_io: None,
+        id_mappings: &Default::default(),
         link_environment: link::present(engine, record).into_iter().flat_map(|linked| linked.environment).collect(),
     })?;
     let base = planned.spec.process.unwrap_or_default();

@@ -94,6 +94,7 @@ fn settle(engine: &Arc<Engine>, container: &Arc<Container>, exit: &Exit) {
     health::end(container);
     let Ok(record) = container.apply(change) else { return };
     logging::ended(engine, &container.id);
+    start::release_volumes(engine, &record);
     tell(engine, &before, &record);
 
     if record.auto_remove() {

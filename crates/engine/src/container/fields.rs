@@ -45,6 +45,7 @@ fn effect(request: &Value) -> Result<(Vec<String>, Value)> {
         directory: Path::new("/data/c"),
         devices: start::devices(&record)?,
         block_io: start::block_io(host)?,
+        id_mappings: &Default::default(),
         link_environment: Vec::new(),
     })?;
     let log = logging::plan(&host.log_config)?;

@@ -21,9 +21,16 @@ pub use copy_in::{CopyIn, copy_in};
 pub use copy_out::{copy_out, path_stat};
 pub use export::export;
 
+pub(super) use user::of_image as user_of_image;
 pub(super) use view::upper;
 
 use crate::{Error, Kind};
+
+/// The ids that the host sees in a container's root for those that the container sees; `None`: the same. At rest the
+/// root is assembled without the user namespace.
+fn shown_ids(record: &super::Record) -> Option<super::idmap::IdRange> {
+    record.userns.filter(|_| record.state.phase.is_alive())
+}
 
 /// What went wrong with an archive, in kinds: the client's fault, or ours.
 pub(super) fn archive_error(doing: &str, error: archive::tree::Error) -> Error {

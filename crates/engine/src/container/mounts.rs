@@ -4,10 +4,13 @@
 //!  Mounts, Binds, Tmpfs, Config.Volumes ── plan ──▶ [Mount]     (volumes without a name still unnamed)
 //! ```
 
+use std::collections::BTreeMap;
+
 use api::bind::{Bind, clean_path};
 use api::container::{Config, HostConfig, Mount as Request};
 use serde::{Deserialize, Serialize};
 
+use super::idmap::IdMapping;
 use crate::{Error, Result};
 
 /// Where it comes from.
@@ -16,6 +19,8 @@ pub(crate) enum Kind {
     Bind,
     Volume,
     Tmpfs,
+    /// The files of an image, read-only.
+    Image,
 }
 
 impl Kind {
@@ -25,6 +30,7 @@ impl Kind {
             Kind::Bind => "bind",
             Kind::Volume => "volume",
             Kind::Tmpfs => "tmpfs",
+            Kind::Image => "image",
         }
     }
 }
@@ -57,12 +63,20 @@ pub(crate) struct Mount {
     pub make_source: bool,
     /// Leave a new volume empty.
     pub no_copy: bool,
-    /// Directory inside the volume.
+    /// Directory or file inside the volume or image.
     pub subpath: String,
     /// Options of a tmpfs.
     pub options: Vec<String>,
     /// Labels and options for a volume that is made.
-    pub labels: std::collections::BTreeMap<String, String>,
+    pub labels: BTreeMap<String, String>,
+    #[serde(default)]
+    pub driver_options: BTreeMap<String, String>,
+    /// Layers of an image, the lowest first; [`Mount::source`] is what the user called it.
+    #[serde(default)]
+    pub layers: Vec<oci::Digest>,
+    /// Whose files they are in the container; `None`: as they are.
+    #[serde(default)]
+    pub id_mapping: Option<IdMapping>,
 }
 
 impl Mount {
@@ -83,7 +97,10 @@ impl Mount {
             no_copy: false,
             subpath: String::new(),
             options: Vec::new(),
-            labels: Default::default(),
+            labels: BTreeMap::new(),
+            driver_options: BTreeMap::new(),
+            layers: Vec::new(),
+            id_mapping: None,
         }
     }
 }
@@ -144,6 +161,9 @@ fn from_bind(bind: &Bind) -> Result<Mount> {
     mount.propagation.clone_from(&bind.propagation);
     mount.no_copy = bind.no_copy;
     mount.make_source = true;
+    if !bind.id_mapping.is_empty() {
+        mount.id_mapping = Some(IdMapping::parse(&bind.id_mapping)?);
+    }
     Ok(mount)
 }
 
@@ -153,7 +173,8 @@ fn from_request(request: &Request) -> Result<Mount> {
         "bind" => Kind::Bind,
         "volume" => Kind::Volume,
         "tmpfs" => Kind::Tmpfs,
-        "image" | "cluster" => {
+        "image" => Kind::Image,
+        "cluster" | "npipe" => {
             return Err(Error::not_implemented(&format!("mounts of type \"{}\"", request.kind)));
         }
         _ => return Err(Error::invalid("mount type unknown".to_owned())),
@@ -175,9 +196,26 @@ fn from_request(request: &Request) -> Result<Mount> {
     if kind != Kind::Tmpfs && request.tmpfs_options.is_some() {
         return Err(extra("TmpfsOptions"));
     }
+    if kind != Kind::Image && request.image_options.is_some() {
+        return Err(extra("ImageOptions"));
+    }
     let mut mount = Mount::new(kind, &request.target);
     mount.read_only = request.read_only;
+    let inside = |subpath: &str| match subpath.starts_with('/') || subpath.split('/').any(|part| part == "..") {
+        true => Err(wrong("subpath must be a relative path within the volume")),
+        false => Ok(subpath.to_owned()),
+    };
     match kind {
+        Kind::Image => {
+            if request.source.is_empty() {
+                return Err(wrong("field Source must not be empty"));
+            }
+            mount.source.clone_from(&request.source);
+            mount.read_only = true;
+            if let Some(options) = &request.image_options {
+                mount.subpath = inside(&options.subpath)?;
+            }
+        }
         Kind::Bind => {
             if request.source.is_empty() {
                 return Err(wrong("field Source must not be empty"));
@@ -196,6 +234,7 @@ fn from_request(request: &Request) -> Result<Mount> {
                 mount.make_source = options.create_mountpoint;
                 mount.shallow_read_only = options.read_only_non_recursive;
                 mount.force_read_only = options.read_only_force_recursive;
+                mount.id_mapping = options.id_mapping.as_ref().map(IdMapping::of).transpose()?.flatten();
                 for (set, name) in [
                     (options.read_only_non_recursive, "ReadOnlyNonRecursive"),
                     (options.read_only_force_recursive, "ReadOnlyForceRecursive"),
@@ -218,9 +257,9 @@ fn from_request(request: &Request) -> Result<Mount> {
             if let Some(options) = &request.volume_options {
                 mount.no_copy = options.no_copy;
                 mount.labels = options.labels.clone().into_inner();
-                mount.subpath.clone_from(&options.subpath);
-                if options.subpath.split('/').any(|part| part == "..") || options.subpath.starts_with('/') {
-                    return Err(wrong("subpath must be a relative path within the volume"));
+                mount.subpath = inside(&options.subpath)?;
+                if mount.anonymous && !mount.subpath.is_empty() {
+                    return Err(wrong("must not set Subpath when using anonymous volumes"));
                 }
                 if let Some(driver) = &options.driver_config {
                     if !matches!(driver.name.as_str(), "" | "local") {
@@ -229,9 +268,8 @@ fn from_request(request: &Request) -> Result<Mount> {
                             request.source, driver.name
                         )));
                     }
-                    if !driver.options.is_empty() {
-                        return Err(Error::not_implemented("options of the local volume driver"));
-                    }
+                    mount.driver_options = driver.options.clone().into_inner();
+                    crate::volume::check_options(&request.source, &mount.driver_options)?;
                 }
             }
         }

@@ -37,6 +37,12 @@ impl Namespace {
     }
 }
 
+/// Whether the container has a network namespace of its own.
+pub(super) fn makes_namespace(record: &Record) -> bool {
+    let mode = NetworkMode::parse(&record.host_config.network_mode);
+    !matches!(mode, NetworkMode::Host | NetworkMode::Container(_))
+}
+
 /// Finds or takes the namespace.
 pub(super) fn namespace(engine: &Engine, record: &Record) -> Result<Namespace> {
     match NetworkMode::parse(&record.host_config.network_mode) {

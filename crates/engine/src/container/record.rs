@@ -4,6 +4,7 @@ use api::container::{Config, HostConfig};
 use serde::{Deserialize, Serialize};
 
 use super::attachment::Attachment;
+use super::idmap::IdRange;
 use super::link::Link;
 use super::mounts::Mount;
 use super::state::State;
@@ -39,6 +40,9 @@ pub(crate) struct Record {
     pub links: Vec<Link>,
     #[serde(default)]
     pub mounts: Vec<Mount>,
+    /// Its user namespace; `None`: the host's.
+    #[serde(default)]
+    pub userns: Option<IdRange>,
     #[serde(default)]
     pub state: State,
     /// Ports of the host that its shim holds, published or not.

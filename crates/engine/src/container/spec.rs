@@ -1,14 +1,16 @@
 //! From a record to what the runtime is told. Pure: facts go in, a specification comes out.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use api::container::{CgroupnsMode, HostConfig, IpcMode, NetworkMode, PidMode, UtsMode};
 use oci::runtime::{
-    BlockIo, Capabilities, ConsoleSize, Cpu, Device, DeviceRule, Linux, Memory, Mount as SpecMount, Namespace, Pids,
-    Process, Resources, Rlimit, Root, Spec, TimeOffset,
+    BlockIo, Capabilities, ConsoleSize, Cpu, Device, DeviceRule, IdMapping, Linux, Memory, Mount as SpecMount,
+    Namespace, Pids, Process, Resources, Rlimit, Root, Spec, TimeOffset,
 };
 
 use super::check::device_rule;
+use super::idmap::Ranges;
 use super::merge::overlay_env;
 use super::mounts::Kind;
 use super::record::Record;
@@ -42,6 +44,8 @@ pub(crate) struct Input<'a> {
     pub directory: &'a Path,
     /// Device nodes to make: those of `--device`, or the host's for a privileged container.
     pub devices: Vec<Device>,
+    /// Mounts that are id-mapped, by destination.
+    pub id_mappings: &'a BTreeMap<String, Ranges>,
     /// Variables of `--link`, which the container's own come after.
     pub link_environment: Vec<String>,
     /// Weights and throttles, with the devices looked up.
@@ -59,7 +63,7 @@ pub(crate) struct Planned {
 
 /// Plans a container's start.
 pub(crate) fn plan(input: Input<'_>) -> Result<Planned> {
-    let Input { record, facts, directory, devices, link_environment, block_io } = input;
+    let Input { record, facts, directory, devices, id_mappings, link_environment, block_io } = input;
     let (config, host) = (&record.config, &record.host_config);
     let security = security_options(&host.security_opt)?;
     let granted = capabilities(&host.cap_add, &host.cap_drop, host.privileged, facts.capabilities)?;
@@ -94,12 +98,14 @@ pub(crate) fn plan(input: Input<'_>) -> Result<Planned> {
         root: Some(Root { path: String::new(), readonly: host.readonly_rootfs }),
         hostname: if uts_host { String::new() } else { hostname },
         domainname: if uts_host { String::new() } else { config.domainname.clone() },
-        mounts: mounts(record, facts, directory)?,
+        mounts: mounts(record, facts, directory, id_mappings)?,
         annotations: host.annotations.clone().into_inner(),
         linux: Linux {
             sysctl: host.sysctls.clone().into_inner(),
             resources: Some(Resources { devices: device_rules(record, &devices)?, ..limits(host, block_io) }),
             namespaces: namespaces(record, facts)?,
+            uid_mappings: own_ids(record),
+            gid_mappings: own_ids(record),
             devices,
             time_offsets: host.hoist.time_offsets.iter().map(|(clock, ns)| (clock.clone(), time_offset(*ns))).collect(),
             rootfs_propagation: String::new(),
@@ -122,6 +128,12 @@ pub(crate) fn plan(input: Input<'_>) -> Result<Planned> {
         ..Spec::default()
     };
     Ok(Planned { spec, seccomp, profile })
+}
+
+/// The ids of the container's user namespace.
+fn own_ids(record: &Record) -> Vec<IdMapping> {
+    let range = record.userns.iter();
+    range.map(|range| IdMapping { container_id: 0, host_id: range.base, size: range.size }).collect()
 }
 
 /// Rounded down to seconds, and the rest of nanoseconds, which the kernel wants positive.
@@ -204,6 +216,9 @@ fn namespaces(record: &Record, facts: &HostFacts) -> Result<Vec<Namespace>> {
     if cgroup_private {
         kinds.push("cgroup");
     }
+    if record.userns.is_some() {
+        kinds.push("user");
+    }
     if !host.hoist.time_offsets.is_empty() {
         kinds.push("time");
     }
@@ -220,7 +235,12 @@ fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> SpecM
     }
 }
 
-fn mounts(record: &Record, facts: &HostFacts, directory: &Path) -> Result<Vec<SpecMount>> {
+fn mounts(
+    record: &Record,
+    facts: &HostFacts,
+    directory: &Path,
+    id_mappings: &BTreeMap<String, Ranges>,
+) -> Result<Vec<SpecMount>> {
     let host = &record.host_config;
     let ipc = IpcMode::parse(&host.ipc_mode)?;
     let access = if host.privileged { "rw" } else { "ro" };
@@ -257,7 +277,11 @@ fn mounts(record: &Record, facts: &HostFacts, directory: &Path) -> Result<Vec<Sp
         if host.readonly_rootfs { &["rbind", "rprivate", "ro"] } else { &["rbind", "rprivate"] };
     for name in ["resolv.conf", "hostname", "hosts"] {
         let source = directory.join(name);
-        all.push(mount(&format!("/etc/{name}"), "bind", &source.to_string_lossy(), files_access));
+        let mut file = mount(&format!("/etc/{name}"), "bind", &source.to_string_lossy(), files_access);
+        if record.userns.is_some() {
+            file.options.push("idmap".to_owned());
+        }
+        all.push(file);
     }
     let user = &record.mounts;
     let replaced = |destination: &str| {
@@ -266,7 +290,18 @@ fn mounts(record: &Record, facts: &HostFacts, directory: &Path) -> Result<Vec<Sp
         })
     };
     all.retain(|default| !replaced(&default.destination));
-    all.extend(user.iter().map(|mount| user_mount(mount, facts)));
+    all.extend(user.iter().map(|mount| {
+        let mut planned = user_mount(mount, facts);
+        let idmap = if mount.recursive { "ridmap" } else { "idmap" };
+        if let Some(ranges) = id_mappings.get(&mount.destination) {
+            (planned.uid_mappings, planned.gid_mappings) = (ranges.uids.clone(), ranges.gids.clone());
+            planned.options.push(idmap.to_owned());
+        } else if record.userns.is_some() && matches!(mount.kind, Kind::Volume) {
+            // Whoever has the volume sees the same ids in it.
+            planned.options.push(idmap.to_owned());
+        }
+        planned
+    }));
     // A mount comes after the one it lies on.
     all.sort_by_key(|mount| mount.destination.split('/').filter(|part| !part.is_empty()).count());
     Ok(all)
@@ -287,9 +322,8 @@ fn user_mount(user: &super::mounts::Mount, facts: &HostFacts) -> SpecMount {
         let old = facts.kernel < (5, 12) && !user.force_read_only;
         options.push(if user.shallow_read_only || old { "ro" } else { "rro" });
     }
-    let source = Path::new(&user.source).join(&user.subpath);
-    let source = if user.subpath.is_empty() { Path::new(&user.source) } else { source.as_path() };
-    mount(&user.destination, "bind", &source.to_string_lossy(), &options)
+    // What lies inside of a volume or image comes as a descriptor (`sources`).
+    mount(&user.destination, "bind", &user.source, &options)
 }
 
 fn masked_paths(facts: &HostFacts) -> Vec<String> {
@@ -393,6 +427,7 @@ pub(super) fn test_record(config: &str, host: &str) -> Record {
         networks: Vec::new(),
         links: Vec::new(),
         mounts,
+        userns: None,
         state: Default::default(),
         held_ports: Vec::new(),
         kept_ports: Vec::new(),

@@ -22,8 +22,8 @@ use super::mounts::Kind as MountKind;
 use super::networking::{self, Namespace};
 use super::state::Change;
 use super::{
-    Container, Phase, Record, attach, directory, health, joined, link, lock, logging, persist, publish, remove,
-    resolver, runtime, spec,
+    Container, Phase, Record, attach, directory, health, idmap, joined, link, lock, logging, persist, publish, remove,
+    resolver, runtime, sources, spec,
 };
 use crate::host;
 use crate::shim::Run;
@@ -73,6 +73,7 @@ pub(super) fn start_operating(engine: &Engine, container: &Arc<Container>) -> Re
             let failed = Change::StartFailed { code: failure.exit_code, error: text };
             let record = container.apply(failed).unwrap_or_else(|_| container.snapshot());
             attach::dismiss(container);
+            release_volumes(engine, &record);
             publish(
                 engine,
                 &record,
@@ -145,7 +146,9 @@ impl Drop for Start<'_> {
 impl Start<'_> {
     fn run(engine: &Engine, container: &Arc<Container>, record: &Arc<Record>) -> Result<(), Failure> {
         // Look.
-        prepare_sources(record)?;
+        prepare_sources(engine, record)?;
+        let sources = sources::open(engine, record)?;
+        let id_mappings = idmap::resolve(engine, record)?;
         let layers = layers(engine, record)?;
         let devices = devices(record)?;
         let links = if networking::wants_endpoint(record) { link::resolve(engine, record)? } else { Vec::new() };
@@ -155,9 +158,17 @@ impl Start<'_> {
             directory: &engine.container_dir(&networking::owner(engine, record)),
             devices,
             block_io: block_io(&record.host_config)?,
+            id_mappings: &id_mappings,
             link_environment: links.iter().flat_map(|linked| linked.environment.clone()).collect(),
         })?;
         runtime::check(&engine.config, &record.host_config)?;
+        if runtime::is_foreign(engine, record) && (record.userns.is_some() || !sources.is_empty()) {
+            let text = format!(
+                "the runtime {} cannot make user namespaces on id-mapped layers, nor mount a part of a volume or an image",
+                record.host_config.runtime
+            );
+            return Err(Error::new(Kind::NotImplemented, text).into());
+        }
         let log = logging::plan(&record.host_config.log_config)?;
         logging::check(record)?;
         let attributes = logging::resolve(record, &log.attributes)?.json(log.sent.is_none())?;
@@ -171,7 +182,9 @@ impl Start<'_> {
         let exec_dir = directory::make_exec(engine, &record.id)?;
         start.exec_dir = true;
         let joined = joined::descriptors(engine, record)?;
-        let namespace = networking::namespace(engine, record)?;
+        // One that the container's user namespace is to own is made inside of that.
+        let inside = record.userns.is_some() && networking::makes_namespace(record);
+        let namespace = if inside { None } else { Some(networking::namespace(engine, record)?) };
         networking::write_files(engine, record)?;
         let own = engine.container_dir(&record.id);
         let writable = directory::open(&own.join(directory::WRITABLE))?;
@@ -180,33 +193,50 @@ impl Start<'_> {
         given.extend(layers.iter().map(|layer| (Role::Layer, layer.as_fd())));
         given.push((Role::Writable, writable.as_fd()));
         given.extend(log_dir.as_ref().map(|directory| (Role::LogDir, directory.as_fd())));
-        given.extend(namespace.descriptor().map(|descriptor| (Role::NetNs, descriptor)));
+        let joined_network = namespace.as_ref().and_then(Namespace::descriptor);
+        given.extend(joined_network.map(|descriptor| (Role::NetNs, descriptor)));
+        given.extend(sources.iter().map(|(_, tree)| (Role::MountSource, tree.as_fd())));
         given.extend(joined.iter().map(|(role, descriptor)| (*role, descriptor.as_fd())));
         // Reserved ports go to the shim with the request, so they are reserved first; else both happen at once.
         let mut holds: Vec<OwnedFd> = Vec::new();
         let publishes = networks.iter().any(|one| one.config.as_ref().is_some_and(|config| !config.ports.is_empty()));
-        if publishes {
-            holds = start.connect(record, &namespace, &networks)?;
+        if publishes && let Some(namespace) = &namespace {
+            holds = start.connect(record, namespace, &networks)?;
         }
         given.extend(holds.iter().map(|hold| (Role::Hold, hold.as_fd())));
         let (ours, theirs) =
             sys::socket::seqpacket_pair().map_err(|error| Error::system("make a control socket", error))?;
         let run = engine.shims.link(record.id.clone(), ours)?;
-        let launch = launch(
-            &engine.config,
-            record,
-            planned,
-            stored_log(log, attributes),
-            given.iter().map(|(role, _)| *role).collect(),
-        );
+        let launch = Launch {
+            sources: sources.iter().map(|(destination, _)| destination.clone()).collect(),
+            tell_network: inside,
+            ..launch(
+                &engine.config,
+                record,
+                planned,
+                stored_log(log, attributes),
+                given.iter().map(|(role, _)| *role).collect(),
+            )
+        };
         let descriptors: Vec<BorrowedFd<'_>> = given.into_iter().map(|(_, descriptor)| descriptor).collect();
         engine.shims.spawner.create(&engine.shims, &launch, theirs.as_fd(), &descriptors)?;
-        drop(theirs);
+        drop((theirs, sources));
 
         // Beside it.
-        if !publishes {
-            start.connect(record, &namespace, &networks)?;
-        }
+        let mut late_holds = Vec::new();
+        let namespace = match namespace {
+            Some(namespace) => {
+                if !publishes {
+                    start.connect(record, &namespace, &networks)?;
+                }
+                namespace
+            }
+            None => {
+                let namespace = Namespace::Own(network_inside(&run)?);
+                late_holds = start.connect(record, &namespace, &networks)?;
+                namespace
+            }
+        };
         if !start.attachments.is_empty() {
             let endpoints: Vec<&network::EndpointRecord> =
                 start.attachments.iter().filter_map(|attachment| attachment.endpoint.as_ref()).collect();
@@ -230,7 +260,8 @@ impl Start<'_> {
         let (waiting, handed) = attach::hand_over(container, &run);
 
         // Commit. A shim that is gone already has said why.
-        let sent = handed.and_then(|()| run.send(&ToShim::Start, &[]));
+        let late_holds: Vec<BorrowedFd<'_>> = late_holds.iter().map(AsFd::as_fd).collect();
+        let sent = handed.and_then(|()| run.send(&ToShim::Start, &late_holds));
         let Some(state) = started(&run)? else {
             attach::take_back(container, waiting);
             let text = "failed to create task for container: the container's shim ended unexpectedly";
@@ -290,6 +321,43 @@ fn commit(engine: &Engine, container: &Arc<Container>, run: &Arc<Run>, state: &S
     }
 }
 
+/// Waits for the network namespace that the container's user namespace owns.
+fn network_inside(run: &Run) -> Result<::network::Sandbox, Failure> {
+    let mut buffer = vec![0; shim_api::MAX_MESSAGE];
+    loop {
+        match run.receive_with(&mut buffer, PATIENCE)? {
+            Some((FromShim::Network, descriptors)) => {
+                let namespace = descriptors.into_iter().next();
+                let namespace = namespace.ok_or_else(|| Error::new(Kind::System, "the shim told of no namespace"))?;
+                let prepared = ::network::Sandbox::prepare(namespace);
+                return Ok(prepared.map_err(|error| Error::system("failed to set up container networking", error))?);
+            }
+            Some((FromShim::Failed { message, exit_code }, _)) => {
+                return Err(failed_to_start(run, &message, exit_code));
+            }
+            Some(_) => {}
+            None => {
+                let text = "failed to create task for container: the container's shim ended unexpectedly";
+                return Err(Failure { error: Error::new(Kind::System, text), exit_code: 128, lost: true });
+            }
+        }
+    }
+}
+
+/// What the runtime says, as Docker says it.
+fn failed_to_start(run: &Run, message: &str, exit_code: i32) -> Failure {
+    let mut buffer = vec![0; shim_api::MAX_MESSAGE];
+    let kind = if exit_code == 128 { Kind::System } else { Kind::InvalidParameter };
+    let text = format!(
+        "failed to create task for container: failed to create shim task: OCI runtime create failed: unable to start \
+         container process: error during container init: {message}"
+    );
+    // Nothing of it is left, its host ports least of all, when the client hears of it.
+    let deadline = Instant::now() + RELEASE;
+    while let Ok(Some(_)) = run.receive(&mut buffer, deadline.saturating_duration_since(Instant::now())) {}
+    Failure { error: Error::new(kind, text), exit_code, lost: false }
+}
+
 /// Waits for the shim's word; `None` when it ended without one.
 fn started(run: &Run) -> Result<Option<ShimState>, Failure> {
     let mut buffer = vec![0; shim_api::MAX_MESSAGE];
@@ -297,15 +365,7 @@ fn started(run: &Run) -> Result<Option<ShimState>, Failure> {
         match run.receive(&mut buffer, PATIENCE)? {
             Some(FromShim::Started { state }) => return Ok(Some(state)),
             Some(FromShim::Failed { message, exit_code }) => {
-                let kind = if exit_code == 128 { Kind::System } else { Kind::InvalidParameter };
-                let text = format!(
-                    "failed to create task for container: failed to create shim task: OCI runtime create failed: unable \
-                     to start container process: error during container init: {message}"
-                );
-                // Nothing of it is left, its host ports least of all, when the client hears of it.
-                let deadline = Instant::now() + RELEASE;
-                while let Ok(Some(_)) = run.receive(&mut buffer, deadline.saturating_duration_since(Instant::now())) {}
-                return Err(Failure { error: Error::new(kind, text), exit_code, lost: false });
+                return Err(failed_to_start(run, &message, exit_code));
             }
             Some(_) => {}
             None => return Ok(None),
@@ -321,7 +381,10 @@ pub(super) fn layers(engine: &Engine, record: &Record) -> Result<Vec<OwnedFd>> {
 }
 
 /// The host's side of bind mounts is there, or is made where `-v` asks for it.
-fn prepare_sources(record: &Record) -> Result<()> {
+fn prepare_sources(engine: &Engine, record: &Record) -> Result<()> {
+    for mount in record.mounts.iter().filter(|mount| mount.kind == MountKind::Volume) {
+        crate::volume::mount(engine, &mount.volume)?;
+    }
     for mount in record.mounts.iter().filter(|mount| mount.kind == MountKind::Bind) {
         let source = Path::new(&mount.source);
         if source.exists() {
@@ -338,6 +401,13 @@ fn prepare_sources(record: &Record) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// After the end: what volumes have mounted and no container needs any more.
+pub(super) fn release_volumes(engine: &Engine, record: &Record) {
+    for mount in record.mounts.iter().filter(|mount| mount.kind == MountKind::Volume) {
+        crate::volume::unmount(engine, &mount.volume);
+    }
 }
 
 /// `--device`, or the host's devices for a privileged container.
@@ -449,6 +519,7 @@ pub(super) fn launch(
         ephemeral: record.auto_remove(),
         init: record.host_config.init.unwrap_or(config.init) && foreign.is_none(),
         runtime: foreign,
+        idmap_layers: record.userns.is_some(),
         ..Launch::default()
     }
 }

@@ -125,6 +125,7 @@ pub fn run<'a>(
         directory: &engine.container_dir(&record.id),
         devices,
         block_io: None,
+        id_mappings: &Default::default(),
         link_environment: Vec::new(),
     })?;
     let layers = super::start::layers(engine, &record)?;
@@ -269,6 +270,7 @@ fn record(step: Step) -> Record {
         networks,
         links: Vec::new(),
         mounts: mounts.collect(),
+        userns: None,
         state: Default::default(),
         held_ports: Vec::new(),
         kept_ports: Vec::new(),

@@ -227,7 +227,11 @@ pub(super) fn free_layers(engine: &Engine) -> Result<(u64, Vec<DeleteItem>)> {
 
 /// Layers of containers, which may have lost their image.
 pub(super) fn layers_in_use(engine: &Engine) -> HashSet<Digest> {
-    engine.containers.all().iter().flat_map(|container| container.snapshot().layers.clone()).collect()
+    let of = |record: &crate::container::Record| -> Vec<Digest> {
+        let mounted = record.mounts.iter().flat_map(|mount| &mount.layers);
+        record.layers.iter().chain(mounted).cloned().collect()
+    };
+    engine.containers.all().iter().flat_map(|container| of(&container.snapshot())).collect()
 }
 
 /// [`free_layers`] after the last container of an image that is gone.

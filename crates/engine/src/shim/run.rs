@@ -101,14 +101,21 @@ impl Run {
 
     /// Receives one message before [`super::Shims::listen`]; `None` at the shim's end.
     pub fn receive(&self, buffer: &mut [u8], timeout: Duration) -> Result<Option<FromShim>> {
+        Ok(self.receive_with(buffer, timeout)?.map(|(message, _)| message))
+    }
+
+    /// [`Run::receive`], with the descriptors that come along.
+    pub fn receive_with(&self, buffer: &mut [u8], timeout: Duration) -> Result<Option<(FromShim, Vec<OwnedFd>)>> {
         let failed = |error: io::Error| Error::system("hear from the container's shim", error);
         let deadline = Instant::now() + timeout;
         loop {
             match sys::socket::receive(&self.socket, buffer) {
                 Ok((0, _)) => return Ok(None),
-                Ok((length, _)) => {
+                Ok((length, descriptors)) => {
                     let message = serde_json::from_slice(&buffer[..length]);
-                    return message.map(Some).map_err(|error| Error::system("understand the container's shim", error));
+                    return message
+                        .map(|message| Some((message, descriptors)))
+                        .map_err(|error| Error::system("understand the container's shim", error));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let left = deadline.checked_duration_since(Instant::now());

@@ -13,7 +13,6 @@ pub(crate) static ROUTES: &[Route] = &[
     route(Method::DELETE, "/containers/{id}/checkpoints/{checkpoint}", Quick(checkpoints)),
     route(Method::POST, "/build/cancel", Quick(build)),
     route(Method::GET, "/images/{name*}/attestations", Quick(attestations)),
-    route(Method::PUT, "/volumes/{name}", Quick(volume_update)),
     route(Method::GET, "/plugins/privileges", Quick(plugins)),
     route(Method::GET, "/plugins/{name*}/json", Quick(plugin_inspect)),
     route(Method::POST, "/plugins/create", Quick(plugins)),
@@ -47,10 +46,6 @@ fn build(_: &Call) -> Outcome {
 
 fn attestations(_: &Call) -> Outcome {
     Err(Error::not_implemented("attestations of images"))
-}
-
-fn volume_update(_: &Call) -> Outcome {
-    Err(Error::not_implemented("updating volumes"))
 }
 
 fn plugins(_: &Call) -> Outcome {

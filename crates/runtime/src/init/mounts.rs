@@ -82,14 +82,14 @@ impl<'a> Prepared<'a> {
 /// filesystems in the order of the list, which is then the order of `/proc/self/mountinfo`.
 ///
 /// `user`: the container's user namespace. Without `cgroup` this process has not entered the container's namespaces yet,
-/// and makes what only the host may. `shm`: what is bound on `/dev/shm`, where no path leads to it.
+/// and makes what only the host may. `given`: what is bound where no path leads to it, by destination.
 pub fn prepare<'a>(
     proof: SingleThreaded,
     plan: &'a Plan<'a>,
     devices: &[Device],
     user: Option<&UserNamespace>,
     mut cgroup: Option<&mut CgroupParts<'_>>,
-    shm: Option<BorrowedFd<'_>>,
+    given: &[(&str, BorrowedFd<'_>)],
 ) -> Result<Vec<Prepared<'a>>, Error> {
     let outside = cgroup.is_none();
     let label = label::of_mounts(plan.mount_label);
@@ -100,8 +100,8 @@ pub fn prepare<'a>(
             return Ok(Prepared::new(plan, label));
         } else if let Some(recursive) = plan.options.bind {
             let failed = |source| Error::Source { path: mount.source.clone(), source };
-            let clone = match shm.filter(|_| mount.destination == "/dev/shm") {
-                Some(given) => given.try_clone_to_owned().map_err(failed)?,
+            let clone = match given.iter().find(|(destination, _)| *destination == mount.destination) {
+                Some((_, given)) => given.try_clone_to_owned().map_err(failed)?,
                 None => sys::mount::clone_path(&mount.source, recursive).map_err(failed)?,
             };
             if let Some(extent) = plan.options.idmap {
@@ -173,7 +173,13 @@ fn idmap(
     user: Option<&UserNamespace>,
 ) -> Result<(), Error> {
     let recursive = extent == Idmap::Recursive;
-    let failed = |source| Error::Path { path: format!("id-map the mount on {}", mount.destination), source };
+    let failed = |source: std::io::Error| match source.kind() {
+        std::io::ErrorKind::InvalidInput => Error::Unsupported(format!(
+            "the file system of {} cannot be id-mapped (mount on {})",
+            mount.source, mount.destination
+        )),
+        _ => Error::Path { path: format!("id-map the mount on {}", mount.destination), source },
+    };
     if mount.uid_mappings.is_empty() {
         let user = user.ok_or_else(|| Error::Invalid("an id-mapped mount without mappings".to_owned()))?;
         return sys::mount::set_idmap(clone, recursive, &user.descriptor).map_err(failed);
@@ -354,6 +360,13 @@ fn target(root: &Root<'_>, mount: &Mount, made: &OwnedFd) -> Result<OwnedFd, Err
         rustix::fs::FileType::Directory => root.ensure_directory(&mount.destination, 0o755).map_err(failed)?,
         _ => root.ensure_file(&mount.destination).map_err(failed)?,
     };
+    let found = rustix::fs::fstat(&target).map_err(|errno| failed(errno.into()))?;
+    let is_directory = |mode| rustix::fs::FileType::from_raw_mode(mode) == rustix::fs::FileType::Directory;
+    if is_directory(found.st_mode) != is_directory(stat.st_mode) {
+        let hint = "are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path \
+                    exists and is the expected type";
+        return Err(failure(mount, Some(hint.to_owned()), rustix::io::Errno::NOTDIR.into()));
+    }
     let filesystem = rustix::fs::fstatfs(&target).map_err(|errno| failed(errno.into()))?.f_type as u64;
     let allowed = mount.kind == "proc" || PROC_TARGETS.contains(&mount.destination.as_str());
     if filesystem == PROC_MAGIC && !allowed {

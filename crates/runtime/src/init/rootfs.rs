@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use oci::runtime::IdMapping;
 use rustix::fs::{Mode, OFlags};
 use sys::mount::Filesystem;
 use sys::process::{SingleThreaded, namespace};
@@ -24,8 +25,6 @@ pub fn directory(path: &str) -> Result<OwnedFd, Error> {
 pub struct Mapped {
     layers: Vec<OwnedFd>,
     writable: OwnedFd,
-    /// They are attached over the root directory.
-    attached: bool,
 }
 
 impl Mapped {
@@ -33,18 +32,17 @@ impl Mapped {
     pub fn overlay(self, ephemeral: bool) -> Result<OwnedFd, Error> {
         let layers: Vec<BorrowedFd<'_>> = self.layers.iter().map(AsFd::as_fd).collect();
         let made = overlay(&layers, self.writable.as_fd(), ephemeral)?;
-        if self.attached {
-            // Inside a user namespace it could not be taken away any more.
-            sys::mount::detach_over_root().map_err(Error::step("detach the layers"))?;
-        }
+        // Inside a user namespace it could not be taken away any more.
+        sys::mount::detach_over_root().map_err(Error::step("detach the layers"))?;
         Ok(made)
     }
 }
 
-/// Copies the layers' mounts and maps the owners of their files.
+/// Copies the mounts of the layers and of the writable directory, and maps the owners of their files: on the disk are the
+/// ids that the container sees.
 ///
-/// Before Linux 6.15 overlayfs wants them attached in the mount namespace of whoever mounts it: this process then goes to
-/// one of its own, on the way to the container's.
+/// Overlayfs wants the upper directory, and before Linux 6.15 the layers too, attached in the mount namespace of whoever
+/// mounts it: this process goes to one of its own, on the way to the container's.
 pub fn map_layers(
     proof: SingleThreaded,
     layers: &[BorrowedFd<'_>],
@@ -61,11 +59,10 @@ pub fn map_layers(
         })
         .collect::<io::Result<_>>()
         .map_err(&failed)?;
-    if sys::mount::overlay_takes_detached() {
-        let writable = writable.try_clone_to_owned().map_err(failed)?;
-        return Ok(Mapped { layers, writable, attached: false });
-    }
     let writable = sys::mount::clone_descriptor(writable, false).map_err(&failed)?;
+    let own = writable_ids(user);
+    let own = UserNamespace::make(proof, &own.0, &own.1)?;
+    sys::mount::set_idmap(&writable, false, &own.descriptor).map_err(&failed)?;
     sys::process::unshare(proof, namespace::MOUNT).map_err(&failed)?;
     sys::mount::make_all_private().map_err(&failed)?;
     let base = Filesystem::open("tmpfs").and_then(|tmpfs| tmpfs.mount(0)).map_err(&failed)?;
@@ -77,7 +74,22 @@ pub fn map_layers(
         let target = rustix::fs::openat(&base, name.as_str(), flags, Mode::empty());
         sys::mount::attach(mount, target.map_err(|errno| failed(errno.into()))?).map_err(&failed)?;
     }
-    Ok(Mapped { layers, writable, attached: true })
+    Ok(Mapped { layers, writable })
+}
+
+/// The id on the disk of what overlayfs makes for itself in its work directory, as the host's root: no program has it.
+const OVERLAY_ID: u32 = u32::MAX - 1;
+
+/// The namespace's ids, and the host's root, whom overlayfs is.
+fn writable_ids(user: &UserNamespace) -> (Vec<IdMapping>, Vec<IdMapping>) {
+    let with_root = |ids: &[IdMapping]| {
+        let mut ids = ids.to_vec();
+        if !ids.iter().any(|range| range.host_id == 0) {
+            ids.push(IdMapping { container_id: OVERLAY_ID, host_id: 0, size: 1 });
+        }
+        ids
+    };
+    (with_root(&user.uids), with_root(&user.gids))
 }
 
 /// A detached overlay of layers' mounts, the topmost first, and of a directory with `upper` and `work`.

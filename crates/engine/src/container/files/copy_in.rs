@@ -46,7 +46,20 @@ pub fn copy_in(engine: &Engine, id: &str, request: &CopyIn, source: &mut (dyn Re
             false => Owner::Archive,
         };
         publish(engine, record, "extract-to-dir", &[]);
-        let options = ExtractOptions { follow_links: true, keep_kind: request.keep_kind, owner, ..Default::default() };
+        // In a running container's user namespace the host sees other ids than the container.
+        let ids = super::shown_ids(record);
+        let owner = match (owner, ids) {
+            (Owner::Fixed(uid, gid), Some(range)) => Owner::Fixed(range.outside(uid), range.outside(gid)),
+            (owner, _) => owner,
+        };
+        let map = ids.map(|range| -> archive::tree::Change<'_> {
+            Box::new(move |member| {
+                (member.uid, member.gid) = (range.outside(member.uid), range.outside(member.gid));
+                true
+            })
+        });
+        let options =
+            ExtractOptions { follow_links: true, keep_kind: request.keep_kind, owner, map, ..Default::default() };
         let tar = archive::decompress(source)
             .map_err(|error| Error::system("read the archive", error).with_kind(Kind::InvalidParameter))?;
         let mut reader = Reader::new(tar);

@@ -29,7 +29,8 @@ pub fn copy_out<W: Write>(engine: &Engine, id: &str, path: &str, begin: impl FnO
         publish(engine, record, "archive-path", &[]);
         let sink = begin(stat_of(root, &found, path));
         let failed = |error| archive_error("archive the container's files", error);
-        let mut packer = Packer::new(sink, PackOptions::default());
+        let ids = super::shown_ids(record).map(|range| (range.base, range.size));
+        let mut packer = Packer::new(sink, PackOptions { ids, ..PackOptions::default() });
         let name = found.shown.as_str();
         if found.name == "." {
             packer.directory(found.parent.as_fd(), name.as_bytes()).map_err(failed)?;

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use sys::root::Root;
 
-use crate::{Error, Result};
+use crate::{Engine, Error, Result};
 
 /// Largest passwd or group file.
 const LIMIT: u64 = 4 << 20;
@@ -14,6 +14,17 @@ pub(super) fn look_up(root: &OwnedFd, user: &str) -> Result<(u32, u32)> {
     let root = Root::new(root.as_fd());
     let text = |path: &str| String::from_utf8_lossy(&root.read(path, LIMIT).unwrap_or_default()).into_owned();
     parse(user, &text("/etc/passwd"), &text("/etc/group"))
+}
+
+/// The same for the files of an image; empty is root.
+pub(in crate::container) fn of_image(engine: &Engine, layers: &[oci::Digest], user: &str) -> Result<(u32, u32)> {
+    if matches!(user, "" | "0" | "root" | "0:0" | "root:root") {
+        return Ok((0, 0));
+    }
+    match layers {
+        [] => parse(user, "", ""),
+        layers => look_up(&crate::volume::merged(engine, layers)?, user),
+    }
 }
 
 /// Pure.

@@ -1,5 +1,6 @@
 //! A container's root as one descriptor.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
@@ -11,7 +12,7 @@ use sys::root::Root;
 
 use crate::container::directory::{self, HOSTNAME, HOSTS, RESOLV_CONF, WRITABLE};
 use crate::container::mounts::Kind as MountKind;
-use crate::container::{Container, Record, not_running};
+use crate::container::{Container, Record, not_running, sources};
 use crate::{Engine, Error, Result};
 
 /// Calls `work` with the root of a container: what its processes see, or while there are none what they would see. A
@@ -30,7 +31,10 @@ pub(super) fn with_root<T>(
     let _operation = container.operate();
     let record = container.snapshot();
     let root = if record.state.phase.is_alive() { running(engine, &record)? } else { at_rest(engine, &record)? };
-    work(&root, &record)
+    let outcome = work(&root, &record);
+    drop(root);
+    crate::container::start::release_volumes(engine, &record);
+    outcome
 }
 
 /// The root of the container's first process.
@@ -53,11 +57,15 @@ fn at_rest(engine: &Engine, record: &Record) -> Result<OwnedFd> {
     let failed = |error: io::Error| Error::system("assemble the container's files", error);
     let overlay = writable(engine, record)?;
     let own = engine.container_dir(&record.id);
+    for wanted in record.mounts.iter().filter(|mount| mount.kind == MountKind::Volume) {
+        crate::volume::mount(engine, &wanted.volume)?;
+    }
+    let mut given: BTreeMap<String, OwnedFd> = sources::open(engine, record)?.into_iter().collect();
     // A mount namespace is needed to put mounts together; it ends with this thread, the tree does not.
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new()
             .name("container-files".to_owned())
-            .spawn_scoped(scope, || assemble(&overlay, record, &own));
+            .spawn_scoped(scope, || assemble(&overlay, record, &own, &mut given));
         match thread.map_err(failed)?.join() {
             Ok(tree) => tree.map_err(failed),
             Err(panic) => std::panic::resume_unwind(panic),
@@ -65,7 +73,13 @@ fn at_rest(engine: &Engine, record: &Record) -> Result<OwnedFd> {
     })
 }
 
-fn assemble(overlay: &OwnedFd, record: &Record, own: &Path) -> io::Result<OwnedFd> {
+/// `given`: sources that no path leads to, by destination.
+fn assemble(
+    overlay: &OwnedFd,
+    record: &Record,
+    own: &Path,
+    given: &mut BTreeMap<String, OwnedFd>,
+) -> io::Result<OwnedFd> {
     mount::unshare()?;
     mount::make_all_private()?;
     let place = open(own, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())?;
@@ -80,17 +94,15 @@ fn assemble(overlay: &OwnedFd, record: &Record, own: &Path) -> io::Result<OwnedF
         }
     }
     for wanted in record.mounts.iter().filter(|mount| mount.kind != MountKind::Tmpfs) {
-        let source = match open(wanted.source.as_str(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
-            Ok(source) => source,
-            // Made at the start.
-            Err(rustix::io::Errno::NOENT) => continue,
-            Err(errno) => return Err(errno.into()),
+        let tree = match given.remove(&wanted.destination) {
+            Some(tree) => tree,
+            None => match open(wanted.source.as_str(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
+                Ok(source) => mount::clone_descriptor(&source, wanted.recursive)?,
+                // Made at the start.
+                Err(rustix::io::Errno::NOENT) => continue,
+                Err(errno) => return Err(errno.into()),
+            },
         };
-        let source = match wanted.subpath.as_str() {
-            "" => source,
-            subpath => Root::new(source.as_fd()).open(subpath, OFlags::PATH)?,
-        };
-        let tree = mount::clone_descriptor(&source, wanted.recursive)?;
         if wanted.read_only {
             mount::set_attributes(&tree, !wanted.shallow_read_only, attribute::RDONLY, 0, 0)?;
         }

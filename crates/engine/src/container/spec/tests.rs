@@ -23,6 +23,7 @@ fn planned(config: &str, host: &str) -> Planned {
         directory: Path::new("/data/c"),
         devices: Vec::new(),
         block_io: None,
+        id_mappings: &Default::default(),
         link_environment: Vec::new(),
     })
     .unwrap()
