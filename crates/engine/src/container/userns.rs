@@ -211,7 +211,7 @@ mod tests {
         let mut used = BTreeSet::new();
         for _ in 0..100 {
             let base = free(&used, "abc123").unwrap();
-            assert!(used.insert(base) && (FIRST..=LAST - SIZE + 1).contains(&base) && base % SIZE == 0);
+            assert!(used.insert(base) && (FIRST..=LAST - SIZE + 1).contains(&base) && base.is_multiple_of(SIZE));
         }
         assert_ne!(free(&BTreeSet::new(), ""), free(&BTreeSet::new(), "abc123"));
     }
