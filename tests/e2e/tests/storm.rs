@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use testkit::harness::{Lab, SOON, Test};
 use testkit::{http, process, tests, wait};
 
-pub const TESTS: &[Test] = tests![hoist only: killed_at_random_instants];
+pub const TESTS: &[Test] = tests![hoist only: killed_at_random_instants, a_stopped_shim_delays_nobody];
 
 const CLIENTS: usize = 8;
 
@@ -207,4 +207,30 @@ fn look(lab: &Lab, clients: &[Mutex<Client>]) -> Result<()> {
         ensure!(files.is_empty() && shims.is_empty(), "without a container: files {files:?}, runs {shims:?}");
         Ok(true)
     })
+}
+
+/// A container whose shim does not answer holds up nobody else, and is itself again when it does.
+fn a_stopped_shim_delays_nobody(lab: &mut Lab) -> Result<()> {
+    use rustix::process::Signal;
+    lab.pull("busybox")?;
+    let id = lab.client.ok("run -d --name stuck busybox sleep 1000")?;
+    lab.client.ok("run -d --name other busybox sleep 1000")?;
+    let file = lab.daemon.exec_root().join("containers").join(&id).join("state.json");
+    let state: Value = serde_json::from_slice(&std::fs::read(file)?)?;
+    let shim = process::pid_of(u32::try_from(state["shim_pid"].as_u64().context("no shim")?)?)?;
+    rustix::process::kill_process(shim, Signal::STOP)?;
+    // Somebody waits for it meanwhile.
+    let waiting = lab.client.spawn("kill stuck")?;
+    let worked = (|| {
+        for line in
+            ["ps", "ps -a", "inspect stuck", "inspect other", "logs stuck", "exec other true", "stop -t 0 other"]
+        {
+            lab.client.spawn(line)?.finish(Duration::from_secs(8))?.code(0)?;
+        }
+        lab.client.ok("run --rm busybox true").map(drop)
+    })();
+    rustix::process::kill_process(shim, Signal::CONT)?;
+    worked?;
+    waiting.finish(SOON)?;
+    wait::until_true("the container to end", SOON, || Ok(lab.client.field("stuck", "{{.State.ExitCode}}")? == "137"))
 }
