@@ -93,7 +93,8 @@ impl Door {
         let worker = Message::new()
             .bytes(1, "hoist")
             .entry(2, "org.mobyproject.buildkit.worker.executor", "hoist")
-            .entry(2, "org.mobyproject.buildkit.worker.hostname", "");
+            // buildx asks for archives and for pushes by the daemon where this is there.
+            .entry(2, "org.mobyproject.buildkit.worker.snapshotter", "erofs");
         let worker = match engine::network::host_gateway(self.builder.engine()) {
             Some(address) => {
                 worker.entry(2, "org.mobyproject.buildkit.worker.moby.host-gateway-ip", address.to_string())

@@ -38,6 +38,16 @@ pub fn check(request: &Solve) -> Result<(), Status> {
                 "dangling-name-prefix",
                 "buildinfo-attrs",
             ],
+            "oci" | "docker" => &[
+                "name",
+                "tar",
+                "dest",
+                "context",
+                "oci-artifact",
+                "oci-mediatypes",
+                "buildinfo-attrs",
+                "prefer-image-digest",
+            ],
             "tar" | "local" => &["platform-split", "dest", "mode"],
             other => return Err(Status::unsupported(&format!("the output type={other}"))),
         };
@@ -50,15 +60,19 @@ pub fn check(request: &Solve) -> Result<(), Status> {
         if output.attributes.get("mode").is_some_and(|mode| mode != "copy") {
             return Err(Status::unsupported("mode=delete of the output type=local"));
         }
-        if output.flag("push") {
-            return Err(Status::unsupported("push=true of an output"));
+        let several = request.attributes.get("platform").is_some_and(|platforms| platforms.contains(','));
+        if several && !["tar", "local"].contains(&output.kind.as_str()) {
+            return Err(Status::unsupported(&format!("several platforms in the output type={}", output.kind)));
+        }
+        if ["oci", "docker"].contains(&output.kind.as_str())
+            && output.attributes.contains_key("tar")
+            && !output.flag("tar")
+        {
+            return Err(Status::unsupported(&format!("tar=false of the output type={}", output.kind)));
         }
     }
     if let Some(cache) = request.cache_exports.first() {
         return Err(Status::unsupported(&format!("the cache export type={}", cache.kind)));
-    }
-    if let Some(cache) = request.cache_imports.iter().find(|cache| cache.kind != "registry") {
-        return Err(Status::unsupported(&format!("the cache import type={}", cache.kind)));
     }
     Ok(())
 }
@@ -70,6 +84,15 @@ pub fn export(door: &Door, job: &Arc<Job>, made: &Made) -> Result<HashMap<String
         match output.kind.as_str() {
             "moby" | "image" => {
                 let told = job.journal.step("exporting to image", |vertex| image(door, job, made, output, vertex))?;
+                answer.extend(told);
+            }
+            "oci" | "docker" => {
+                let title = if output.kind == "oci" {
+                    "exporting to oci image format"
+                } else {
+                    "exporting to docker image format"
+                };
+                let told = job.journal.step(title, |_| archive(door, job, made, output, number))?;
                 answer.extend(told);
             }
             "tar" => job.journal.step("sending tarball", |_| tar(door, job, made, output, number))?,
@@ -99,6 +122,9 @@ fn image(
     for name in &names {
         job.journal.status(vertex, &format!("naming to {}", name.with_default_tag()), 0, true);
     }
+    if output.flag("push") {
+        push(door, job, &names, vertex)?;
+    }
     answer.insert("containerimage.digest".to_owned(), id.to_string());
     answer.insert("containerimage.config.digest".to_owned(), id.to_string());
     if !names.is_empty() {
@@ -106,6 +132,56 @@ fn image(
         answer.insert("image.name".to_owned(), names.join(","));
     }
     Ok(answer)
+}
+
+/// Pushes each name with the client's credentials.
+fn push(door: &Door, job: &Job, names: &[oci::Reference], vertex: &oci::Digest) -> Result<(), Status> {
+    if names.is_empty() {
+        return Err(Status::invalid("tag is needed when pushing to registry"));
+    }
+    for name in names {
+        let name = name.with_default_tag();
+        let request = engine::image::PushRequest {
+            image: name.to_string(),
+            auth: crate::credentials::of(&job.caller, &name.domain)?,
+            ..Default::default()
+        };
+        let title = format!("pushing {name}");
+        job.journal.status(vertex, &title, 0, false);
+        let pushed = engine::image::push(door.builder().engine(), request, &job.cancel, &mut |_| {});
+        pushed.map_err(|error| failure::of_engine(&error))?;
+        job.journal.status(vertex, &title, 0, true);
+    }
+    Ok(())
+}
+
+/// An archive that is an OCI layout and Docker's own format at once, as `docker save` writes it.
+fn archive(
+    door: &Door,
+    job: &Arc<Job>,
+    made: &Made,
+    output: &Entry,
+    number: usize,
+) -> Result<HashMap<String, String>, Status> {
+    let engine = door.builder().engine();
+    let names = frontend::names(output.attributes.get("name").map_or("", String::as_str))?;
+    let [built] = made.images.as_slice() else {
+        return Err(Status::unsupported(&format!("an archive of {} platforms", made.images.len())));
+    };
+    let record = engine::image::built::record(engine, built.config.clone());
+    let record = record.map_err(|error| failure::of_engine(&error))?;
+    let id = record.id.to_string();
+    let names = names.iter().map(oci::Reference::with_default_tag).collect();
+    let failed = |error: store::Error| Status::new(Code::Unknown, error.to_string());
+    let saving = engine.store().save(vec![(record, names)]).map_err(failed)?;
+    let mut pipe = Pipe::open(&job.caller, number)?;
+    match saving.write(engine.store(), &mut pipe) {
+        Ok(()) => pipe.close()?,
+        // What the client says is the reason.
+        Err(error) => return Err(pipe.close().err().unwrap_or_else(|| failed(error))),
+    }
+    let answer = [("containerimage.digest", &id), ("containerimage.config.digest", &id)];
+    Ok(answer.into_iter().map(|(key, value)| (key.to_owned(), value.clone())).collect())
 }
 
 /// The files of a result, in a directory of its platform if there are several.

@@ -70,6 +70,7 @@ pub fn run(
     let mut request = request(attributes, job)?;
     let named = contexts(door, attributes, inputs, &request.platforms, &mut lent)?;
     request.contexts = named;
+    tell_imports(job, attributes);
     let (source, mut tar) = load(door, job, attributes, &mut lent, get("context"))?;
     if let Some(tar) = tar.take() {
         lent.set_context(tar);
@@ -92,6 +93,29 @@ pub fn run(
     }
     let several = request.platforms.len() > 1 || ["1", "true"].contains(&get("multi-platform"));
     Ok(Made { images: results.map_err(failed)?.images, several, answers })
+}
+
+/// Caches that cannot be imported are told as steps that failed; the build goes on without them, as it does elsewhere.
+fn tell_imports(job: &Job, attributes: &Attributes) {
+    let mut names: Vec<String> =
+        attributes.get("cache-from").into_iter().flat_map(|text| text.split(',')).map(str::to_owned).collect();
+    let entries = attributes.get("cache-imports").and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok());
+    for entry in entries.iter().filter_map(serde_json::Value::as_array).flatten() {
+        let kind = entry["Type"].as_str().unwrap_or_default();
+        names.push(entry["Attrs"]["ref"].as_str().unwrap_or(kind).to_owned());
+    }
+    for import in &job.request.cache_imports {
+        names.push(import.attributes.get("ref").unwrap_or(&import.kind).clone());
+    }
+    names.retain(|name| !name.is_empty());
+    names.sort();
+    names.dedup();
+    for name in names {
+        // What is told is all there is to do.
+        let _ = job.journal.step(&format!("importing cache manifest from {name}"), |_| {
+            Err::<(), _>(Status::unsupported("importing a build cache"))
+        });
+    }
 }
 
 /// Attributes that are not known here are refused by name.

@@ -30,7 +30,7 @@ use store::ImageRecord;
 
 pub use delete::remove;
 pub use history::history;
-pub use import::{ImportRequest, ImportSource, import};
+pub use import::{ImportRequest, ImportSource, fetch, import};
 pub use inspect::inspect;
 pub use list::{ListOptions, list};
 pub use load::load;

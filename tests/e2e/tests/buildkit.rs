@@ -18,6 +18,8 @@ pub const TESTS: &[Test] = tests![hoist only:
     buildx_sends_what_has_changed,
     buildx_fails_with_the_line,
     buildx_gives_files,
+    buildx_fetches,
+    buildx_makes_the_same_image_elsewhere,
     buildx_reads_standard_input,
     buildx_links_targets_of_bake,
     buildx_keeps_secrets,
@@ -219,7 +221,80 @@ fn buildx_gives_files(lab: &mut Lab) -> Result<()> {
     bench.ok("build -o type=tar,dest=HOME/out.tar CTX")?;
     let listed = process::run(Command::new("tar").arg("tvf").arg(bench.home.join("out.tar")), PATIENCE)?.ok()?;
     has(&listed, "drwxr-x--- 0/0")?;
-    has(&listed, "l -> a")
+    has(&listed, "l -> a")?;
+    // Archives that others load, and that are the image.
+    bench.ok("build -t given:1 -o type=docker,dest=HOME/docker.tar CTX")?;
+    bench.ok("build -t given:2 -o type=oci,dest=HOME/oci.tar CTX")?;
+    for name in ["docker", "oci"] {
+        let loaded = lab.client.ok(&format!("load -i {}/{name}.tar", bench.home.display()))?;
+        has(&loaded, "Loaded image: given:")?;
+    }
+    eq("the same image", lab.client.field("given:1", "{{.Id}}")?, lab.client.field("given:2", "{{.Id}}")?)?;
+    // Straight to a registry.
+    let name = format!("{}/built/here:1", lab.registry()?.host());
+    bench.ok(&format!("build -t {name} --push CTX"))?;
+    lab.client.ok(&format!("rmi {name}"))?;
+    lab.client.ok(&format!("pull -q {name}"))?;
+    eq("the same image", lab.client.field(&name, "{{.Id}}")?, lab.client.field("given:1", "{{.Id}}")?)
+}
+
+/// Serves one answer to every request, on a thread that ends with the test.
+fn web(body: Vec<u8>) -> Result<String> {
+    use std::io::{BufRead, BufReader, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let address = format!("http://{}", listener.local_addr()?);
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let mut lines = BufReader::new(&client).lines();
+            while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            // A client that has gone has nothing to hear.
+            let _ = (&client).write_all(head.as_bytes()).and_then(|()| (&client).write_all(&body));
+        }
+    });
+    Ok(address)
+}
+
+fn buildx_fetches(lab: &mut Lab) -> Result<()> {
+    let address = web(b"from the web".to_vec())?;
+    // sha256 of that text.
+    let sum =
+        process::run(Command::new("sh").args(["-c", "printf %s 'from the web' | sha256sum | cut -c1-64"]), PATIENCE)?;
+    let sum = sum.ok()?;
+    let bench = Bench::new(lab, &[])?;
+    let add = |flag: &str| {
+        format!("FROM base\nADD {flag} {address}/some/file?x=1 /there/\nRUN cat /there/file; stat -c %a /there/file\n")
+    };
+    for flag in [String::new(), format!("--checksum=sha256:{}", sum.trim())] {
+        bench.write(&[("Dockerfile", &add(&flag))])?;
+        let output = bench.ok("build --no-cache CTX")?;
+        has(&output, "from the web")?;
+        has(&output, "600")?;
+    }
+    bench.write(&[("Dockerfile", &add(&format!("--checksum=sha256:{}", "0".repeat(64))))])?;
+    let failure = bench.run("build CTX")?.code(1)?;
+    has(&failure.stderr, "digest mismatch sha256:")?;
+    has(&failure.stderr, "Dockerfile:2")?;
+    // Contexts from elsewhere are refused, by buildx already.
+    let failure = bench.run("build https://127.0.0.1:1/repository.git")?;
+    eq("git", failure.code == 0, false)
+}
+
+fn buildx_makes_the_same_image_elsewhere(lab: &mut Lab) -> Result<()> {
+    let dockerfile = "FROM base\nARG SOURCE_DATE_EPOCH\nCOPY . /src\nRUN mkdir /made && echo x > /made/x && date > /dev/null\nWORKDIR /new\n";
+    let mut bench = Bench::new(lab, &[("Dockerfile", dockerfile), ("a", "a"), ("d/b", "b")])?;
+    let line = "build --no-cache -t same --build-arg SOURCE_DATE_EPOCH=1700000000 CTX";
+    bench.ok(line)?;
+    let first = lab.client.field("same", "{{.Id}}")?;
+    eq("its time", lab.client.field("same", "{{.Created}}")?.as_str(), "2023-11-14T22:13:20Z")?;
+    let base = bench.home.join("base.tar");
+    lab.client.ok(&format!("save -o {} base", base.display()))?;
+    let other = lab.another_daemon(&[])?;
+    let client = other.client(lab.client.kind)?;
+    client.ok(&format!("load -i {}", base.display()))?;
+    bench.host = other.host();
+    bench.ok(line)?;
+    eq("the same image", client.field("same", "{{.Id}}")?, first)
 }
 
 fn buildx_reads_standard_input(lab: &mut Lab) -> Result<()> {
@@ -305,6 +380,11 @@ fn buildx_refuses_by_name(lab: &mut Lab) -> Result<()> {
     for (line, text) in [
         ("build --build-context x=https://example.com/x.git CTX", "is not supported"),
         ("build --call outline CTX", "frontend.outline"),
+        ("build --cache-to type=inline CTX", "the cache export type=inline is not supported"),
+        (
+            "build --platform linux/amd64,linux/arm64 -t x CTX",
+            "several platforms in the output type=moby is not supported",
+        ),
         ("build --build-arg BUILDKIT_SYNTAX=example.com/other CTX", "the frontend image"),
     ] {
         let failure = bench.run(line)?;

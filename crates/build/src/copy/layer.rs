@@ -39,6 +39,7 @@ fn send(pipe: io::PipeWriter, entries: &[Entry]) -> io::Result<()> {
         match &entry.content {
             Content::Nothing => tar.append(&entry.metadata, io::empty())?,
             Content::Bytes(content) => tar.append(&entry.metadata, &content[..])?,
+            Content::File(_) => tar.append(&entry.metadata, entry.open()?)?,
             Content::Tree(tree) => {
                 let file = tree.open(&entry.source, OFlags::RDONLY | OFlags::NONBLOCK)?;
                 let mut metadata = entry.metadata.clone();

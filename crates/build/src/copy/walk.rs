@@ -33,8 +33,10 @@ pub struct Entry {
 pub enum Content {
     /// It has none.
     Nothing,
-    /// Here: a here-document, a download.
+    /// Here: a here-document.
     Bytes(Arc<[u8]>),
+    /// In a file that has no name: a download.
+    File(Arc<std::fs::File>),
     /// In a tree, at [`Entry::source`].
     Tree(Arc<Tree>),
 }
@@ -179,9 +181,24 @@ impl Entry {
         Ok(match &self.content {
             Content::Nothing => Box::new(io::empty()),
             Content::Bytes(content) => Box::new(io::Cursor::new(Arc::clone(content))),
+            Content::File(file) => Box::new(At { file: Arc::clone(file), offset: 0 }),
             Content::Tree(tree) => {
                 Box::new(std::fs::File::from(tree.open(&self.source, OFlags::RDONLY | OFlags::NONBLOCK)?))
             }
         })
+    }
+}
+
+/// A file from its beginning, whoever else reads it.
+struct At {
+    file: Arc<std::fs::File>,
+    offset: u64,
+}
+
+impl io::Read for At {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = std::os::unix::fs::FileExt::read_at(&*self.file, buffer, self.offset)?;
+        self.offset += length as u64;
+        Ok(length)
     }
 }

@@ -1,5 +1,8 @@
 //! `COPY` and `ADD` in a stage.
 
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 
 use dockerfile::Instruction;
@@ -9,7 +12,7 @@ use rustix::fs::{FileType, OFlags};
 
 use super::{Stage, history};
 use crate::cache::Key;
-use crate::copy::walk::Entry;
+use crate::copy::walk::{Content, Entry};
 use crate::copy::{digest, layer, mode, owner, place, select, walk};
 use crate::error::{Error, Result};
 use crate::plan::{self, From};
@@ -164,8 +167,7 @@ impl Stage<'_> {
     /// The contents of a local archive; `None` if the file is none.
     fn unpack(&self, tree: &Tree, path: &[u8]) -> Result<Option<place::Source>> {
         let failed = |error: std::io::Error| Error::system(format!("read {}", String::from_utf8_lossy(path)), error);
-        let open =
-            || Ok::<_, Error>(std::fs::File::from(tree.open(path, OFlags::RDONLY | OFlags::NONBLOCK).map_err(failed)?));
+        let open = || Ok::<_, Error>(File::from(tree.open(path, OFlags::RDONLY | OFlags::NONBLOCK).map_err(failed)?));
         if !is_archive(open()?) {
             return Ok(None);
         }
@@ -181,8 +183,60 @@ impl Stage<'_> {
         Ok(Some(place::Source { name: Vec::new(), parents: None, entries, keep_owner: true }))
     }
 
-    fn remote(&self, source: &str, _: &Transfer) -> Result<place::Source> {
-        Err(Error::Unsupported(format!("ADD of the remote source {source:?}")))
+    /// A file from the web, checked against its digest if one is given.
+    fn remote(&self, source: &str, transfer: &Transfer) -> Result<place::Source> {
+        let build = self.build;
+        let path = source.split(['?', '#']).next().unwrap_or(source);
+        let is_web = source.starts_with("http://") || source.starts_with("https://");
+        if !is_web || path.ends_with(".git") || source.contains(".git#") {
+            return Err(Error::Unsupported(format!("ADD of the git repository {source:?}")));
+        }
+        if transfer.unpack == Some(true) {
+            return Err(Error::Unsupported(format!("ADD --unpack of the remote source {source:?}")));
+        }
+        let wanted = match transfer.checksum.as_str() {
+            "" => None,
+            text => {
+                Some(oci::Digest::parse(text).map_err(|error| Error::Invalid(format!("checksum {text}: {error}")))?)
+            }
+        };
+        build.request.client.admit(source, &self.platform)?;
+        let (file, size, digest) = download(build.engine, source, build.cancel)?;
+        if let Some(wanted) = wanted.filter(|wanted| *wanted != digest) {
+            return Err(Error::Invalid(format!("digest mismatch {digest}: {wanted}")));
+        }
+        let name = path.splitn(4, '/').nth(3).unwrap_or_default().rsplit('/').next().unwrap_or_default();
+        if ["", ".", ".."].contains(&name) && transfer.destination.ends_with('/') {
+            return Err(Error::Invalid(format!("the file name of {source:?} cannot be told from its address")));
+        }
+        let mut entry = Entry::of_content(Vec::new(), 0o600, Vec::new());
+        (entry.metadata.size, entry.content) = (size, Content::File(Arc::new(file)));
+        Ok(place::Source { name: name.as_bytes().to_vec(), parents: None, entries: vec![entry], keep_owner: false })
+    }
+}
+
+/// Fetches a file into one without a name; its size and digest.
+fn download(engine: &engine::Engine, address: &str, cancel: &engine::Cancel) -> Result<(File, u64, oci::Digest)> {
+    let failed = |error: std::io::Error| Error::system(format!("fetch {address}"), error);
+    let mut body = engine::image::fetch(engine, address, cancel)?;
+    let folder = engine.config().data_root.join("build");
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(failed)?;
+    let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(&folder, flags, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR);
+    let mut file = File::from(opened.map_err(|errno| failed(errno.into()))?);
+    let (mut buffer, mut size, mut hasher) = (vec![0; 128 * 1024], 0, oci::DigestHasher::new());
+    loop {
+        let length = match body.read(&mut buffer) {
+            _ if cancel.is_cancelled() => return Err(Error::Cancelled),
+            Ok(length) => length,
+            Err(error) => return Err(failed(error)),
+        };
+        if length == 0 {
+            return Ok((file, size, hasher.finish()));
+        }
+        hasher.update(&buffer[..length]);
+        file.write_all(&buffer[..length]).map_err(failed)?;
+        size += length as u64;
     }
 }
 
@@ -192,7 +246,7 @@ pub(crate) fn is_remote(source: &str) -> bool {
 }
 
 /// Whether a file is a tar, compressed or not: its first header says so.
-fn is_archive(file: std::fs::File) -> bool {
+fn is_archive(file: File) -> bool {
     let Ok(data) = archive::decompress(file) else { return false };
     let mut reader = archive::tar::Reader::new(data);
     matches!(reader.next_entry(), Ok(Some(_)))

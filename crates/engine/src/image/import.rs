@@ -72,6 +72,11 @@ pub fn import(
     }
 }
 
+/// A file from the web: an http or https address, asked for without credentials.
+pub fn fetch(engine: &Engine, address: &str, cancel: &Cancel) -> Result<impl Read + Send + use<>> {
+    distribution::download(&engine.live().registry, address, &cancel.0).map_err(super::pull::translate)
+}
+
 /// Imports a tar. The last message is the image's id.
 fn import_tar(
     engine: &Engine,
