@@ -191,6 +191,12 @@ systemctl restart hoistd.service
 systemctl stop hoistd.service 2>/dev/null
 check "stop: the container lives" kill -0 "$pid"
 same "socket activation starts it" "$pid" "$(hoist inspect -f '{{.State.Pid}}' ws1)"
+echo '{"debug": true}' >/etc/hoist/daemon.json
+check "systemctl reload" systemctl reload hoistd.service
+until_true "reload: the new setting holds" sh -c '[ "$(hoist info --format "{{.Debug}}")" = true ]'
+rm /etc/hoist/daemon.json
+systemctl reload hoistd.service
+same "reload: the daemon is active" active "$(systemctl is-active hoistd.service)"
 systemctl set-property --runtime hoist.slice MemoryMax=700M
 same "a limit for all containers" 734003200 "$(cat /sys/fs/cgroup/hoist.slice/memory.max)"
 
