@@ -39,6 +39,29 @@ fn schedulers_and_personality_arrive_in_the_kernel() {
 }
 
 #[test]
+fn memory_policy_and_propagation_of_the_root() {
+    let Some(mut bundle) = Bundle::new("policy") else { return };
+    bundle.args(&["sh", "-c", "head -1 /proc/self/numa_maps; cat /proc/self/mountinfo"]);
+    if std::path::Path::new("/proc/self/numa_maps").exists() {
+        let policy = serde_json::json!({"mode": "MPOL_BIND", "nodes": "0"});
+        bundle.spec.linux.memory_policy = Some(serde_json::from_value(policy).unwrap());
+    } else {
+        eprintln!("skipped in part: the kernel has no memory policies");
+    }
+    for (word, expect) in [("shared", "shared:"), ("slave", ""), ("private", ""), ("unbindable", "unbindable")] {
+        bundle.spec.linux.rootfs_propagation = word.to_owned();
+        let (code, out, error) = bundle.run_container("c");
+        assert_eq!((code, error.as_str()), (0, ""), "{word}");
+        if bundle.spec.linux.memory_policy.is_some() {
+            assert!(out.lines().next().is_some_and(|line| line.contains("bind:0")), "{out}");
+        }
+        let root = out.lines().find(|line| line.split(' ').nth(4) == Some("/")).unwrap_or_default();
+        assert!(root.contains(expect), "{word}: {root}");
+        assert!(!expect.is_empty() || !root.contains("shared:") && !root.contains("unbindable"), "{word}: {root}");
+    }
+}
+
+#[test]
 fn what_the_kernel_lacks_is_an_error_by_name() {
     let Some(mut bundle) = Bundle::new("lacks") else { return };
     bundle.args(&["true"]);
