@@ -17,7 +17,7 @@ struct Client {
     package: &'static str,
 }
 
-const CLIENTS: [Client; 5] = [
+const CLIENTS: [Client; 6] = [
     Client {
         program: "crane",
         module: "github.com/google/go-containerregistry",
@@ -33,6 +33,7 @@ const CLIENTS: [Client; 5] = [
         version: "v0.36.1",
         package: "./cmd/buildx",
     },
+    Client { program: "buildkitd", module: "github.com/moby/buildkit", version: "v0.32.2", package: "./cmd/buildkitd" },
 ];
 
 /// Builds those that are not in the cache (`target/e2e-cache/go/bin`); the tests of one that cannot be built say so.

@@ -101,7 +101,8 @@ pub fn send_number(socket: impl AsFd, bytes: &[u8], descriptor: i32) -> io::Resu
 
 /// Receives one message into `buffer`; its length, and its descriptors (close-on-exec). Length 0 is the end.
 ///
-/// A message or a list of descriptors that does not fit is `InvalidData`.
+/// A message or a list of descriptors that does not fit is `InvalidData`. A peer that went away without having read
+/// everything is no error: what it said before comes first, then the end.
 pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
     const SPACE: usize = rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS));
     let mut space = [const { MaybeUninit::uninit() }; SPACE];
@@ -109,7 +110,8 @@ pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<(usize, Vec<O
     let message = loop {
         let mut parts = [IoSliceMut::new(buffer)];
         match rustix::net::recvmsg(socket.as_fd(), &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
-            Err(rustix::io::Errno::INTR) => {}
+            // The kernel tells this once, before the messages that are still there.
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNRESET) => {}
             other => break other?,
         }
     };
@@ -166,5 +168,16 @@ mod tests {
         assert_eq!(receive(&right, &mut buffer).unwrap_err().kind(), io::ErrorKind::InvalidData);
         drop(left);
         assert_eq!(receive(&right, &mut buffer).unwrap().0, 0);
+    }
+
+    #[test]
+    fn last_words_of_a_peer_that_did_not_listen_are_heard() {
+        let (left, right) = seqpacket_pair().unwrap();
+        send(&left, b"not read", &[]).unwrap();
+        send(&right, b"last words", &[]).unwrap();
+        drop(right);
+        let mut buffer = [0; 16];
+        assert_eq!(receive(&left, &mut buffer).unwrap().0, 10);
+        assert_eq!(receive(&left, &mut buffer).unwrap().0, 0);
     }
 }

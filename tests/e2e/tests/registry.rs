@@ -16,7 +16,7 @@ use crate::check::{eq, has, lacks};
 pub const TESTS: &[Test] = tests![w18_search, w40_private_registry, w41_only_what_is_missing, from_engine];
 
 pub const HOIST_TESTS: &[Test] = tests![hoist only:
-    skopeo, podman, buildah, crane, regctl, oras, containerd,
+    skopeo, podman, buildah, crane, regctl, oras, containerd, buildx,
     given_certificates, killed_during_pushes, full_disk, help_and_mistakes, unprivileged,
 ];
 
@@ -292,6 +292,55 @@ fn containerd(lab: &mut Lab) -> Result<()> {
                 eq("tags", chore(&["tags", &bench.registry.url(), "to/ctr"])?.ok()?.as_str(), "1")?;
                 ctr("image rm HOST/from/skopeo:1 HOST/to/ctr:1").map(drop)
             });
+    running.signal(rustix::process::Signal::TERM)?;
+    running.finish(Duration::from_secs(30))?;
+    result
+}
+
+/// BuildKit itself pushes an image with its provenance, and its cache; another build imports that.
+fn buildx(lab: &mut Lab) -> Result<()> {
+    let bench = Bench::new(lab, "docker-buildx")?;
+    let Some(daemon) = programs::find("buildkitd") else { return skip("buildkitd is not on this machine") };
+    if programs::find("runc").is_none() {
+        return skip("buildkitd needs runc");
+    }
+    let directory = &bench.directory;
+    std::fs::write(
+        directory.join("buildkitd.toml"),
+        format!("[registry.\"{}\"]\n  http = true\n  insecure = true\n", bench.host),
+    )?;
+    let context = directory.join("context");
+    std::fs::create_dir_all(&context)?;
+    std::fs::write(
+        context.join("Dockerfile"),
+        "FROM HOST/from/skopeo:1\nCOPY made /made\n".replace("HOST", &bench.host),
+    )?;
+    std::fs::write(context.join("made"), "by buildx\n")?;
+    let socket = format!("unix://{}", directory.join("buildkitd.sock").display());
+    let mut command = Command::new(daemon);
+    command.arg("--config").arg(directory.join("buildkitd.toml")).arg("--addr").arg(&socket);
+    command.arg("--root").arg(directory.join("root")).env("HOME", directory);
+    command.args(["--containerd-worker=false", "--oci-worker-snapshotter=native", "--oci-worker-net=host"]);
+    let running = process::spawn(&mut command, None)?;
+    let build = |line: &str| bench.run(&format!("--builder theirs build --progress plain {line} DIR/context"));
+    let work = || -> Result<()> {
+        bench.run(&format!("create --name theirs --driver remote {socket}"))?;
+        testkit::wait::until("buildkitd to answer", Duration::from_secs(60), || {
+            Ok(bench.run("--builder theirs inspect --bootstrap").ok().map(drop))
+        })?;
+        build("--push -t HOST/to/buildx:1 --cache-to type=registry,ref=HOST/to/cache:1,mode=max")?;
+        bench.run("--builder theirs prune -af")?;
+        build(
+            "--push -t HOST/to/buildx:2 --cache-from type=registry,ref=HOST/to/cache:1 --metadata-file DIR/metadata",
+        )?;
+        has(&std::fs::read_to_string(directory.join("metadata"))?, "containerimage.digest")?;
+        has(&bench.run("imagetools inspect HOST/to/buildx:2")?, "attestation-manifest")?;
+        eq("tags", chore(&["tags", &bench.registry.url(), "to/buildx"])?.ok()?.as_str(), "1\n2")?;
+        lab.client.ok(&format!("pull -q {}/to/buildx:1", bench.host))?;
+        let made = format!("run --rm {}/to/buildx:1 cat /made", bench.host);
+        eq("the image", lab.client.ok(&made)?.as_str(), "by buildx")
+    };
+    let result = work();
     running.signal(rustix::process::Signal::TERM)?;
     running.finish(Duration::from_secs(30))?;
     result

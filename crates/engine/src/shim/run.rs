@@ -122,8 +122,6 @@ impl Run {
                     let left = left.ok_or_else(|| failed(io::ErrorKind::TimedOut.into()))?;
                     wait_for(self.socket.as_fd(), PollFlags::IN, left).map_err(failed)?;
                 }
-                // A shim that was killed with messages of ours unread.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
                 Err(error) => return Err(failed(error)),
             }
         }
