@@ -20,7 +20,7 @@ fn what_needs_no_daemon() {
     check(&["--version"], 0, concat!("hoistd version ", env!("CARGO_PKG_VERSION"), ", build "), "");
     check(&["--help"], 0, "--data-root string", "");
     check(&["--nothing"], 125, "", "unknown flag: --nothing\nSee 'hoistd --help'.");
-    check(&["--userns-remap=x"], 125, "", "hoistd does not support the flag --userns-remap");
+    check(&["--seccomp-profile=x"], 125, "", "hoistd does not support the flag --seccomp-profile");
     check(&["run"], 125, "", "\"hoistd\" accepts no arguments.");
     check(&["--config-file", "/no/such/file", "--validate"], 1, "", "/no/such/file: open /no/such/file: No such file");
     check(&["--live-restore=false"], 1, "", "cannot be false: hoistd leaves containers running when it ends");
