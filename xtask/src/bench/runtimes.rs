@@ -97,6 +97,8 @@ fn rounds(base: &Path, runtimes: &[(String, PathBuf)], table: &mut Table, rounds
 
 /// The configuration of one row.
 fn variant(mut config: Value, network: bool, limits: bool) -> Value {
+    // What crun 1.8 knows.
+    config["ociVersion"] = json!("1.0.2");
     config["process"]["terminal"] = json!(false);
     config["process"]["args"] = json!(["/bin/true"]);
     config["root"]["readonly"] = json!(false);
