@@ -43,6 +43,7 @@ mod store;
 mod storm;
 mod streams;
 mod survival;
+mod swapping;
 mod terminal;
 mod tomcat;
 mod transfer_faults;
@@ -71,6 +72,7 @@ fn main() {
         service::TESTS,
         mounts::TESTS,
         mounts::HOIST_TESTS,
+        swapping::TESTS,
         sharing::TESTS,
         sharing::HOIST_TESTS,
         lifecycle::TESTS,

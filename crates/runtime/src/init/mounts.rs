@@ -367,6 +367,11 @@ fn target(root: &Root<'_>, mount: &Mount, made: &OwnedFd) -> Result<OwnedFd, Err
                     exists and is the expected type";
         return Err(failure(mount, Some(hint.to_owned()), rustix::io::Errno::NOTDIR.into()));
     }
+    // What is written to /proc later has to land in a procfs (CVE-2019-16884).
+    let is_proc = mount.destination.split('/').filter(|part| !part.is_empty() && *part != ".").eq(["proc"]);
+    if is_proc && rustix::fs::fstatfs(made).map_err(|errno| failed(errno.into()))?.f_type as u64 != PROC_MAGIC {
+        return Err(Error::Invalid("\"/proc\" cannot be mounted because it is not of type proc".to_owned()));
+    }
     let filesystem = rustix::fs::fstatfs(&target).map_err(|errno| failed(errno.into()))?.f_type as u64;
     let allowed = mount.kind == "proc" || PROC_TARGETS.contains(&mount.destination.as_str());
     if filesystem == PROC_MAGIC && !allowed {
