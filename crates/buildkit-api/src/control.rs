@@ -119,11 +119,15 @@ async fn solve(door: &Arc<Door>, request: Solve) -> Result<Message, Status> {
             return Err(Status::unsupported(what));
         }
     }
-    export::check(&request)?;
     let caller = door.sessions().get(&request.session).await?;
     let (job, returned) = door.jobs().begin(request, caller.clone())?;
     let mut guard = Guard { door, job: Arc::clone(&job), outcome: None };
     let work = async {
+        // The build has begun, or its progress would be waited for.
+        if let Err(refused) = export::check(&job.request) {
+            job.cancel.cancel();
+            return Err(refused);
+        }
         let made = if job.request.frontend.is_empty() {
             if let Some(definition) = &job.request.definition {
                 let (sources, _) = definition.sources()?;
