@@ -1,5 +1,6 @@
 //! The host's procfs, of which it is made sure that it is one: what is written to a file of it lands in the kernel.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -18,7 +19,7 @@ pub fn open() -> io::Result<OwnedFd> {
 }
 
 /// Opens a file below it for writing: nothing that is mounted over it, and no link out of it.
-pub fn file(proc: impl AsFd, name: &str) -> io::Result<std::fs::File> {
+pub fn file(proc: impl AsFd, name: &str) -> io::Result<File> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
     Ok(rustix::fs::openat2(proc, name, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty(), resolve)?.into())
 }
