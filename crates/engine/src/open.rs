@@ -90,10 +90,14 @@ impl Engine {
         let config = absolute(config)?;
         let live = check_settings(&config)?;
         container::check_remap(&config.userns_remap)?;
-        directory(&config.data_root, 0o711)?;
+        directory(&config.data_root, 0o700)?;
+        // One that an earlier version made: set-uid programs in volumes are nobody's on the host.
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        fs::set_permissions(&config.data_root, mode)
+            .map_err(|error| Error::system("close the data root to others", error))?;
         directory(&config.exec_root, 0o700)?;
         for name in ["containers", "volumes", "trash"] {
-            directory(&config.data_root.join(name), 0o711)?;
+            directory(&config.data_root.join(name), 0o700)?;
         }
         directory(&config.exec_root.join("containers"), 0o700)?;
         let host = HostFacts::gather();

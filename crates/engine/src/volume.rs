@@ -308,6 +308,11 @@ pub(crate) fn mount(engine: &Engine, name: &str) -> Result<()> {
     })
 }
 
+/// Whether a volume is what its options mount, and no directory of ours.
+pub(crate) fn has_mount(engine: &Engine, name: &str) -> Result<bool> {
+    Ok(read(engine, name)?.is_some_and(|record| record.parsed().has_mount()))
+}
+
 /// Takes away what [`mount`] has mounted, unless a container that lives, or is starting, uses it.
 pub(crate) fn unmount(engine: &Engine, name: &str) {
     let used = || {

@@ -9,6 +9,7 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxAttributes, StatxFlags};
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 use sys::mount::{attribute, propagation};
 
@@ -34,10 +35,14 @@ const FLAGS: [(&str, MountFlags); 12] = [
 /// Words that say what is so anyway.
 const NOTHING: [&str; 9] = ["rw", "exec", "suid", "dev", "atime", "async", "defaults", "loop", "diratime"];
 
-/// Whether something is mounted on a directory.
-pub(crate) fn is_mounted(target: &Path) -> bool {
-    let stat = rustix::fs::statx(CWD, target, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty());
-    stat.is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+/// Whether something is mounted on a directory. A server that does not answer is not asked.
+pub(crate) fn is_mounted(target: &Path) -> Result<bool> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC;
+    match rustix::fs::statx(CWD, target, flags, StatxFlags::empty()) {
+        Ok(stat) => Ok(stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)),
+        Err(Errno::NOENT) => Ok(false),
+        Err(errno) => Err(Error::io("look at", target)(errno.into())),
+    }
 }
 
 /// Mounts it. The target is the daemon's own directory.
@@ -69,10 +74,14 @@ pub(crate) fn mount(options: &Options, target: &Path) -> Result<()> {
 /// them.
 pub(crate) fn unmount(target: &Path) -> Result<()> {
     let flags = UnmountFlags::NOFOLLOW | UnmountFlags::DETACH;
-    while is_mounted(target) {
-        rustix::mount::unmount(target, flags).map_err(|errno| Error::io("unmount", target)(errno.into()))?;
+    // The kernel says when there is no more; a look at a dead server's root would be an error or a wait.
+    loop {
+        match rustix::mount::unmount(target, flags) {
+            Ok(()) => {}
+            Err(Errno::INVAL | Errno::NOENT) => return Ok(()),
+            Err(errno) => return Err(Error::io("unmount", target)(errno.into())),
+        }
     }
-    Ok(())
 }
 
 fn bind(options: &Options, target: &Path) -> io::Result<()> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -21,8 +21,14 @@ const FILLING: &str = ".filling";
 /// A copy that is whole and is being moved to its place. After a crash that is gone on with.
 const FILLED: &str = ".filled";
 
-/// Says that what is mounted on the data directory holds part of a copy.
+/// Says that what is mounted on the data directory holds a copy that is not in its place yet, and under which name.
 const PARTIAL: &str = ".partial";
+
+/// What such a name begins with.
+const COPY: &str = ".hoist-filling-";
+
+/// Behind the name: nothing but the move is left to do.
+const WHOLE: &str = "whole";
 
 /// The volumes below one directory.
 #[derive(Clone, Debug)]
@@ -137,7 +143,7 @@ impl Volumes {
     pub fn mount(&self, name: &str, options: &Options) -> Result<()> {
         let data = self.data(name)?;
         let _hold = self.busy.hold(name);
-        if !options.has_mount() || mount::is_mounted(&data) {
+        if !options.has_mount() || mount::is_mounted(&data)? {
             return Ok(());
         }
         mount::mount(options, &data)
@@ -213,7 +219,7 @@ impl Volumes {
         let directory = self.directory(name)?;
         let data = directory.join(DATA);
         let _hold = self.busy.hold(name);
-        if mount::is_mounted(&data) {
+        if mount::is_mounted(&data)? {
             return fill_mounted(&directory, &data, copy);
         }
         if !is_empty(&data)? {
@@ -292,31 +298,56 @@ fn move_in(filled: &Path, data: &Path) -> Result<()> {
     remove_tree(filled)
 }
 
-/// Into a file system of the volume's own nothing can be moved. A mark beside it tells that a copy is not whole.
+/// The same inside of a file system of the volume's own, which others may write to at the same time: the copy is made
+/// in a directory with a name of its own there, and nothing but that directory is ever removed. A mark beside the volume
+/// has the name, and says whether the copy was whole already.
 fn fill_mounted(directory: &Path, data: &Path, copy: impl FnOnce(&Path) -> Result<()>) -> Result<bool> {
     let mark = directory.join(PARTIAL);
-    if mark.exists() {
-        clear(data)?;
-    } else if !is_empty(data)? {
+    finish_partial(&mark, data)?;
+    if !is_empty(data)? {
         return Ok(false);
     }
-    let made = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&mark);
-    made.and_then(|file| file.sync_all()).map_err(Error::io("make", &mark))?;
-    if let Err(error) = copy(data).and_then(|()| make_durable(data)) {
-        let _ = clear(data);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let name = format!("{COPY}{}-{}", std::process::id(), now.as_nanos());
+    let note = |text: &str| -> Result<()> {
+        let made = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&mark);
+        let written = made.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
+        written.map_err(Error::io("make", &mark))
+    };
+    note(&name)?;
+    let filling = data.join(&name);
+    let copied = DirBuilder::new()
+        .mode(0o755)
+        .create(&filling)
+        .map_err(Error::io("make", &filling))
+        .and_then(|()| copy(&filling))
+        .and_then(|()| make_durable(&filling));
+    if let Err(error) = copied {
+        let _ = remove_tree(&filling);
         let _ = fs::remove_file(&mark);
         return Err(error);
     }
+    note(&format!("{name} {WHOLE}"))?;
+    move_in(&filling, data)?;
     fs::remove_file(&mark).map_err(Error::io("remove", &mark))?;
     Ok(true)
 }
 
-fn clear(directory: &Path) -> Result<()> {
-    for entry in fs::read_dir(directory).map_err(Error::io("read", directory))? {
-        let path = entry.map_err(Error::io("read", directory))?.path();
-        let kind = fs::symlink_metadata(&path).map_err(Error::io("stat", &path))?.file_type();
-        let removed = if kind.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-        removed.map_err(Error::io("remove", &path))?;
+/// Ends what a crash left of [`fill_mounted`]: a whole copy is moved into place, half a copy is removed.
+fn finish_partial(mark: &Path, data: &Path) -> Result<()> {
+    let text = match fs::read_to_string(mark) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Error::io("read", mark)(error)),
+    };
+    let (name, state) = text.split_once(' ').unwrap_or((&text, ""));
+    // A mark without a name was cut short: the directory is made after it.
+    if name.starts_with(COPY) && !name.contains('/') {
+        let filling = data.join(name);
+        match state {
+            WHOLE if filling.is_dir() => move_in(&filling, data)?,
+            _ => remove_tree(&filling)?,
+        }
     }
-    Ok(())
+    fs::remove_file(mark).map_err(Error::io("remove", mark))
 }

@@ -9,6 +9,7 @@
 //! Nothing on the disk is ever changed for it. Where kernel or file system cannot do it the start fails and says so.
 
 use std::collections::BTreeMap;
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
 use oci::runtime::IdMapping as Range;
@@ -128,11 +129,27 @@ fn explicit(uids: Vec<[u32; 3]>, gids: Vec<[u32; 3]>) -> Result<IdMapping> {
     Ok(IdMapping::Explicit(uids, gids))
 }
 
+/// The source itself; what is below it is looked up there, whatever links a container has put into it.
+fn owner(source: &str, subpath: &str) -> std::io::Result<std::fs::Metadata> {
+    let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC;
+    let mut found = rustix::fs::open(source, flags, rustix::fs::Mode::empty())?;
+    if !subpath.is_empty() {
+        found = sys::root::Root::new(found.as_fd()).open(subpath, flags)?;
+    }
+    std::fs::File::from(found).metadata()
+}
+
 /// The mappings of a container's mounts, by destination. A mount that would be mapped to itself has none.
 pub(super) fn resolve(engine: &Engine, record: &Record) -> Result<BTreeMap<String, Ranges>> {
     let mut all = BTreeMap::new();
     for mount in &record.mounts {
-        let Some(wanted) = &mount.id_mapping else { continue };
+        // Whoever has a volume sees the same ids in it. What a volume's options mount is somebody else's, as a bind is.
+        let shared = record.userns.is_some() && mount.kind == Kind::Volume;
+        let wanted = match &mount.id_mapping {
+            Some(wanted) => wanted,
+            None if shared && !crate::volume::has_mount(engine, &mount.volume)? => &IdMapping::Userns,
+            None => continue,
+        };
         if engine.host.kernel < (5, 12) {
             let text = "id-mapped mounts need Linux 5.12 or newer";
             return Err(Error::new(crate::Kind::NotImplemented, text));
@@ -144,7 +161,7 @@ pub(super) fn resolve(engine: &Engine, record: &Record) -> Result<BTreeMap<Strin
             IdMapping::MatchUser(user) => {
                 let user = if user.is_empty() { &record.config.user } else { user };
                 let (uid, gid) = files::user_of_image(engine, &record.layers, user)?;
-                let owner = std::fs::metadata(std::path::Path::new(&mount.source).join(&mount.subpath))
+                let owner = owner(&mount.source, &mount.subpath)
                     .map_err(|error| Error::system(format!("look at the owner of {}", mount.source), error))?;
                 Ranges {
                     uids: matched(owner.uid(), uid, record.userns)?,

@@ -296,9 +296,6 @@ fn mounts(
         if let Some(ranges) = id_mappings.get(&mount.destination) {
             (planned.uid_mappings, planned.gid_mappings) = (ranges.uids.clone(), ranges.gids.clone());
             planned.options.push(idmap.to_owned());
-        } else if record.userns.is_some() && matches!(mount.kind, Kind::Volume) {
-            // Whoever has the volume sees the same ids in it.
-            planned.options.push(idmap.to_owned());
         }
         planned
     }));
