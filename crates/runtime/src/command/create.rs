@@ -184,10 +184,16 @@ impl Creation<'_> {
         let (ours, theirs) = sys::socket::seqpacket_pair().map_err(io("socket"))?;
         let group = place.group.as_ref();
         let joins = group.is_some_and(cgroup::Cgroup::needs_join);
-        if !joins {
-            // It is born with the limits in force.
-            group.map_or(Ok(()), |group| limit(group, &resources))?;
-        }
+        // On version 1 a list of devices begins with "deny all": nobody may be inside when it is written. The rest of the
+        // limits is in force before a process is born into the cgroup, or set while it works.
+        let (first_limits, later_limits) = match joins {
+            true => {
+                let devices = Resources { devices: resources.devices.clone(), ..Resources::default() };
+                (devices, Resources { devices: Vec::new(), ..resources.clone() })
+            }
+            false => (resources.clone(), Resources::default()),
+        };
+        group.map_or(Ok(()), |group| limit(group, &first_limits))?;
         let clone_init = || -> Result<Side, Error> {
             if let Some(path) = &joined {
                 let file = std::fs::File::open(path).map_err(io(path.clone()))?;
@@ -215,7 +221,7 @@ impl Creation<'_> {
         drop((theirs, listener));
         if let Some(group) = group.filter(|_| joins) {
             // Beside what it makes meanwhile: the first join after a rest waits for the kernel (5–9 ms).
-            let joined = group.join_v1(pid).map_err(Error::from).and_then(|()| limit(group, &resources));
+            let joined = group.join_v1(pid).map_err(Error::from).and_then(|()| limit(group, &later_limits));
             let told = joined.and_then(|()| ToParent::go(&ours, pid).map_err(io("tell of the cgroup")));
             told.map_err(|error| failed_itself(&ours, pid).unwrap_or(error))?;
         }
