@@ -72,6 +72,9 @@ if [ "$uninstall" = yes ]; then
     exit 0
 fi
 
+if [ "$docker" = yes ] && [ -e /usr/bin/docker ] && [ "$(readlink /usr/bin/docker || true)" != hoist ]; then
+    fail "/usr/bin/docker is there already, of another package; nothing was installed"
+fi
 upgrade=no
 [ -x /usr/bin/hoistd ] && upgrade=yes
 (cd "$here/root" && find . -type d) | while read -r directory; do mkdir -p "/$directory"; done
@@ -82,9 +85,6 @@ upgrade=no
     mv -f "/$file.hoist-new" "/$file"
 done
 if [ "$docker" = yes ]; then
-    if [ -e /usr/bin/docker ] && [ "$(readlink /usr/bin/docker || true)" != hoist ]; then
-        fail "/usr/bin/docker is there already, of another package; everything else is installed"
-    fi
     ln -sf hoist /usr/bin/docker
     echo 'L /run/docker.sock - - - - hoist.sock' >/usr/lib/tmpfiles.d/hoist-docker.conf
     [ -e /run/docker.sock ] || ln -sf hoist.sock /run/docker.sock

@@ -36,6 +36,12 @@ const ERR: u64 = 4;
 /// The most paths of one directory.
 const MAX_PATHS: u32 = 5_000_000;
 
+/// The most bytes of what is said of one path: its name, a link's target, attributes.
+const MAX_STAT: usize = 128 << 10;
+
+/// The most bytes of what is said of all.
+const MAX_LIST: u64 = 1 << 30;
+
 /// Which part of a directory is wanted.
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
@@ -138,7 +144,7 @@ async fn exchange(
     moved: &mut dyn FnMut(u64) -> bool,
 ) -> Result<(), Status> {
     let (mut ids, mut asked, mut listed, mut bytes) = (0u32, 0u64, false, 0u64);
-    let mut finished = false;
+    let (mut finished, mut list) = (false, 0u64);
     loop {
         if listed && asked == 0 && !finished {
             finished = true;
@@ -160,6 +166,13 @@ async fn exchange(
                 }
                 Some(_) if listed => return Err(Status::invalid("a path behind the end of the list")),
                 Some(raw) => {
+                    list += raw.len() as u64;
+                    if raw.len() > MAX_STAT || list > MAX_LIST {
+                        return Err(Status::new(
+                            Code::ResourceExhausted,
+                            "too much is said of the build context's files",
+                        ));
+                    }
                     if sink.stat(ids, Stat::read(raw)?, raw)? {
                         asked += 1;
                         let _ = requests.send(Message::new().number(1, REQ).number(3, ids.into()));
@@ -180,8 +193,10 @@ async fn exchange(
                 if !finished {
                     return Err(Status::invalid("the client ended before all files were here"));
                 }
-                while answer.next().await?.is_some() {}
-                return Ok(());
+                return match answer.next().await? {
+                    None => Ok(()),
+                    Some(_) => Err(Status::invalid("something behind the end of the files")),
+                };
             }
             ERR => return Err(Status::new(Code::Unknown, String::from_utf8_lossy(packet.data).into_owned())),
             other => return Err(Status::invalid(format!("an unknown packet {other}"))),

@@ -8,6 +8,9 @@ pub enum Error {
     /// The host text has no scheme we know the shape of.
     #[error("unable to parse docker host `{0}`")]
     InvalidHost(String),
+    /// `https://` without anything that asks for TLS: it must not be spoken to in clear.
+    #[error("{0} asks for TLS: add --tlsverify or --tls, or use a context with TLS")]
+    PlainHttps(String),
     /// A scheme that exists in Docker and not here.
     #[error("hosts of the form {scheme}:// are not supported yet: {host}")]
     UnsupportedHost {

@@ -38,6 +38,7 @@ impl Host {
         let (scheme, rest) = text.split_once("://").ok_or_else(|| Error::InvalidHost(text.to_owned()))?;
         match scheme {
             "unix" if !rest.is_empty() => Ok(Host::Unix(PathBuf::from(rest))),
+            "https" if !tls => Err(Error::PlainHttps(text.to_owned())),
             "tcp" | "http" | "https" => Ok(Host::Tcp(tcp_address(rest, if tls { 2376 } else { 2375 }))),
             "ssh" => {
                 Ssh::parse(rest).map(Host::Ssh).map_err(|why| Error::InvalidSsh { host: text.to_owned(), reason: why })

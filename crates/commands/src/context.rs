@@ -163,7 +163,8 @@ impl Context {
     fn tls_files(&self) -> Option<TlsFiles> {
         let flags = &self.globals.tls;
         let verify = flags.verify.unwrap_or_else(|| env("DOCKER_TLS_VERIFY").is_some());
-        if !(verify || flags.on || env("DOCKER_TLS").is_some()) {
+        // Written with any value it asks for TLS; with false, for one that verifies nobody.
+        if !(verify || flags.verify.is_some() || flags.on || env("DOCKER_TLS").is_some()) {
             return None;
         }
         let directory =

@@ -49,12 +49,11 @@ impl Handshake {
         if get(SEC_WEBSOCKET_VERSION) != "13" {
             return Err(Error::invalid("unsupported version of websockets: only 13 is there"));
         }
-        let origin = get(ORIGIN).split_once("://").map(|(_, authority)| authority);
-        if let Some(origin) = origin.filter(|origin| !origin.eq_ignore_ascii_case(get(HOST))) {
-            return Err(Error::new(
-                engine::Kind::Forbidden,
-                format!("a page of {origin} may not attach to containers"),
-            ));
+        // A page without an address of its own, such as one in a sandbox, says "null".
+        let own = |origin: &str| origin.split_once("://").is_some_and(|(_, own)| own.eq_ignore_ascii_case(get(HOST)));
+        if headers.contains_key(ORIGIN) && !own(get(ORIGIN)) {
+            let text = format!("a page of {} may not attach to containers", get(ORIGIN));
+            return Err(Error::new(engine::Kind::Forbidden, text));
         }
         let digest = sha1::digest(format!("{key}{GUID}").as_bytes());
         Ok(Handshake { accept: base64::engine::general_purpose::STANDARD.encode(digest), text })
@@ -231,8 +230,10 @@ mod tests {
         let read = |pairs: &[_]| Handshake::read(&headers(pairs), false).map(|handshake| handshake.accept);
         assert_eq!(read(&sound).unwrap(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         assert!(read(&[&sound[..], &[("origin", "http://localhost:2375")]].concat()).is_ok());
-        let foreign = read(&[&sound[..], &[("origin", "https://example.org")]].concat()).unwrap_err();
-        assert_eq!(foreign.message, "a page of example.org may not attach to containers");
+        for page in ["https://example.org", "null", "localhost:2375", "http://localhost:2375.example.org", "\u{e4}"] {
+            let foreign = read(&[&sound[..], &[("origin", page)]].concat()).unwrap_err();
+            assert_eq!(foreign.kind, engine::Kind::Forbidden, "{page}");
+        }
         for missing in 0..3 {
             let mut some = sound.to_vec();
             some.remove(missing);
