@@ -86,8 +86,11 @@ fn w24_events(lab: &mut Lab) -> Result<()> {
             actions.push(event["Action"].as_str().unwrap_or("").to_string());
         }
     }
-    // SIGTERM is ignored by a process 1 without a handler; then comes SIGKILL.
-    eq("events", actions, vec!["create", "start", "kill", "kill", "die", "stop", "destroy"])
+    // SIGTERM is ignored by a process 1 without a handler; then comes SIGKILL. Its end may be seen before the signal is
+    // told, with Docker as here.
+    let kills = actions.iter().filter(|action| *action == "kill").count();
+    actions.retain(|action| action != "kill");
+    eq("events", (kills, actions), (2, ["create", "start", "die", "stop", "destroy"].map(str::to_owned).to_vec()))
 }
 
 fn w25_start_attached(lab: &mut Lab) -> Result<()> {
