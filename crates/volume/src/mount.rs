@@ -155,5 +155,5 @@ fn loop_device(options: &Options, flags: MountFlags) -> io::Result<Option<sys::l
     let read_only = flags.contains(MountFlags::RDONLY);
     let nonblock = OFlags::NONBLOCK.bits() as i32;
     let file = fs::OpenOptions::new().read(true).write(!read_only).custom_flags(nonblock).open(&options.device)?;
-    sys::loopdev::attach(file.as_fd(), read_only).map(Some)
+    sys::loopdev::attach_shared(file.as_fd(), read_only).map(Some)
 }
