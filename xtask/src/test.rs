@@ -23,6 +23,8 @@ struct Counts {
 struct Reader {
     counts: Counts,
     reasons: Vec<String>,
+    /// Tests that passed only when they were run again.
+    unstable: Vec<String>,
     /// The test whose output is being shown (`---- name stdout ----`), and whether it has already said that it skips.
     section: Option<(String, bool)>,
     /// Tests that print a reason and return: the harness counts them as passed.
@@ -40,6 +42,8 @@ impl Reader {
             self.section = Some((name, false));
         } else if line == "successes:" || line == "failures:" {
             self.section = None;
+        } else if let Some(name) = line.strip_prefix("unstable: ") {
+            self.unstable.push(name.to_string());
         } else if let Some(reason) = line.strip_prefix("skipped: ") {
             match &mut self.section {
                 Some((name, said)) => {
@@ -77,6 +81,7 @@ struct Part {
     name: &'static str,
     counts: Counts,
     reasons: Vec<String>,
+    unstable: Vec<String>,
     took: Duration,
 }
 
@@ -106,13 +111,13 @@ fn part(name: &'static str, mut command: Command) -> Result<Part> {
         counts.failed = 1;
     }
     println!("    took {}", human(begun.elapsed()));
-    Ok(Part { name, counts, reasons: reader.reasons, took: begun.elapsed() })
+    Ok(Part { name, counts, reasons: reader.reasons, unstable: reader.unstable, took: begun.elapsed() })
 }
 
 fn skipped(name: &'static str, reason: &str) -> Part {
     println!("\n==> {name}\nskipped: {reason}");
     let counts = Counts { skipped: 1, ..Counts::default() };
-    Part { name, counts, reasons: vec![format!("{reason} [{name}]")], took: Duration::ZERO }
+    Part { name, counts, reasons: vec![format!("{reason} [{name}]")], unstable: Vec::new(), took: Duration::ZERO }
 }
 
 pub fn run(words: &[&str]) -> Result<ExitCode> {
@@ -205,7 +210,12 @@ fn summary(parts: &[Part], took: Duration) -> ExitCode {
         println!("    skipped, and why:");
         reasons.iter().for_each(|reason| println!("      {reason}"));
     }
-    println!("\n{passed} passed, {failed} failed, {skipped} skipped");
+    let unstable: Vec<&String> = parts.iter().flat_map(|part| &part.unstable).collect();
+    if !unstable.is_empty() {
+        println!("    unstable, a fault to be found (what it said is above):");
+        unstable.iter().for_each(|name| println!("      {name}"));
+    }
+    println!("\n{passed} passed, {failed} failed, {skipped} skipped, {} unstable", unstable.len());
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -236,6 +246,13 @@ mod tests {
         );
         assert_eq!(reader.counts, Counts { passed: 1, failed: 0, skipped: 1 });
         assert_eq!(reader.reasons, ["needs root [mount::real]"]);
+    }
+
+    #[test]
+    fn unstable_tests_are_named() {
+        let reader =
+            read("test a ... FAILED (1.0 s)\nonce more: a\ntest a ... ok (1.0 s)\nunstable: a failed, and passed\n");
+        assert_eq!(reader.unstable, ["a failed, and passed"]);
     }
 
     #[test]
