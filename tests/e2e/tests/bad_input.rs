@@ -143,6 +143,13 @@ fn no_such_container(lab: &mut Lab) -> Result<()> {
         let output = lab.client.fails(1, line)?;
         ensure!(output.stderr.contains("No such container: nosuch"), "{}", output.describe());
     }
+    // Clients take "not found" for the image, and pull it.
+    lab.pull("busybox")?;
+    for flag in ["--network container:none", "--ipc container:none", "--pid container:none", "--volumes-from none"] {
+        let output = lab.client.fails(125, &format!("run --rm {flag} busybox true"))?;
+        ensure!(output.stderr.contains("No such container: none"), "{}", output.describe());
+        ensure!(!output.stderr.contains("Unable to find image"), "{}", output.describe());
+    }
     Ok(())
 }
 

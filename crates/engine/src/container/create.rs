@@ -221,7 +221,7 @@ fn mounts_of_others(engine: &Engine, host: &HostConfig, mut mounts: Vec<Mount>) 
                 }
             }
         }
-        for theirs in &engine.containers.find(name)?.snapshot().mounts {
+        for theirs in &joined::named(engine, name)?.snapshot().mounts {
             let own = mounts.iter().position(|mount| mount.destination == theirs.destination);
             match own {
                 _ if theirs.kind == MountKind::Tmpfs => continue,

@@ -9,21 +9,27 @@ use api::container::{HostConfig, IpcMode, NetworkMode, PidMode};
 use shim_api::Role;
 use sys::mount;
 
-use super::{Phase, Record};
+use super::{Container, Phase, Record};
 use crate::{Engine, Error, Kind, Result};
 
 /// Whether there are the containers whose namespaces are asked for.
 pub(super) fn check(engine: &Engine, host: &HostConfig) -> Result<()> {
     if let NetworkMode::Container(other) = NetworkMode::parse(&host.network_mode) {
-        engine.containers.find(&other)?;
+        named(engine, &other)?;
     }
     if let IpcMode::Container(other) = IpcMode::parse(&host.ipc_mode)? {
-        engine.containers.find(&other)?;
+        named(engine, &other)?;
     }
     if let PidMode::Container(other) = PidMode::parse(&host.pid_mode)? {
-        engine.containers.find(&other)?;
+        named(engine, &other)?;
     }
     Ok(())
+}
+
+/// Another container that a request for a new one names. A missing one is the request's fault and not "not found": clients
+/// take that for a missing image, and pull it.
+pub(super) fn named(engine: &Engine, name: &str) -> Result<std::sync::Arc<Container>> {
+    engine.containers.find(name).map_err(|error| error.with_kind(Kind::InvalidParameter))
 }
 
 /// What the runtime is given for them. The others have to run.
