@@ -12,7 +12,7 @@ use crate::file::{open_write, put, read_file};
 use crate::group::Cgroup;
 use crate::hierarchies::Hierarchy;
 use crate::plan::Write;
-use crate::{Controller, plan_v1, plan_v2};
+use crate::{Controller, plan, plan_v1, plan_v2};
 
 impl Cgroup {
     /// Sets every limit that `resources` names; what it does not name stays as it is.
@@ -21,6 +21,13 @@ impl Cgroup {
     /// validated before the first write.
     pub fn apply(&self, resources: &Resources) -> Result<()> {
         let hierarchies = &self.hierarchies;
+        let foreign = |(controller, _): &(Controller, _)| match hierarchies.home(*controller) {
+            Some(at) => hierarchies.all[at].v2,
+            None => !self.needs_join(),
+        };
+        if let Some((_, what)) = plan::without_v2(resources).into_iter().find(foreign) {
+            return Err(Error::NotInV2 { what });
+        }
         let in_v1 = |write: &Write| hierarchies.home(write.controller).is_some_and(|at| !hierarchies.all[at].v2);
         let in_v2 = |write: &Write| hierarchies.home(write.controller).is_some_and(|at| hierarchies.all[at].v2);
         let v1 = if self.needs_join() { plan_v1(resources)? } else { Vec::new() };

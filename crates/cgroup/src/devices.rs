@@ -33,6 +33,14 @@ pub struct Exception {
     pub access: u8,
 }
 
+impl Exception {
+    /// The kinds of access as letters: `rwm`.
+    pub fn letters(&self) -> String {
+        let letters = [(READ, 'r'), (WRITE, 'w'), (MKNOD, 'm')].into_iter();
+        letters.filter(|(bit, _)| self.access & bit != 0).map(|(_, letter)| letter).collect()
+    }
+}
+
 impl fmt::Display for Exception {
     /// As `devices.allow` takes it: `c 1:3 rwm`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -45,12 +53,7 @@ impl fmt::Display for Exception {
             Some(minor) => write!(f, "{minor} ")?,
             None => f.write_str("* ")?,
         }
-        for (bit, letter) in [(READ, "r"), (WRITE, "w"), (MKNOD, "m")] {
-            if self.access & bit != 0 {
-                f.write_str(letter)?;
-            }
-        }
-        Ok(())
+        f.write_str(&self.letters())
     }
 }
 

@@ -29,6 +29,12 @@ pub enum Error {
     /// A value that no kernel would take.
     #[error("invalid value for {what}: {value}")]
     InvalidValue { what: &'static str, value: String },
+    /// A limit of version 1 that has no like in version 2: nothing there could be made of it.
+    #[error("cgroup version 2 has no {what}")]
+    NotInV2 { what: &'static str },
+    /// A limit that no kernel has any more.
+    #[error("{what} is not supported: {reason}")]
+    Gone { what: &'static str, reason: &'static str },
     /// `unified` values were given, but there is no cgroup v2 hierarchy with that file.
     #[error("unified cgroup value {key:?} needs cgroup v2")]
     UnifiedNeedsV2 { key: String },

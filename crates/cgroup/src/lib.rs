@@ -35,6 +35,7 @@ mod kill;
 mod layout;
 mod mounts;
 mod oom;
+mod owner;
 mod plan;
 mod plan_v1;
 mod plan_v2;

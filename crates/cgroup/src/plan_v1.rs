@@ -7,10 +7,11 @@ use oci::runtime::{BlockIo, Cpu, Memory, Resources};
 use crate::Controller;
 use crate::devices::Policy;
 use crate::error::{Error, Result};
-use crate::plan::{Write, is_word, page_size};
+use crate::plan::{Write, check, is_word, page_size};
 
 /// Every write for `resources`, in order. `unified` values are not part of it.
 pub fn plan_v1(resources: &Resources) -> Result<Vec<Write>> {
+    check(resources)?;
     let mut out = Vec::with_capacity(24);
     if !resources.devices.is_empty() {
         devices(&Policy::of(&resources.devices)?, &mut out);
@@ -68,9 +69,9 @@ pub(crate) fn rdma(resources: &Resources, out: &mut Vec<Write>) -> Result<()> {
     Ok(())
 }
 
-/// `pids.max`, the same in both versions.
+/// `pids.max`, the same in both versions; 0 forbids every new process.
 pub(crate) fn pids(limit: i64) -> Write {
-    let value = if limit > 0 { limit.to_string() } else { "max".to_owned() };
+    let value = if limit >= 0 { limit.to_string() } else { "max".to_owned() };
     Write::new(Controller::Pids, "pids.max", value)
 }
 
@@ -141,7 +142,6 @@ fn plan_memory(memory: &Memory, out: &mut Vec<Write>) {
     if let Some(reservation) = memory.reservation.filter(|reservation| *reservation != 0) {
         out.push(write("memory.soft_limit_in_bytes", &reservation.max(-1)));
     }
-    // Limits of kernel memory are obsolete: since Linux 5.16 they do nothing, and runc ignores them too.
     if let Some(tcp) = memory.kernel_tcp.filter(|tcp| *tcp != 0) {
         out.push(write("memory.kmem.tcp.limit_in_bytes", &tcp.max(-1)));
     }
@@ -225,7 +225,7 @@ mod tests {
         );
         check(r#"{"pids":{"limit":64}}"#, "pids.max=64");
         check(r#"{"pids":{"limit":-1}}"#, "pids.max=max");
-        check(r#"{"pids":{"limit":0}}"#, "pids.max=max");
+        check(r#"{"pids":{"limit":0}}"#, "pids.max=0");
         check(r#"{"pids":{}}"#, "");
         check(
             r#"{"blockIO":{"weight":500,"weightDevice":[{"major":8,"minor":0,"weight":300}],

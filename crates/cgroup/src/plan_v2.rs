@@ -7,7 +7,7 @@ use oci::runtime::{BlockIo, Cpu, Memory, Resources};
 
 use crate::Controller;
 use crate::error::{Error, Result};
-use crate::plan::{Write, page_size};
+use crate::plan::{Write, check, page_size};
 use crate::plan_v1::{pids, rdma};
 
 /// Period of `cpu.max` when only a quota is given, in microseconds.
@@ -15,9 +15,10 @@ const DEFAULT_PERIOD: u64 = 100_000;
 
 /// Every write for `resources`, in order. Devices (a BPF program) and `unified` values are not part of it.
 ///
-/// What version 2 does not have is left out, as runc does: swappiness, disabling the OOM killer, realtime
-/// scheduling limits, kernel memory, network classes and priorities.
+/// What version 2 does not have (swappiness, disabling the OOM killer, realtime scheduling limits, network classes and
+/// priorities) is refused by [`crate::Cgroup::apply`] where the machine has nothing else.
 pub fn plan_v2(resources: &Resources) -> Result<Vec<Write>> {
+    check(resources)?;
     let mut out = Vec::with_capacity(12);
     if let Some(limit) = resources.pids.as_ref().and_then(|pids| pids.limit) {
         out.push(pids(limit));

@@ -136,6 +136,12 @@ impl CapSet {
         Ok(set)
     }
 
+    /// Reads a list of names and leaves out those that are no capability's: runtime-spec 1.1 asks for a warning there.
+    pub fn from_known_names<T: AsRef<str>>(names: &[T]) -> Self {
+        let known = names.iter().filter_map(|name| Self::from_names(std::slice::from_ref(name)).ok());
+        known.fold(Self::EMPTY, Self::union)
+    }
+
     /// The names (`CAP_CHOWN`) in the order of their numbers.
     pub fn names(self) -> Vec<String> {
         self.iter().map(|capability| capability.to_string()).collect()

@@ -243,7 +243,7 @@ spec_types! {
         idle: Option<i64>,
     }
 
-    /// Number of tasks; 0 or less is unlimited.
+    /// Number of tasks; below 0 is unlimited. 0 is unlimited for configurations older than 1.3, too.
     struct Pids { limit: Option<i64> }
 
     /// Block I/O weights and throttles.

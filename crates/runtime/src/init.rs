@@ -167,7 +167,9 @@ fn run_inner(
         return Err(Error::Unsupported("hooks are run by the command line only".to_owned()));
     }
     if plan.resctrl.is_some() {
-        return Err(Error::Unsupported("linux.intelRdt is not supported by this runtime yet".to_owned()));
+        return Err(Error::Unsupported(
+            "linux.intelRdt is not supported: this runtime does not write to resctrl".to_owned(),
+        ));
     }
     let absent = Process::default();
     let process = spec.process.as_ref().unwrap_or(&absent);
@@ -486,7 +488,7 @@ fn run_exec_inner(
 ) -> Result<std::convert::Infallible, Error> {
     let late = entrance == Entrance::Late;
     let process = &exec.process;
-    let plan = ProcessPlan::of(process)?;
+    let plan = ProcessPlan::of(process, false)?;
     detach_from_parent(process)?;
     if let Some(cpus) = &plan.initial_cpus {
         // Perhaps none of them is the cgroup's, which it is in already.

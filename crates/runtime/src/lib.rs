@@ -143,5 +143,5 @@ impl Context {
 /// The most that a process can have.
 fn capabilities(process: &Process) -> CapSet {
     let names = process.capabilities.as_ref().map(|sets| sets.bounding.as_slice()).unwrap_or_default();
-    CapSet::from_names(names).unwrap_or_default()
+    CapSet::from_known_names(names)
 }

@@ -178,7 +178,7 @@ impl<'a> Plan<'a> {
             memory_policy: linux.memory_policy.as_ref().map(process::memory_policy).transpose()?,
             resctrl: linux.intel_rdt.as_ref().map(resctrl::plan).transpose()?,
             net_devices: plan_net_devices(spec, &own)?,
-            process: ProcessPlan::of(spec.process.as_ref().unwrap_or(&none))?,
+            process: ProcessPlan::of(spec.process.as_ref().unwrap_or(&none), is_1_0(&spec.oci_version))?,
         })
     }
 
@@ -186,6 +186,11 @@ impl<'a> Plan<'a> {
     pub fn path_of(&self, kind: Kind) -> Option<&str> {
         self.joined.iter().find(|(own, _)| *own == kind).map(|(_, path)| path.as_str())
     }
+}
+
+/// Whether a version is of the 1.0 series.
+pub(crate) fn is_1_0(version: &str) -> bool {
+    version == "1.0" || version.starts_with("1.0.") || version.starts_with("1.0-")
 }
 
 /// Versions 1.0.0 and newer ones of the same major number; the fields of newer ones are unknown properties.

@@ -49,6 +49,9 @@ pub enum Error {
     /// The kernel carries errno values up to 4095.
     #[error("seccomp errno {0} is out of range")]
     ErrnoOutOfRange(u32),
+    /// Only `SCMP_ACT_ERRNO` and `SCMP_ACT_TRACE` carry one.
+    #[error("seccomp action {action} takes no errno ({errno})")]
+    ErrnoWithout { action: String, errno: u32 },
     /// A system call has six arguments.
     #[error("seccomp argument index {0} is out of range")]
     ArgumentOutOfRange(u32),

@@ -23,7 +23,7 @@ use std::io;
 
 pub use manager::Manager;
 pub use path::{Location, control_group_of_slice};
-pub use properties::{Property, Value, properties};
+pub use properties::{Device, Property, Value, device_properties, properties};
 
 /// What the caller can act on.
 #[derive(Debug, thiserror::Error)]

@@ -45,7 +45,6 @@ impl Manager {
         description: &str,
         pid: i32,
         limits: &[Property],
-        v2: bool,
     ) -> Result<(), Error> {
         let is_slice = location.unit.ends_with(".slice");
         let flag = |name| Property { name, value: Value::Bool(true) };
@@ -57,7 +56,7 @@ impl Manager {
             properties.push(flag("Delegate"));
         }
         properties.extend(["MemoryAccounting", "CPUAccounting", "TasksAccounting"].map(flag));
-        properties.push(flag(if v2 { "IOAccounting" } else { "BlockIOAccounting" }));
+        properties.push(flag("IOAccounting"));
         properties.push(Property { name: "DefaultDependencies", value: Value::Bool(false) });
         properties.extend_from_slice(limits);
         match self.start_once(&location.unit, &properties) {

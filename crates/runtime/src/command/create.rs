@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
+use oci::capability::CapSet;
 use oci::runtime::{Resources, Spec, State};
 use shim_api::{Launch, Seccomp};
 use sys::process::{Clone, Side, namespace};
@@ -46,6 +47,8 @@ pub fn create(given: &Given, console: impl FnOnce(bool) -> Result<Console, Error
     let mut spec: Spec =
         serde_json::from_slice(&bytes).map_err(|error| Error::Usage(format!("{}: {error}", config.display())))?;
     make_absolute(&mut spec, &bundle);
+    lift(&mut spec);
+    check_process(&spec)?;
     let shares_processes = !spec.linux.namespaces.iter().any(|listed| listed.kind == "pid" && listed.path.is_empty());
     let shares_mounts = !spec.linux.namespaces.iter().any(|listed| listed.kind == "mount");
     if shares_processes || shares_mounts {
@@ -75,6 +78,26 @@ fn make_absolute(spec: &mut Spec, bundle: &Path) {
         if mount.kind == "bind" || mount.options.iter().any(|option| option == "bind" || option == "rbind") {
             mount.source = bundle.join(&mount.source).to_string_lossy().into_owned();
         }
+    }
+}
+
+/// Before 1.3 of the specification there was no way to say "no limit" but 0, and 0 meant that.
+fn lift(spec: &mut Spec) {
+    let older =
+        spec.oci_version.split('.').nth(1).and_then(|minor| minor.parse::<u32>().ok()).is_none_or(|minor| minor < 3);
+    let pids = spec.linux.resources.as_mut().and_then(|resources| resources.pids.as_mut());
+    if let Some(pids) = pids.filter(|pids| older && pids.limit == Some(0)) {
+        pids.limit = Some(-1);
+    }
+}
+
+/// What a process must have, if there is one: without any, `start` is what fails.
+fn check_process(spec: &Spec) -> Result<(), Error> {
+    let Some(process) = &spec.process else { return Ok(()) };
+    match (process.cwd.as_str(), process.args.is_empty()) {
+        ("", _) => Err(Error::Usage("process.cwd is not set".to_owned())),
+        (_, true) => Err(Error::Usage("process.args is empty".to_owned())),
+        _ => Ok(()),
     }
 }
 
@@ -194,6 +217,11 @@ impl Creation<'_> {
             false => (resources.clone(), Resources::default()),
         };
         group.map_or(Ok(()), |group| limit(group, &first_limits))?;
+        if let (Some(group), Some(uid)) = (group, cgroup_owner(&launch.spec, own.user))
+            && let Err(error) = group.give_to(uid)
+        {
+            log::warning(&crate::shim::chain(&error));
+        }
         let clone_init = || -> Result<Side, Error> {
             if let Some(path) = &joined {
                 let file = std::fs::File::open(path).map_err(io(path.clone()))?;
@@ -238,6 +266,27 @@ impl Creation<'_> {
     }
 }
 
+/// Whose the cgroup is to be: the user's inside, if that is another one there than here, sees the cgroup as the root of all,
+/// and may write (runtime-spec config-linux.md, "Cgroup ownership").
+fn cgroup_owner(spec: &Spec, new_user: bool) -> Option<u32> {
+    let listed = |kind: &str| spec.linux.namespaces.iter().any(|listed| listed.kind == kind && listed.path.is_empty());
+    let writable = |mount: &oci::runtime::Mount| {
+        let options = crate::mount_option::parse(&mount.options).unwrap_or_default();
+        matches!(mount.kind.as_str(), "cgroup" | "cgroup2")
+            && (options.set | options.recursive_set) & sys::mount::attribute::RDONLY == 0
+    };
+    if !new_user || !listed("cgroup") || !spec.mounts.iter().any(writable) {
+        return None;
+    }
+    let inside = spec.process.as_ref().map_or(0, |process| process.user.uid);
+    let ranges = spec.linux.uid_mappings.iter();
+    let mut outside = ranges.filter_map(|range| {
+        let offset = inside.checked_sub(range.container_id).filter(|offset| *offset < range.size)?;
+        range.host_id.checked_add(offset)
+    });
+    outside.next()
+}
+
 /// Limits of a configuration; where it restricts devices, those that every container has are added.
 fn limit(group: &cgroup::Cgroup, resources: &Resources) -> Result<(), Error> {
     let mut limits = resources.clone();
@@ -261,6 +310,7 @@ fn failed_itself(report: &OwnedFd, pid: i32) -> Option<Error> {
 
 /// Says what is in a configuration and means nothing on this machine.
 fn note_without_effect(spec: &Spec) {
+    note_capabilities(spec);
     if !spec.linux.mount_label.is_empty() && !init::has_selinux() {
         log::warning("linux.mountLabel has no effect: SELinux is not enabled in this kernel");
     }
@@ -271,6 +321,34 @@ fn note_without_effect(spec: &Spec) {
                 "mount option \"{key}\" has no effect on a bind mount (mount on {})",
                 mount.destination
             ));
+        }
+    }
+}
+
+/// "Any value which cannot be mapped to a relevant kernel interface, or cannot be granted otherwise, MUST be logged as a
+/// warning" (runtime-spec config.md, "Linux Process").
+fn note_capabilities(spec: &Spec) {
+    let Some(sets) = spec.process.as_ref().and_then(|process| process.capabilities.as_ref()) else { return };
+    let mut names: Vec<&str> = [&sets.bounding, &sets.permitted, &sets.effective, &sets.inheritable, &sets.ambient]
+        .into_iter()
+        .flatten()
+        .map(String::as_str)
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    // Root of a user namespace has them all in there.
+    let everything = spec.linux.namespaces.iter().any(|listed| listed.kind == "user");
+    let held = match rustix::thread::capabilities(None) {
+        Ok(sets) if !everything => CapSet(sets.permitted.bits()),
+        _ => CapSet(u64::MAX),
+    };
+    for name in names {
+        match CapSet::from_names(&[name]) {
+            Err(error) => log::warning(&format!("{error} is not granted")),
+            Ok(set) if !held.contains_all(set) => {
+                log::warning(&format!("capability {name} cannot be granted: this process does not have it"));
+            }
+            Ok(_) => {}
         }
     }
 }

@@ -180,7 +180,9 @@ fn process(given: &Given, spec: &Spec) -> Result<Process, Error> {
         let gid = gid.parse().map_err(|_| invalid(format!("\"{gid}\" is no group's number")))?;
         process.user.additional_gids.push(gid);
     }
-    add_capabilities(&mut process, given.values("cap").map(str::to_owned).collect());
+    let more: Vec<String> = given.values("cap").map(str::to_owned).collect();
+    oci::capability::CapSet::from_names(&more).map_err(|error| invalid(error.to_string()))?;
+    add_capabilities(&mut process, more);
     if given.value("no-new-privs").is_some() {
         process.no_new_privileges = given.is_on("no-new-privs");
     }

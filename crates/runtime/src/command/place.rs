@@ -86,12 +86,21 @@ impl Place {
     /// Has systemd make the cgroup: the unit is started around a process that leaves once the container is in it.
     fn make_unit(context: &Context, id: &str, spec: &Spec) -> Result<Place, Error> {
         let user = !rustix::process::geteuid().is_root();
+        if context.hierarchies.needs_join() {
+            return Err(Error::Unsupported(
+                "--systemd-cgroup beside cgroup version 1 (this machine has hierarchies of it; cgroupfs works)"
+                    .to_owned(),
+            ));
+        }
         let location = systemd::Location::parse(&spec.linux.cgroups_path, id, user)?;
         let seat = Seat::take(context)?;
-        let limits = limits(context, &spec.linux.resources.clone().unwrap_or_default());
+        let resources = spec.linux.resources.clone().unwrap_or_default();
+        let mut limits = limits(&resources);
+        if !user {
+            limits.extend(allowed_devices(&resources)?);
+        }
         let mut manager = systemd::Manager::connect(user)?;
-        let v2 = !context.hierarchies.needs_join();
-        manager.start(&location, &format!("hoist-runtime container {id}"), seat.pid, &limits, v2)?;
+        manager.start(&location, &format!("hoist-runtime container {id}"), seat.pid, &limits)?;
         let unit = location.unit;
         let made = manager.control_group(&unit).map_err(Error::from).and_then(|path| {
             log::debug(|| format!("unit {unit} is cgroup {path}"));
@@ -177,16 +186,39 @@ fn stop_unit(unit: &str) -> Result<(), Error> {
 }
 
 /// Limits as systemd knows them.
-fn limits(context: &Context, resources: &Resources) -> Vec<systemd::Property> {
-    let weight: Option<fn(u64) -> u64> =
-        if context.hierarchies.needs_join() { None } else { Some(cgroup::weight_of_shares) };
-    systemd::properties(resources, weight)
+fn limits(resources: &Resources) -> Vec<systemd::Property> {
+    systemd::properties(resources, cgroup::weight_of_shares)
+}
+
+/// The list of devices as systemd knows it, which has a filter of its own beside ours; nothing where it cannot say the same.
+fn allowed_devices(resources: &Resources) -> Result<Vec<systemd::Property>, Error> {
+    let mut rules = resources.devices.clone();
+    if rules.is_empty() {
+        return Ok(Vec::new());
+    }
+    rules.extend(crate::default_devices::rules());
+    let policy = cgroup::devices::Policy::of(&rules)?;
+    if policy.allow {
+        return Ok(Vec::new());
+    }
+    let rules: Vec<systemd::Device> = policy
+        .exceptions
+        .iter()
+        .map(|rule| systemd::Device {
+            block: rule.kind == cgroup::devices::DeviceType::Block,
+            major: rule.major,
+            minor: rule.minor,
+            access: rule.letters(),
+        })
+        .collect();
+    let drivers = std::fs::read_to_string("/proc/devices").map_err(io("/proc/devices"))?;
+    Ok(systemd::device_properties(&rules, &drivers).unwrap_or_default())
 }
 
 /// Changes limits: systemd's own record of them first, then the cgroup.
 pub fn update(entry: &Entry, changed: &Resources) -> Result<(), Error> {
     if !entry.record.unit.is_empty() {
-        let limits = limits(&Context::new()?, changed);
+        let limits = limits(changed);
         systemd::Manager::connect(!rustix::process::geteuid().is_root())?.set(&entry.record.unit, &limits)?;
     }
     Ok(entry.cgroup()?.apply(changed)?)

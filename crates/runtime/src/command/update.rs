@@ -11,11 +11,19 @@ pub fn command(given: &Given) -> Result<i32, Error> {
         return Err(Error::NotRunning);
     }
     let asked = asked(given)?;
-    let (merged, changed) = merge(&entry.record.resources, asked);
+    let (merged, changed) = merge(&entry.record.resources, lift(asked));
     place::update(&entry, &changed)?;
     entry.record.resources = merged;
     Entry::store(&entry.path, &entry.record)?;
     Ok(0)
+}
+
+/// 0 processes is "no limit" here, as it is for runc and for all that call it.
+fn lift(mut asked: Resources) -> Resources {
+    if let Some(pids) = asked.pids.as_mut().filter(|pids| pids.limit == Some(0)) {
+        pids.limit = Some(-1);
+    }
+    asked
 }
 
 /// What the options, or the document in their place, ask for.

@@ -61,16 +61,14 @@ pub fn drop_to(identity: &Identity, process: &Process, filter: Option<&mut Filte
     let sets = process.capabilities.as_ref().map(|wanted| -> Result<_, Error> {
         let held = rustix::thread::capabilities(None).map_err(os("read capabilities"))?.permitted;
         let set = |names: &[String]| {
-            oci::capability::CapSet::from_names(names)
-                .map(|set| CapabilitySet::from_bits_retain(set.bits()) & held)
-                .map_err(|error| Error::Invalid(error.to_string()))
+            CapabilitySet::from_bits_retain(oci::capability::CapSet::from_known_names(names).bits()) & held
         };
         Ok((
-            set(&wanted.bounding)?,
-            set(&wanted.permitted)?,
-            set(&wanted.effective)?,
-            set(&wanted.inheritable)?,
-            set(&wanted.ambient)?,
+            set(&wanted.bounding),
+            set(&wanted.permitted),
+            set(&wanted.effective),
+            set(&wanted.inheritable),
+            set(&wanted.ambient),
         ))
     });
     let sets = sets.transpose()?;

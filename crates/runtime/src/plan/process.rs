@@ -103,8 +103,9 @@ fn number<T: Copy>(table: &[(&str, T)], what: &str, name: &str) -> Result<T, Err
 }
 
 impl ProcessPlan {
-    /// Checks a process and says what it means.
-    pub fn of(process: &Process) -> Result<ProcessPlan, Error> {
+    /// Checks a process and says what it means. `strict`: a configuration of runtime-spec 1.0, for which a capability that
+    /// nobody knows is an error; later ones want a warning.
+    pub fn of(process: &Process, strict: bool) -> Result<ProcessPlan, Error> {
         let mut plan = ProcessPlan::default();
         for limit in &process.rlimits {
             let index = RLIMITS.iter().position(|name| *name == limit.kind);
@@ -117,7 +118,7 @@ impl ProcessPlan {
             }
             plan.rlimits.push((index, limit.soft, limit.hard));
         }
-        if let Some(capabilities) = &process.capabilities {
+        if let Some(capabilities) = process.capabilities.as_ref().filter(|_| strict) {
             let sets = [
                 &capabilities.bounding,
                 &capabilities.permitted,
@@ -134,6 +135,9 @@ impl ProcessPlan {
         }
         if process.console_size.as_ref().is_some_and(|size| process.terminal && size.height.max(size.width) > 0xffff) {
             return Err(invalid("consoleSize is larger than 65535"));
+        }
+        if !process.cwd.is_empty() && !process.cwd.starts_with('/') {
+            return Err(invalid(format!("process.cwd \"{}\" is not absolute", process.cwd)));
         }
         let texts = [&process.cwd, &process.apparmor_profile, &process.selinux_label];
         if texts.into_iter().chain(&process.args).chain(&process.env).any(|text| text.contains('\0')) {

@@ -36,12 +36,12 @@ impl Action {
     const ERRNO: u32 = 0x0005_0000;
 
     /// From `SCMP_ACT_ERRNO` and its errno; EPERM when there is none.
-    pub(super) fn parse(name: &str, errno: Option<u32>) -> Result<Self, Error> {
-        let errno = errno.unwrap_or(EPERM);
+    pub(super) fn parse(name: &str, given: Option<u32>) -> Result<Self, Error> {
+        let errno = given.unwrap_or(EPERM);
         if errno > 4095 {
             return Err(Error::ErrnoOutOfRange(errno));
         }
-        Ok(Self(match name {
+        let value = Self(match name {
             "SCMP_ACT_KILL" | "SCMP_ACT_KILL_THREAD" => Self::KILL_THREAD.0,
             "SCMP_ACT_KILL_PROCESS" => 0x8000_0000,
             "SCMP_ACT_TRAP" => 0x0003_0000,
@@ -51,7 +51,12 @@ impl Action {
             "SCMP_ACT_LOG" => Self::LOG.0,
             "SCMP_ACT_ALLOW" => Self::ALLOW.0,
             _ => return Err(Error::UnknownAction(name.to_owned())),
-        }))
+        });
+        let carries = matches!(name, "SCMP_ACT_ERRNO" | "SCMP_ACT_TRACE");
+        match given.filter(|_| !carries) {
+            Some(errno) => Err(Error::ErrnoWithout { action: name.to_owned(), errno }),
+            None => Ok(value),
+        }
     }
 
     pub(super) fn errno(errno: u32) -> Self {
