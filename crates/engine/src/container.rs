@@ -95,6 +95,7 @@ pub use wait::{Condition, Wait, wait};
 pub(crate) use check::parse_list;
 pub(crate) use exec::Execs;
 pub(crate) use exit::{exited, lost};
+
 pub(crate) use list::summaries;
 pub use logging::DRIVERS as LOG_DRIVERS;
 pub(crate) use logging::{Senders, Tidier, check_settings as check_log_settings, describe as describe_log};
@@ -102,7 +103,7 @@ pub(crate) use mounts::check_volume_name;
 pub(crate) use networking::{EndpointNames, endpoint_resources};
 pub(crate) use record::Record;
 pub(crate) use resolver::{forget_peers, serve_names, serve_peers};
-pub(crate) use restore::restore;
+pub(crate) use restore::{greeted, restore};
 pub(crate) use security::parse_kernel;
 pub(crate) use state::Phase;
 

@@ -173,6 +173,11 @@ impl Engine {
         self.config.data_root.join("trash")
     }
 
+    /// Where files are kept that belong to nothing that is known.
+    pub(crate) fn lost_dir(&self) -> PathBuf {
+        self.config.data_root.join("lost")
+    }
+
     pub(crate) fn exec_containers_dir(&self) -> PathBuf {
         self.config.exec_root.join("containers")
     }

@@ -14,7 +14,15 @@
 //! - A `hoistd` that was not there when the container started connects to `shim.sock` in the container's exec
 //!   directory and says [`ToShim::Hello`]. The newest connection is the control connection.
 //! - The shim stores `state.json` before it says `Started` and `exit.json` before it says `Exited`, by write and rename.
-//! - Every field that is added gets a serde default, so that any newer `hoistd` serves shims of every older release.
+//!
+//! Versions. A container keeps the shim that it was started with, and a daemon may be replaced by a newer or an older one at
+//! any moment:
+//! - A field that is added gets a serde default, and unknown fields are ignored on both sides: neither needs a new version.
+//! - A message that is added raises [`VERSION`] and is listed in [`ToShim::since`]. A daemon asks a shim for nothing that is
+//!   newer than what that said in its `Hello`, and says why. What a shim says unasked may be unknown to an older daemon,
+//!   which leaves it unheard; so nothing that a daemon relies on is moved into a new one.
+//! - Nothing is taken away: `tests/versions.rs` has the messages of each version, byte for byte.
+//! - The spawner, whose program is the daemon's own, is always of the same version.
 //!
 //! Deaths. hoistd: the spawner sees its socket close and ends; shims and containers go on. Spawner: hoistd starts
 //! another. Shim: init dies with it (`PR_SET_PDEATHSIG`), and hoistd, which sees the control socket close without an
@@ -23,7 +31,10 @@
 use serde::{Deserialize, Serialize};
 
 /// Version of this contract; the first message of either side carries it.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
+
+/// The oldest version that is understood.
+pub const OLDEST: u32 = 1;
 
 /// Largest message, in bytes. Anything that can be larger travels in a memfd.
 pub const MAX_MESSAGE: usize = 64 * 1024;
@@ -224,6 +235,22 @@ pub enum ToShim {
     Release { request: u64, protocol: u8, address: std::net::SocketAddr },
     /// hoistd has taken note of the exit; the shim may end.
     Forget,
+}
+
+impl ToShim {
+    /// The first version of the contract that has this message.
+    pub fn since(&self) -> u32 {
+        match self {
+            ToShim::Hello { .. }
+            | ToShim::Start
+            | ToShim::Attach { .. }
+            | ToShim::Signal { .. }
+            | ToShim::Resize { .. }
+            | ToShim::Exec
+            | ToShim::Forget => 1,
+            ToShim::Release { .. } => 2,
+        }
+    }
 }
 
 /// One of the processes that a shim looks after.

@@ -1,7 +1,8 @@
 //! `meta.db`: SQLite in WAL mode.
 //!
 //! One connection writes, one reads, and a thread of its own moves the log into the database, so that no commit pays
-//! for that. Commits are durable against a crash of the process always, against a power cut where the caller says so
+//! for that; another copies what was committed ([`crate::mirror`]), and a database that is gone or no database any more is
+//! made anew of that. Commits are durable against a crash of the process always, against a power cut where the caller says so
 //! ([`Durability::Full`]).
 
 use std::path::Path;
@@ -15,6 +16,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use crate::disk::Disk;
 use crate::error::{Error, Result};
+use crate::mirror::{self, Change, Mirror};
 
 /// The schema, step by step; the database's `user_version` says how many have been taken. Steps are only ever added.
 const MIGRATIONS: &[&str] = &[
@@ -83,12 +85,24 @@ pub(crate) struct Db {
     commits: AtomicU32,
     checkpoints: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
+    mirror: Mirror,
+    rebuilt: bool,
 }
 
 impl Db {
     pub fn open(path: &Path, disk: Disk) -> Result<Db> {
-        let mut writer = connect(path)?;
-        migrate(&mut writer, path)?;
+        let copies = path.with_file_name(mirror::DIRECTORY);
+        if !path.exists() {
+            // The log of a database that is gone would be taken for that of the new one.
+            remove_log(path)?;
+        }
+        let (writer, rebuilt) = match prepare(path, &copies) {
+            Err(error) if is_broken(&error) && mirror::exists(&copies) => {
+                set_aside(path)?;
+                prepare(path, &copies)?
+            }
+            outcome => outcome?,
+        };
         let reader = connect(path)?;
         reader.pragma_update(None, "query_only", true).map_err(Error::database("configure"))?;
         let checkpointer = connect(path)?;
@@ -97,6 +111,7 @@ impl Db {
             .name("checkpoint".to_owned())
             .spawn(move || checkpoint(&checkpointer, &receiver))
             .map_err(Error::io("start a thread for", path))?;
+        let mirror = Mirror::start(copies, connect(path)?).map_err(Error::io("start a thread for", path))?;
         Ok(Db {
             disk,
             writer: Mutex::new((writer, Durability::Normal)),
@@ -104,7 +119,14 @@ impl Db {
             commits: AtomicU32::new(0),
             checkpoints: Some(sender),
             thread: Some(thread),
+            mirror,
+            rebuilt,
         })
+    }
+
+    /// Whether it was made of its copy when it was opened.
+    pub fn is_rebuilt(&self) -> bool {
+        self.rebuilt
     }
 
     /// Runs `work` on what is committed.
@@ -112,8 +134,18 @@ impl Db {
         work(&self.reader.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Runs `work` in one transaction; commits unless it fails.
+    /// Runs `work` in one transaction; commits unless it fails. What has to survive a power cut is about images.
     pub fn write<T>(&self, durability: Durability, work: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
+        self.write_noting(durability, || (durability == Durability::Full).then_some(Change::Images), work)
+    }
+
+    /// The same; `change` says what the copy is told once it is committed.
+    pub fn write_noting<T>(
+        &self,
+        durability: Durability,
+        change: impl FnOnce() -> Option<Change>,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T>,
+    ) -> Result<T> {
         let value = {
             let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
             let (connection, current) = &mut *writer;
@@ -136,6 +168,10 @@ impl Db {
             transaction.commit().map_err(Error::database("commit to"))?;
             if durability == Durability::Full {
                 self.disk.committed();
+            }
+            // Under the lock: the copy hears of commits in their order.
+            if let Some(change) = change() {
+                self.mirror.note(change);
             }
             value
         };
@@ -183,7 +219,54 @@ fn connect(path: &Path) -> Result<Connection> {
     Ok(connection)
 }
 
-fn migrate(connection: &mut Connection, path: &Path) -> Result<()> {
+/// A connection to a database of today's schema, made if it is not there: of the copies, if there are some. Says whether
+/// it was.
+fn prepare(path: &Path, copies: &Path) -> Result<(Connection, bool)> {
+    let mut connection = connect(path)?;
+    let rebuilt = migrate(&mut connection, path, copies)?;
+    let check = |row: &rusqlite::Row<'_>| row.get::<_, String>(0);
+    let found = connection.query_row("PRAGMA quick_check(1)", [], check).map_err(Error::database("check"))?;
+    if found != "ok" {
+        return Err(Error::Broken { what: "page", detail: found });
+    }
+    Ok((connection, rebuilt))
+}
+
+fn is_broken(error: &Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    match error {
+        Error::Database { source, .. } => {
+            matches!(source.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
+        }
+        Error::Broken { .. } => true,
+        _ => false,
+    }
+}
+
+/// Keeps a broken database for whoever wants to look at it.
+fn set_aside(path: &Path) -> Result<()> {
+    let broken = path.with_extension("db.broken");
+    tracing::error!(path = %path.display(), kept = %broken.display(), "the database is broken");
+    std::fs::rename(path, &broken).map_err(Error::io("rename", path))?;
+    remove_log(path)
+}
+
+fn remove_log(path: &Path) -> Result<()> {
+    for extension in ["db-wal", "db-shm"] {
+        let path = path.with_extension(extension);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io("remove", path)(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Takes the steps that are missing. A new database is filled from the copies in the same transaction; says whether that
+/// was so.
+fn migrate(connection: &mut Connection, path: &Path, copies: &Path) -> Result<bool> {
     let known = MIGRATIONS.len() as i64;
     let found: i64 = connection
         .pragma_query_value(None, "user_version", |row| row.get(0))
@@ -195,8 +278,15 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<()> {
     for step in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(0)) {
         transaction.execute_batch(step).map_err(Error::database("migrate"))?;
     }
+    let mut rebuilt = false;
+    if found == 0 && mirror::exists(copies) {
+        let count = mirror::rebuild(&transaction, copies)?;
+        rebuilt = count > 0;
+        tracing::warn!(path = %path.display(), documents = count, "the database was lost, and is made anew of its copy");
+    }
     transaction.pragma_update(None, "user_version", known).map_err(Error::database("migrate"))?;
-    transaction.commit().map_err(Error::database("migrate"))
+    transaction.commit().map_err(Error::database("migrate"))?;
+    Ok(rebuilt)
 }
 
 #[cfg(test)]

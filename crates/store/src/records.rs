@@ -7,6 +7,7 @@ use rusqlite::{OptionalExtension, params};
 
 use crate::db::{Db, Durability};
 use crate::error::{Error, Result};
+use crate::mirror::Change;
 
 /// The documents of a store. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -27,7 +28,11 @@ impl Records {
     /// # Errors
     /// [`Error::NameTaken`] when another document of this kind has the name.
     pub fn put(&self, kind: &str, id: &str, name: Option<&str>, json: &str) -> Result<()> {
-        self.0.write(Durability::Normal, |transaction| {
+        let change = || {
+            let (kind, id, json) = (kind.to_owned(), id.to_owned(), json.to_owned());
+            Some(Change::Put { kind, id, name: name.map(str::to_owned), json })
+        };
+        self.0.write_noting(Durability::Normal, change, |transaction| {
             if let Some(name) = name {
                 let holder: Option<String> = transaction
                     .prepare_cached("SELECT id FROM record WHERE kind = ?1 AND name = ?2")
@@ -72,7 +77,8 @@ impl Records {
 
     /// Removes a document; says whether it was there.
     pub fn delete(&self, kind: &str, id: &str) -> Result<bool> {
-        self.0.write(Durability::Normal, |transaction| {
+        let change = || Some(Change::Deleted { kind: kind.to_owned(), id: id.to_owned() });
+        self.0.write_noting(Durability::Normal, change, |transaction| {
             transaction
                 .prepare_cached("DELETE FROM record WHERE kind = ?1 AND id = ?2")
                 .and_then(|mut statement| statement.execute(params![kind, id]))

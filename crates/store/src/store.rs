@@ -96,6 +96,11 @@ impl Store {
         &self.0.records
     }
 
+    /// Whether the database was lost, and made anew of its copy when this store was opened.
+    pub fn is_rebuilt(&self) -> bool {
+        self.0.records.0.is_rebuilt()
+    }
+
     /// The layer that goes below those of every image, with what the engine mounts on. Always there.
     pub fn mount_points(&self) -> &oci::Digest {
         &self.0.mount_points
@@ -105,7 +110,7 @@ impl Store {
     /// to be freed.
     pub fn disk_usage(&self) -> u64 {
         let database = ["meta.db", "meta.db-wal", "meta.db-shm"];
-        let all = ["content", "layers"].iter().chain(&database);
+        let all = ["content", "layers", crate::mirror::DIRECTORY].iter().chain(&database);
         all.map(|name| disk::tree_size(&self.0.root.join(name))).sum()
     }
 

@@ -34,6 +34,7 @@ mod options;
 mod ports;
 mod product;
 mod publishing;
+mod recovery;
 mod registry;
 mod resolving;
 mod runtimes;
@@ -104,6 +105,8 @@ fn main() {
         transfer_faults::TESTS,
         transfers::TESTS,
         survival::TESTS,
+        recovery::TESTS,
+        recovery::HOIST_TESTS,
         storm::TESTS,
         survival::HOIST_TESTS,
         daemons::TESTS,

@@ -109,6 +109,16 @@ pub(super) fn remove(engine: &Engine, id: &ContainerId) -> io::Result<()> {
     })
 }
 
+/// Keeps the files of a container that nobody knows, in `lost/` below the data root.
+pub(super) fn set_aside(engine: &Engine, id: &ContainerId) -> io::Result<()> {
+    let lost = engine.lost_dir();
+    fs::create_dir_all(&lost)?;
+    let kept = lost.join(format!("container-{id}"));
+    fs::rename(engine.container_dir(id), &kept)?;
+    tracing::warn!(container = id.short(), path = %kept.display(), "nothing is known of a container but its files");
+    Ok(())
+}
+
 /// Reads a document of the shim.
 pub(super) fn read_exec<T: serde::de::DeserializeOwned>(engine: &Engine, id: &ContainerId, name: &str) -> Option<T> {
     let file = File::open(engine.exec_dir(id).join(name)).ok()?;

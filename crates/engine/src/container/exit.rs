@@ -145,16 +145,32 @@ fn tell(engine: &Engine, before: &Record, record: &Record) {
     }
 }
 
-/// When the container is to be started again, if at all. Pure.
-fn restart_delay(record: &Record) -> Option<Duration> {
+fn rule(record: &Record) -> RestartRule {
+    record.host_config.restart_policy.rule().unwrap_or(RestartRule::No)
+}
+
+/// Whether the policy wants a container that ended so to run, whoever ended it. Pure.
+fn wants_to_run(record: &Record) -> bool {
     let state = &record.state;
-    let again = match record.host_config.restart_policy.rule().unwrap_or(RestartRule::No) {
+    match rule(record) {
         RestartRule::No => false,
         RestartRule::Always | RestartRule::UnlessStopped => true,
         RestartRule::OnUnhealthy => state.exit_code != 0,
         RestartRule::OnFailure(most) => state.exit_code != 0 && (most == 0 || state.restart_count < most),
-    };
-    if !again || state.stopped_by_user {
+    }
+}
+
+/// Whether a container that has ended is started when the daemon starts. Being stopped by a user counts for
+/// `unless-stopped` (and ours, `on-unhealthy`) alone. Pure.
+pub(super) fn starts_with_the_daemon(record: &Record) -> bool {
+    let heeds_users = matches!(rule(record), RestartRule::UnlessStopped | RestartRule::OnUnhealthy);
+    record.state.phase == Phase::Exited && wants_to_run(record) && !(heeds_users && record.state.stopped_by_user)
+}
+
+/// When the container is to be started again, if at all. Pure.
+fn restart_delay(record: &Record) -> Option<Duration> {
+    let state = &record.state;
+    if !wants_to_run(record) || state.stopped_by_user {
         return None;
     }
     Some((FIRST_DELAY * 2u32.pow(state.short_runs.min(16))).min(LAST_DELAY))
@@ -187,6 +203,30 @@ pub(super) fn restart_after(engine: &Arc<Engine>, container: &Arc<Container>, de
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As dockerd 20.10 does it.
+    #[test]
+    fn policies_at_the_start_of_the_daemon() {
+        let check = |policy: &str, phase: Phase, code: i32, by_user: bool, expected: bool| {
+            let mut record = super::super::spec::test_record("{}", &format!(r#"{{"RestartPolicy":{policy}}}"#));
+            (record.state.phase, record.state.exit_code, record.state.stopped_by_user) = (phase, code, by_user);
+            assert_eq!(starts_with_the_daemon(&record), expected, "{policy} {phase:?} {code} {by_user}");
+        };
+        use Phase::{Created, Exited};
+        for (policy, by_itself, by_user) in [
+            (r#"{"Name":"no"}"#, false, false),
+            (r#"{"Name":"always"}"#, true, true),
+            (r#"{"Name":"unless-stopped"}"#, true, false),
+            (r#"{"Name":"on-failure"}"#, true, true),
+            (r#"{"Name":"on-unhealthy"}"#, true, false),
+        ] {
+            check(policy, Exited, 137, false, by_itself);
+            check(policy, Exited, 137, true, by_user);
+            check(policy, Created, 137, false, false);
+        }
+        check(r#"{"Name":"always"}"#, Exited, 0, true, true);
+        check(r#"{"Name":"on-failure"}"#, Exited, 0, false, false);
+    }
 
     #[test]
     fn restart_rules() {

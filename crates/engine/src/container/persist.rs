@@ -1,9 +1,6 @@
-//! Records in the database, and their copies in the containers' directories.
+//! Records in the database, of which the store keeps a copy.
 
-use std::fs;
-use std::path::Path;
-
-use super::record::{COPY, KIND};
+use super::record::KIND;
 use super::{Container, Record, lock};
 use crate::{Engine, Error, Result};
 
@@ -13,10 +10,7 @@ fn to_json(record: &Record) -> Result<String> {
 
 /// Writes a new container's record. Docker's conflict when the name is taken.
 pub(super) fn insert(engine: &Engine, record: &Record) -> Result<()> {
-    let json = to_json(record)?;
-    put(engine, record, &json)?;
-    copy_later(engine, record, json);
-    Ok(())
+    put(engine, record, &to_json(record)?)
 }
 
 fn put(engine: &Engine, record: &Record, json: &str) -> Result<()> {
@@ -79,30 +73,4 @@ pub(super) fn load(engine: &Engine) -> Result<Vec<Record>> {
         }
     }
     Ok(records)
-}
-
-/// Refreshes the copy from which the database can be rebuilt, after the answer. A container that is gone by then needs
-/// none, and a failure is no reason to fail a request.
-fn copy_later(engine: &Engine, record: &Record, json: String) {
-    let (id, directory) = (record.id.clone(), engine.container_dir(&record.id));
-    engine.workers.submit(move |_| match write_file(&directory, COPY, json.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            tracing::warn!(container = id.short(), %error, "the copy of the record was not written");
-        }
-        _ => {}
-    });
-}
-
-/// Write and rename.
-fn write_file(directory: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()> {
-    let temporary = directory.join(format!(".{name}.tmp"));
-    fs::write(&temporary, bytes)?;
-    fs::rename(&temporary, directory.join(name))
-}
-
-/// The copy again, after a change of what it is about.
-pub(super) fn refresh_copy(engine: &Engine, record: &Record) {
-    if let Ok(json) = to_json(record) {
-        copy_later(engine, record, json);
-    }
 }

@@ -109,7 +109,6 @@ fn change(engine: &Engine, container: &Container, host: HostConfig) -> Result<()
     });
     persist::save(engine, container)?;
     let record = container.snapshot();
-    persist::refresh_copy(engine, &record);
     publish(engine, &record, "update", &[]);
     Ok(())
 }

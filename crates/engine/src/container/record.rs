@@ -1,4 +1,4 @@
-//! What is remembered of a container: one JSON document in the database, and a copy in its directory to rebuild from.
+//! What is remembered of a container: one JSON document in the database.
 
 use api::container::{Config, HostConfig};
 use serde::{Deserialize, Serialize};
@@ -12,9 +12,6 @@ use crate::id::ContainerId;
 
 /// Kind of these documents in the database.
 pub(crate) const KIND: &str = "container";
-
-/// Name of the copy in `containers/<id>/`.
-pub(crate) const COPY: &str = "config.json";
 
 /// A container, as durable as it gets. What lives only while its process lives is in [`super::Container`].
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -23,7 +23,6 @@ pub fn rename(engine: &Engine, id: &str, new: &str) -> Result<()> {
     }
     engine.containers.rename(&container, &old, new);
     let record = container.snapshot();
-    persist::refresh_copy(engine, &record);
     if record.state.phase.is_alive() {
         resolver::renew(engine, &record);
     }

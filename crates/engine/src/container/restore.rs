@@ -2,10 +2,14 @@
 //!
 //! ```text
 //!  record said it ran ─┬─ shim answers Hello ──────────▶ runs: linked again
+//!                      ├─ it says nothing, state.json ─▶ runs: linked again, its Hello is heard when it comes
 //!                      ├─ exit.json ───────────────────▶ ended meanwhile: taken note of now
 //!                      └─ neither ─┬─ state.json ───────▶ killed: 137, leftovers removed
 //!                                  └─ none ─────────────▶ never ran: as before, leftovers removed
 //! ```
+//! One that does not run and whose restart policy wants it to is started, as Docker does whenever its daemon starts: with
+//! `always` even if a user had stopped it.
+//!
 //! All shims are asked before the first answer is waited for. One that has not started its container is hung up on and
 //! asked again: if it was not told to start before, it ends with the connection; else its word is a moment away.
 
@@ -24,8 +28,8 @@ use crate::id::ContainerId;
 use crate::shim::{Run, Shims};
 use crate::{Engine, Error, Result};
 
-/// For all shims together.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// For all shims together. One that is stopped or starved delays nobody for longer.
+const PATIENCE: Duration = Duration::from_millis(400);
 
 /// A process that was let go at its gate becomes its program within milliseconds.
 const STARTING: Duration = Duration::from_secs(3);
@@ -40,6 +44,8 @@ enum Found {
     },
     /// There is a shim, and its container has not been started.
     Unstarted(Arc<Run>),
+    /// There is a shim that has not answered yet.
+    Silent(Arc<Run>),
     Ended,
 }
 
@@ -50,6 +56,11 @@ pub(crate) fn restore(engine: &Arc<Engine>) -> Result<()> {
     let mut unsettled = Vec::new();
     let mut half_removed = Vec::new();
     for record in records {
+        if engine.store.is_rebuilt() && !engine.container_dir(&record.id).exists() {
+            // It was removed when the copy had not heard of that.
+            persist::delete(engine, &Container::new(record))?;
+            continue;
+        }
         let phase = record.state.phase;
         let may_run = phase.is_alive() || phase == Phase::Starting || engine.exec_dir(&record.id).exists();
         let waits = phase == Phase::Restarting;
@@ -62,14 +73,17 @@ pub(crate) fn restore(engine: &Arc<Engine>) -> Result<()> {
             half_removed.push(container);
         } else if waits {
             exit::restart_after(engine, &container, Duration::ZERO);
+        } else {
+            start_by_policy(engine, &container);
         }
     }
     let deadline = Instant::now() + PATIENCE;
     let mut living = Vec::new();
     let mut ended = Vec::new();
     let mut unstarted = Vec::new();
+    let mut slow = Vec::new();
     for (container, asked) in unsettled {
-        match answer(asked, deadline) {
+        match told_by_files(engine, answer(asked, deadline)) {
             Found::Alive { run, state, execs } => {
                 revive(engine, &container, &run, &state, &execs);
                 living.extend(container.snapshot().endpoints().cloned());
@@ -78,10 +92,21 @@ pub(crate) fn restore(engine: &Arc<Engine>) -> Result<()> {
                 let asked = ask_again(&engine.shims, &engine.exec_dir(&container.id), run);
                 unstarted.push((container, asked));
             }
+            Found::Silent(run) => slow.push((container, run)),
             Found::Ended => ended.push((container, None)),
         }
     }
     let deadline = Instant::now() + STARTING;
+    for (container, run) in slow {
+        match answer(Some(run), deadline) {
+            Found::Alive { run, state, execs } => {
+                revive(engine, &container, &run, &state, &execs);
+                living.extend(container.snapshot().endpoints().cloned());
+            }
+            Found::Unstarted(run) | Found::Silent(run) => ended.push((container, Some(run))),
+            Found::Ended => ended.push((container, None)),
+        }
+    }
     for (container, asked) in unstarted {
         match await_start(asked, deadline) {
             Found::Alive { run, state, execs } => {
@@ -89,7 +114,7 @@ pub(crate) fn restore(engine: &Arc<Engine>) -> Result<()> {
                 living.extend(container.snapshot().endpoints().cloned());
             }
             Found::Unstarted(run) => ended.push((container, Some(run))),
-            Found::Ended => ended.push((container, None)),
+            Found::Silent(_) | Found::Ended => ended.push((container, None)),
         }
     }
     let restored = engine.networks.restore(&living);
@@ -135,10 +160,14 @@ fn answer(asked: Option<Arc<Run>>, deadline: Instant) -> Found {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         match run.receive(&mut buffer, left) {
-            Ok(Some(FromShim::Hello { state: Some(state), execs, exit: None, .. })) => {
+            Ok(Some(FromShim::Hello { version, state: Some(state), execs, exit: None })) => {
+                run.set_version(version);
                 return Found::Alive { run, state, execs };
             }
-            Ok(Some(FromShim::Hello { state: None, exit: None, .. })) => return Found::Unstarted(run),
+            Ok(Some(FromShim::Hello { version, state: None, exit: None, .. })) => {
+                run.set_version(version);
+                return Found::Unstarted(run);
+            }
             // What is stored counts.
             Ok(Some(FromShim::Hello { .. })) | Ok(None) => return Found::Ended,
             Ok(Some(_)) => {}
@@ -148,9 +177,33 @@ fn answer(asked: Option<Arc<Run>>, deadline: Instant) -> Found {
                     error = error.full_text(),
                     "the shim does not answer"
                 );
-                return Found::Ended;
+                return Found::Silent(run);
             }
         }
+    }
+}
+
+/// A shim that says nothing may have been stopped by somebody: what it wrote before counts.
+fn told_by_files(engine: &Engine, found: Found) -> Found {
+    let Found::Silent(run) = found else { return found };
+    let ended = directory::read_exec::<Exit>(engine, &run.container, names::EXIT).is_some();
+    match directory::read_exec::<ShimState>(engine, &run.container, names::STATE) {
+        _ if ended => Found::Ended,
+        Some(state) => {
+            run.set_version(state.version);
+            Found::Alive { run, state, execs: Vec::new() }
+        }
+        None => Found::Silent(run),
+    }
+}
+
+/// The late answer of a shim that was silent when this daemon came.
+pub(crate) fn greeted(engine: &Engine, run: &Arc<Run>, state: Option<&ShimState>, execs: &[ExecState]) {
+    if let (Some(container), Some(state)) = (engine.containers.get(&run.container), state) {
+        container.update(|record| record.state.pid = state.pid);
+    }
+    for exec in execs {
+        engine.execs.adopt(&run.container, &exec.id, exec.pid);
     }
 }
 
@@ -173,6 +226,13 @@ fn await_start(asked: Option<Arc<Run>>, deadline: Instant) -> Found {
                 return Found::Unstarted(run);
             }
         }
+    }
+}
+
+/// What a start of the daemon is for a container that has ended.
+fn start_by_policy(engine: &Arc<Engine>, container: &Arc<Container>) {
+    if exit::starts_with_the_daemon(&container.snapshot()) && container.apply(Change::AwaitRestart).is_ok() {
+        exit::restart_after(engine, container, Duration::ZERO);
     }
 }
 
@@ -270,17 +330,21 @@ fn nothing_new(engine: &Arc<Engine>, container: &Arc<Container>, stuck: Option<&
             remove::remove_ended(engine, container, false);
         }
         _ if record.auto_remove() => remove::remove_ended(engine, container, true),
-        _ => {}
+        _ => start_by_policy(engine, container),
     }
 }
 
-/// Removes what no record knows: directories of a create or remove that was cut short, exec directories, cgroups.
+/// Removes what no record knows: directories of a create or remove that was cut short, exec directories, cgroups. Where the
+/// database was lost, a record may be what is missing: such files are kept aside.
 fn sweep(engine: &Engine, known: &HashSet<ContainerId>) {
     let unknown = |name: &std::ffi::OsStr| name.to_str().and_then(ContainerId::parse).filter(|id| !known.contains(id));
     for entry in fs::read_dir(engine.containers_dir()).into_iter().flatten().flatten() {
-        if let Some(id) = unknown(&entry.file_name())
-            && let Err(error) = directory::remove(engine, &id)
-        {
+        let Some(id) = unknown(&entry.file_name()) else { continue };
+        let outcome = match engine.store.is_rebuilt() {
+            true => directory::set_aside(engine, &id),
+            false => directory::remove(engine, &id),
+        };
+        if let Err(error) = outcome {
             tracing::warn!(container = id.short(), %error, "files without a container");
         }
     }
@@ -396,6 +460,30 @@ mod tests {
         let asked = ask(&shims, &place.0, &id);
         let Found::Unstarted(run) = answer(asked, Instant::now() + PATIENCE) else { panic!("it has not started") };
         await_start(ask_again(&shims, &place.0, run), Instant::now() + patience)
+    }
+
+    /// The words of a shim of the first version, byte for byte.
+    #[test]
+    fn a_shim_of_the_first_version() {
+        let (place, listener) = Place::new("first-version");
+        let shim = std::thread::spawn(move || {
+            let link = accept(&listener);
+            assert!(hear(&link) > 0);
+            let state = r#"{"version":1,"id":"x","shim_pid":7,"shim_start_time":1,"pid":9,"pid_start_time":2,"started_at":3,"cgroup":"/x"}"#;
+            let hello =
+                format!(r#"{{"Hello":{{"version":1,"state":{state},"execs":[{{"id":"e","pid":11}}],"exit":null}}}}"#);
+            sys::socket::send(&link, hello.as_bytes(), &[]).unwrap();
+            hear(&link)
+        });
+        let shims = Shims::new(Spawner::new(Path::new("/proc/self/exe"), "/x".to_owned(), 0).unwrap()).unwrap();
+        let found = answer(ask(&shims, &place.0, &ContainerId::random()), Instant::now() + STARTING);
+        let Found::Alive { run, state, execs } = found else { panic!("{found:?}") };
+        assert_eq!((state.pid, execs[0].pid), (9, 11));
+        let address = ([127, 0, 0, 1], 80).into();
+        let refused = run.request(|request| ToShim::Release { request, protocol: 6, address }).unwrap_err();
+        assert_eq!(refused.kind, crate::Kind::NotImplemented);
+        run.send(&ToShim::Forget, &[]).unwrap();
+        assert_eq!(shim.join().unwrap(), r#""Forget""#.len());
     }
 
     #[test]

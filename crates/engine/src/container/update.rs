@@ -32,7 +32,6 @@ pub fn update(engine: &Engine, id: &str, request: &UpdateRequest) -> Result<Upda
     container.update(|record| record.host_config = host);
     persist::save(engine, &container)?;
     let record = container.snapshot();
-    persist::refresh_copy(engine, &record);
     publish(engine, &record, "update", &[]);
     Ok(UpdateResponse { warnings: crate::time::list_or_null(warnings) })
 }

@@ -87,9 +87,10 @@ fn closed(engine: &Engine, run: &Arc<Run>) {
 
 fn handle(engine: &Engine, run: &Arc<Run>, message: FromShim) {
     match message {
+        FromShim::Hello { state, execs, exit: None, .. } => container::greeted(engine, run, state.as_ref(), &execs),
         // Execs that outlive the first process (without a pid namespace of their own) are killed now; the shim tells how
         // each of them ended before it closes the socket.
-        FromShim::Exited { exit } => {
+        FromShim::Exited { exit } | FromShim::Hello { exit: Some(exit), .. } => {
             if !run.ended.swap(true, Ordering::AcqRel) {
                 let run = Arc::clone(run);
                 engine.workers.submit(move |engine| container::exited(engine, &run, &exit));
@@ -113,7 +114,7 @@ fn handle(engine: &Engine, run: &Arc<Run>, message: FromShim) {
             );
         }
         // Answers that the one who asked takes itself; here they are late or twice.
-        FromShim::Hello { .. } | FromShim::Started { .. } | FromShim::Failed { .. } | FromShim::Network => {
+        FromShim::Started { .. } | FromShim::Failed { .. } | FromShim::Network => {
             tracing::debug!(container = run.container.short(), "a message out of turn");
         }
     }

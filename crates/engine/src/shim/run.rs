@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use shim_api::{FromShim, ToShim};
 
 use crate::id::ContainerId;
-use crate::{Error, Result};
+use crate::{Error, Kind, Result};
 
 /// A shim answers within milliseconds; after this long it is taken for stuck.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -58,6 +58,8 @@ pub(crate) struct Run {
     pub token: u64,
     pub container: ContainerId,
     pub(super) socket: OwnedFd,
+    /// Of the contract, as the shim knows it.
+    version: AtomicU32,
     /// Held while messages are taken and handled, so that their order is kept.
     pub(super) receiving: Mutex<()>,
     /// The exit was taken note of: whatever comes after does not count.
@@ -75,6 +77,7 @@ impl Run {
             token,
             container,
             socket,
+            version: AtomicU32::new(shim_api::VERSION),
             receiving: Mutex::new(()),
             ended: AtomicBool::new(false),
             closed: Mutex::new(false),
@@ -84,8 +87,25 @@ impl Run {
         }
     }
 
+    /// What the shim said of itself: one that an older daemon started may be older than this one.
+    pub fn set_version(&self, version: u32) {
+        self.version.store(version, Ordering::Release);
+    }
+
     /// Sends a message. Waits a while for a shim that does not read.
+    ///
+    /// # Errors
+    /// Of kind `NotImplemented` when the shim is of a version that does not have the message.
     pub fn send(&self, message: &ToShim, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
+        let version = self.version.load(Ordering::Acquire);
+        if message.since() > version {
+            let (id, known) = (self.container.short(), shim_api::VERSION);
+            let text = format!(
+                "the shim of container {id}, which an older hoist started (protocol {version}, this daemon has {known}), \
+                 cannot do this until the container is restarted"
+            );
+            return Err(Error::new(Kind::NotImplemented, text));
+        }
         let bytes = serde_json::to_vec(message).map_err(|error| Error::system("write a message to the shim", error))?;
         let failed = |error: io::Error| Error::system("talk to the container's shim", error);
         for _ in 0..2 {
@@ -111,12 +131,13 @@ impl Run {
         loop {
             match sys::socket::receive(&self.socket, buffer) {
                 Ok((0, _)) => return Ok(None),
-                Ok((length, descriptors)) => {
-                    let message = serde_json::from_slice(&buffer[..length]);
-                    return message
-                        .map(|message| Some((message, descriptors)))
-                        .map_err(|error| Error::system("understand the container's shim", error));
-                }
+                Ok((length, descriptors)) => match serde_json::from_slice(&buffer[..length]) {
+                    Ok(message) => return Ok(Some((message, descriptors))),
+                    // A newer shim's, of which an older daemon knows nothing.
+                    Err(error) => {
+                        tracing::warn!(container = self.container.short(), %error, "the shim sent something odd");
+                    }
+                },
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let left = deadline.checked_duration_since(Instant::now());
                     let left = left.ok_or_else(|| failed(io::ErrorKind::TimedOut.into()))?;
@@ -175,5 +196,44 @@ fn wait_for(fd: BorrowedFd<'_>, flags: PollFlags, timeout: Duration) -> io::Resu
     match poll(&mut [PollFd::from_borrowed_fd(fd, flags)], Some(&timeout)) {
         Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
         Err(errno) => Err(errno.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A shim of the first version is asked for what that has; the rest is refused at once, and not waited for.
+    #[test]
+    fn older_shims() {
+        let (ours, theirs) = sys::socket::seqpacket_pair().unwrap();
+        let run = Run::new(1, ContainerId::random(), ours);
+        run.set_version(1);
+        let address = ([127, 0, 0, 1], 80).into();
+        let refused = run.request(|request| ToShim::Release { request, protocol: 6, address }).unwrap_err();
+        assert_eq!(refused.kind, Kind::NotImplemented);
+        assert!(refused.full_text().contains("protocol 1, this daemon has 2"), "{}", refused.full_text());
+        run.send(&ToShim::Start, &[]).unwrap();
+        run.set_version(2);
+        run.send(&ToShim::Release { request: 1, protocol: 6, address }, &[]).unwrap();
+        let mut buffer = [0; 256];
+        let mut hear = || {
+            let (length, _) = sys::socket::receive(&theirs, &mut buffer).unwrap();
+            String::from_utf8_lossy(&buffer[..length]).into_owned()
+        };
+        assert_eq!(hear(), "\"Start\"");
+        assert_eq!(hear(), r#"{"Release":{"request":1,"protocol":6,"address":"127.0.0.1:80"}}"#);
+    }
+
+    /// What an older daemon does not know is left unheard.
+    #[test]
+    fn newer_shims() {
+        let (ours, theirs) = sys::socket::seqpacket_pair().unwrap();
+        let run = Run::new(1, ContainerId::random(), ours);
+        for message in [r#"{"Dreamt":{"of":"sheep"}}"#, r#"{"LogLost":{"entries":3,"why":"disk"}}"#] {
+            sys::socket::send(&theirs, message.as_bytes(), &[]).unwrap();
+        }
+        let heard = run.receive(&mut vec![0; 4096], Duration::from_secs(5)).unwrap();
+        assert!(matches!(heard, Some(FromShim::LogLost { entries: 3 })), "{heard:?}");
     }
 }
