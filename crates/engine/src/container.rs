@@ -197,7 +197,7 @@ impl Container {
     }
 }
 
-fn not_running(id: &ContainerId) -> Error {
+pub(crate) fn not_running(id: &ContainerId) -> Error {
     Error::conflict(format!("container {id} is not running"))
 }
 

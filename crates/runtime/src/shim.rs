@@ -578,8 +578,13 @@ impl Shim<'_> {
     }
 
     fn exec_inner(&mut self, exec: Exec, document: &OwnedFd, client: Option<OwnedFd>) -> Result<(), String> {
-        let text = |error: io::Error| error.to_string();
-        let Stage::Running(state) = &self.stage else { return Err("the container is not running".to_owned()) };
+        const NOT_RUNNING: &str = "the container is not running";
+        // Its first process has just ended, and the news is still to be read.
+        let text = |error: io::Error| match error.raw_os_error() {
+            Some(code) if code == rustix::io::Errno::SRCH.raw_os_error() => NOT_RUNNING.to_owned(),
+            _ => error.to_string(),
+        };
+        let Stage::Running(state) = &self.stage else { return Err(NOT_RUNNING.to_owned()) };
         if self.children.len() > MAX_EXECS {
             return Err(format!("more than {MAX_EXECS} exec processes in one container"));
         }

@@ -113,6 +113,10 @@ impl Run {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     wait_for(self.socket.as_fd(), PollFlags::OUT, PATIENCE).map_err(failed)?;
                 }
+                // It ended with its container, and the news is on its way.
+                Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
+                    return Err(crate::container::not_running(&self.container));
+                }
                 outcome => return outcome.map_err(failed),
             }
         }
