@@ -9,6 +9,8 @@ use testkit::programs::{target, workspace};
 use crate::steps;
 
 pub const USAGE: &str = "\
+  machine --runtime [TEST…]  the tests of hoist-runtime in such a machine (HOIST_VM_RUN is called in the same way): cgroup
+                           version 2, systemd's driver, and as a plain user
   machine [--network]      the packages of target/package in a throw-away machine; HOIST_VM_RUN names the program that
                            runs one: it is called with --systemd --share DIR:PATH --timeout SECONDS -- COMMAND
         --network          less, but published ports; asks for --backend tcg, a kernel with nf_tables
@@ -21,6 +23,7 @@ pub fn run(words: &[&str]) -> Result<ExitCode> {
     let network = match words {
         [] => false,
         ["--network"] => true,
+        ["--runtime", only @ ..] => return runtime(only),
         other => bail!("unknown argument of machine: {}", other.join(" ")),
     };
     let Some(runner) = std::env::var_os(RUNNER) else {
@@ -39,6 +42,38 @@ pub fn run(words: &[&str]) -> Result<ExitCode> {
     command.arg("--share").arg(format!("{}:/packages:ro", packages.display()));
     command.arg("--share").arg(format!("{}:/test:ro", workspace().join("packaging/test").display()));
     command.args(["--", "sh", "/test/machine.sh", "/packages", if network { "network" } else { "" }]);
+    println!("    $ {}", steps::text(&command));
+    let status = command.status().context("start the machine")?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The test programs of the runtime and of what it is made of, where there is version 2 alone and systemd: all of them as
+/// root, and those that are for it as a user.
+fn runtime(only: &[&str]) -> Result<ExitCode> {
+    let Some(runner) = std::env::var_os(RUNNER) else {
+        println!("skipped: {RUNNER} names no program that runs a machine [machine --runtime]");
+        return Ok(ExitCode::SUCCESS);
+    };
+    let mut build = steps::cargo(&["test", "--no-run", "--message-format=json", "-p", "hoist-runtime", "-p", "cgroup"]);
+    let output = build.args(["-p", "systemd"]).output().context("cargo")?;
+    if !output.status.success() {
+        bail!("the tests cannot be built: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let documents = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let tests: Vec<String> = documents
+        .filter(|document| document["profile"]["test"] == true)
+        .filter_map(|document| document["executable"].as_str().map(str::to_owned))
+        .filter(|path| only.is_empty() || only.iter().any(|name| path.contains(&format!("/deps/{name}-"))))
+        .collect();
+    let share = |path: &std::path::Path| format!("{}:{}:ro", path.display(), path.display());
+    let mut command = Command::new(runner);
+    command.args(["--systemd", "--timeout", "600", "--share", &share(&target().join("debug"))]);
+    command.arg("--share").arg(format!("{}:/test:ro", workspace().join("packaging/test").display()));
+    // Where the guest has none of its own.
+    let busybox = testkit::programs::find("busybox").context("no busybox (package busybox-static)")?;
+    command.arg("--share").arg(format!("{}:/busybox:ro", busybox.parent().context("no directory")?.display()));
+    command.args(["--", "sh", "/test/runtime.sh"]).args(&tests);
     println!("    $ {}", steps::text(&command));
     let status = command.status().context("start the machine")?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -8,6 +8,13 @@ mod bundle;
 use bundle::Bundle;
 use oci::runtime::{Capabilities, Device, IdMapping, Namespace, Pids, Resources, Rlimit, User};
 
+fn give(path: &std::path::Path, id: u32) {
+    std::os::unix::fs::lchown(path, Some(id), Some(id)).unwrap();
+    if path.symlink_metadata().unwrap().is_dir() {
+        std::fs::read_dir(path).unwrap().flatten().for_each(|entry| give(&entry.path(), id));
+    }
+}
+
 fn names(list: &[&str]) -> Vec<String> {
     list.iter().map(|name| (*name).to_owned()).collect()
 }
@@ -228,6 +235,7 @@ fn a_cgroup_belongs_to_the_containers_user() {
         "busybox mkdir /sys/fs/cgroup/below && echo made; echo 0 > /sys/fs/cgroup/below/cgroup.procs && echo moved; \
          echo 99 > /sys/fs/cgroup/pids.max || echo kept",
     ]);
+    give(&bundle.rootfs(), base);
     for writable in [true, false] {
         for mount in bundle.spec.mounts.iter_mut().filter(|mount| mount.kind == "cgroup") {
             mount.options = names(if writable { &["nosuid"] } else { &["nosuid", "ro"] });

@@ -248,7 +248,7 @@ fn network_devices_move_with_their_addresses() {
     if six {
         tool(&["ip", "address", "add", "2001:db8::7/64", "dev", &first]);
     }
-    tool(&["ip", "link", "set", &first, "mtu", "1234", "up"]);
+    tool(&["ip", "link", "set", &first, "mtu", "1334", "up"]);
     std::os::unix::fs::symlink("busybox", bundle.rootfs().join("bin/ip")).unwrap();
     bundle.spec.linux.net_devices = [
         (first.clone(), oci::runtime::NetDevice { name: "inside0".to_owned() }),
@@ -262,7 +262,7 @@ fn network_devices_move_with_their_addresses() {
     bundle.args(&["sh", "-c", "ip address show; ls /sys/class/net"]);
     let (code, out, error) = bundle.run_container("c1");
     assert_eq!((code, error.as_str()), (0, ""));
-    assert!(out.contains("inside0: <BROADCAST,NOARP,UP,LOWER_UP> mtu 1234"), "{out}");
+    assert!(out.contains("inside0: <BROADCAST,NOARP,UP,LOWER_UP> mtu 1334"), "{out}");
     assert!(out.contains("inet 198.51.100.7/29") && (!six || out.contains("inet6 2001:db8::7/64")), "{out}");
     assert!(out.contains(&format!("{second}: <BROADCAST,NOARP,UP,LOWER_UP>")), "{out}");
     // They ended with the container's network; now they are not there.

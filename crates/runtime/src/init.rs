@@ -68,7 +68,8 @@ pub enum Gate {
     /// `create` hears that all is ready; whoever connects to the listener later says go and hears the rest (`start`).
     Listener {
         creator: OwnedFd,
-        listener: OwnedFd,
+        /// `None`: the creator is who starts it, too (`run`).
+        listener: Option<OwnedFd>,
         /// For hooks, without status and number.
         state: Box<State>,
         /// The creator moves this process into its cgroups meanwhile, and says so.
@@ -88,8 +89,10 @@ impl Gate {
         let failed = Error::step("wait for start");
         if let Gate::Listener { creator, listener, .. } = self {
             ToParent::Ready.send(creator).map_err(&failed)?;
-            let starter = sys::socket::accept(listener).map_err(&failed)?;
-            *creator = starter.ok_or_else(|| failed(std::io::ErrorKind::WouldBlock.into()))?;
+            if let Some(listener) = listener {
+                let starter = sys::socket::accept(listener).map_err(&failed)?;
+                *creator = starter.ok_or_else(|| failed(std::io::ErrorKind::WouldBlock.into()))?;
+            }
         }
         ToParent::wait_for_go(self.socket()).map_err(&failed)
     }

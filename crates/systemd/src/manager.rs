@@ -117,6 +117,15 @@ impl Manager {
         }
     }
 
+    /// Moves a process of the caller's into the cgroup of a unit.
+    pub fn attach(&mut self, unit: &str, pid: i32) -> Result<(), Error> {
+        let mut body = Writer::default();
+        body.string(unit);
+        body.string("");
+        body.array(4, |array| array.u32(pid as u32));
+        self.call("AttachProcessesToUnit", ("ssau", body)).map(drop)
+    }
+
     /// Changes limits of a unit until it ends.
     pub fn set(&mut self, unit: &str, limits: &[Property]) -> Result<(), Error> {
         if limits.is_empty() {

@@ -11,7 +11,7 @@ use sys::signal;
 
 use super::console::Console;
 use super::options::Given;
-use super::place::Place;
+use super::place::{self, Place};
 use super::record::{CONFIG, Record, SOCKET, check_id};
 use super::{Entry, Error, Status, io, log, root};
 use crate::init::{self, Gate};
@@ -26,14 +26,29 @@ pub struct Made {
     pub master: Option<OwnedFd>,
     /// Its cgroup, if it has one of its own.
     pub group: Option<cgroup::Cgroup>,
+    /// Where it waits for the word to start, if nobody else can say it.
+    pub report: Option<OwnedFd>,
+}
+
+/// Who says when the program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Starter {
+    /// `start`, over a socket in the container's directory.
+    Anybody,
+    /// This process: no socket, and nothing to look up (`run`).
+    Creator,
 }
 
 pub fn command(given: &Given) -> Result<i32, Error> {
-    create(given, |terminal| Console::choose(given, terminal, false)).map(|_| 0)
+    create(given, Starter::Anybody, |terminal| Console::choose(given, terminal, false)).map(|_| 0)
 }
 
 /// Makes the container. `console` chooses what happens to the program's terminal.
-pub fn create(given: &Given, console: impl FnOnce(bool) -> Result<Console, Error>) -> Result<Made, Error> {
+pub fn create(
+    given: &Given,
+    starter: Starter,
+    console: impl FnOnce(bool) -> Result<Console, Error>,
+) -> Result<Made, Error> {
     let id = given.id_and(0)?;
     check_id(id)?;
     // Inherited by what is cloned: nobody in a container looks into a process of ours that has just joined it.
@@ -62,7 +77,8 @@ pub fn create(given: &Given, console: impl FnOnce(bool) -> Result<Console, Error
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Err(Error::Exists(id.to_owned())),
         other => other.map_err(io(path.display().to_string()))?,
     }
-    let made = Creation { given, id, path: &path, bundle: &bundle, config: &bytes, console, preserved }.carry_out(spec);
+    let made = Creation { given, id, path: &path, bundle: &bundle, config: &bytes, console, preserved, starter }
+        .carry_out(spec);
     if made.is_err() {
         let _ = std::fs::remove_dir_all(&path);
     }
@@ -144,13 +160,17 @@ struct Creation<'a> {
     config: &'a [u8],
     console: Console,
     preserved: u32,
+    starter: Starter,
 }
 
 impl Creation<'_> {
     fn carry_out(self, spec: Spec) -> Result<Made, Error> {
         let context = Context::new()?;
         let directory = OwnedFd::from(std::fs::File::open(self.path).map_err(io(self.path.display().to_string()))?);
-        let listener = sys::socket::seqpacket_listen(&directory, SOCKET).map_err(io(SOCKET))?;
+        let listener = match self.starter {
+            Starter::Anybody => Some(sys::socket::seqpacket_listen(&directory, SOCKET).map_err(io(SOCKET))?),
+            Starter::Creator => None,
+        };
         let mut place = Place::make(&context, self.given, self.id, &spec)?;
         let mut first = None;
         let record = Record {
@@ -184,12 +204,12 @@ impl Creation<'_> {
         &self,
         context: &Context,
         spec: Spec,
-        (directory, listener): (OwnedFd, OwnedFd),
+        (directory, listener): (OwnedFd, Option<OwnedFd>),
         place: &Place,
         record: &Record,
         first: &mut Option<i32>,
     ) -> Result<Made, Error> {
-        let resources = spec.linux.resources.clone().unwrap_or_default();
+        let mut resources = spec.linux.resources.clone().unwrap_or_default();
         note_without_effect(&spec);
         let own = init::Namespaces::of(&spec, &[]);
         let joined = spec.linux.namespaces.iter().find(|listed| listed.kind == "pid" && !listed.path.is_empty());
@@ -207,6 +227,8 @@ impl Creation<'_> {
         let (ours, theirs) = sys::socket::seqpacket_pair().map_err(io("socket"))?;
         let group = place.group.as_ref();
         let joins = group.is_some_and(cgroup::Cgroup::needs_join);
+        // The number of processes comes last: it counts those that make the container, too.
+        let pids = resources.pids.take();
         // On version 1 a list of devices begins with "deny all": nobody may be inside when it is written. The rest of the
         // limits is in force before a process is born into the cgroup, or set while it works.
         let (first_limits, later_limits) = match joins {
@@ -222,20 +244,27 @@ impl Creation<'_> {
         {
             log::warning(&crate::shim::chain(&error));
         }
-        let clone_init = || -> Result<Side, Error> {
+        let clone_init = |sibling: bool, inside: bool| -> Result<Side, Error> {
             if let Some(path) = &joined {
                 let file = std::fs::File::open(path).map_err(io(path.clone()))?;
                 sys::process::join_namespaces(context.proof, &file, namespace::PID).map_err(io(path.clone()))?;
             }
             let namespaces = if own.cloned_into_pid() { namespace::PID } else { 0 };
-            let options = Clone { namespaces, cgroup: group.and_then(cgroup::Cgroup::v2_dir), ..Clone::default() };
+            let cgroup = group.filter(|_| inside).and_then(cgroup::Cgroup::v2_dir);
+            let options = Clone { namespaces, sibling, cgroup, ..Clone::default() };
             sys::process::clone(context.proof, &options).map_err(io("clone"))
         };
-        let pid = match clone_init()? {
+        // The version 1 part is joined beside what it makes.
+        let cloned = match joins {
+            true => clone_init(false, true),
+            false => place::clone_in(context, group, &place.unit, clone_init),
+        };
+        let pid = match cloned? {
             Side::Parent { pid } => pid,
             Side::Child => {
                 let own_cgroup = init::own_cgroup(&launch.spec, group);
-                let mut kept = vec![theirs.as_fd(), listener.as_fd()];
+                let mut kept = vec![theirs.as_fd()];
+                kept.extend(listener.as_ref().map(AsFd::as_fd));
                 kept.extend(own_cgroup.iter().flatten().flatten().map(AsFd::as_fd));
                 sys::process::close_from_except(3 + self.preserved, &kept);
                 let _ = rustix::thread::set_name(c"hoist-init");
@@ -255,6 +284,10 @@ impl Creation<'_> {
         }
         std::fs::write(self.path.join(CONFIG), self.config).map_err(io(CONFIG))?;
         let master = wait_ready(&ours, &self.console, record, first)?;
+        resources.pids = pids;
+        if let (Some(group), Some(_)) = (group, &resources.pids) {
+            limit(group, &Resources { pids: resources.pids.clone(), ..Resources::default() })?;
+        }
         let pid = first.unwrap_or(pid);
         if let Some(pid_file) = self.given.value("pid-file") {
             write_pid(pid_file, pid)?;
@@ -262,7 +295,8 @@ impl Creation<'_> {
         let pid_start_time = sys::process::start_time(pid).map_err(io("read the start time"))?;
         let record = Record { pid, pid_start_time, resources, ..record.clone() };
         Entry::store(self.path, &record)?;
-        Ok(Made { entry: Entry { path: self.path.to_owned(), directory, record }, master, group: None })
+        let report = (self.starter == Starter::Creator).then_some(ours);
+        Ok(Made { entry: Entry { path: self.path.to_owned(), directory, record }, master, group: None, report })
     }
 }
 

@@ -65,7 +65,7 @@ fn start(
     if entry.is_stopped() {
         return Err(Error::Status { action: "exec in", status: "stopped" });
     }
-    let clone_child = |sibling: bool| {
+    let clone_child = |sibling: bool, inside: bool| {
         if entrance == Entrance::Inside {
             sys::process::join_namespaces(context.proof, &container, namespace::PID)
                 .map_err(io("join the pid namespace"))?;
@@ -74,7 +74,7 @@ fn start(
             let cgroup = group.and_then(cgroup::Cgroup::v2_dir);
             sys::process::clone(context.proof, &Clone { sibling, cgroup, ..Clone::default() })
         };
-        match clone(group.as_ref()) {
+        match clone(group.as_ref().filter(|_| inside)) {
             // The container has divided its cgroup and lives below; version 2 has no processes above.
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::BUSY.raw_os_error()) => {
                 clone(crate::shim::cgroup_of(&context, record.pid).as_ref())
@@ -83,7 +83,7 @@ fn start(
         }
         .map_err(io("clone"))
     };
-    let mut pid = match place::clone_in(&context, group.as_ref(), clone_child)? {
+    let mut pid = match place::clone_in(&context, group.as_ref(), &record.unit, clone_child)? {
         Side::Parent { pid } => pid,
         Side::Child => {
             let mut kept = vec![theirs.as_fd(), container.as_fd()];

@@ -224,15 +224,32 @@ pub fn update(entry: &Entry, changed: &Resources) -> Result<(), Error> {
     Ok(entry.cgroup()?.apply(changed)?)
 }
 
-/// Clones with `clone_init` in a cgroup. On version 2 `clone_init` is born there by itself.
+/// Clones with `clone_init` in a cgroup: `unit` is whose it is. On version 2 `clone_init` is born there by itself (`true`).
 ///
-/// On version 1 a child joins and clones a sibling of itself, which is then ours: this process stays where it is.
+/// On version 1 a child joins and clones a sibling of itself, which is then ours: this process stays where it is. So it is
+/// with a unit of a user's systemd, which alone may move processes into it from where the user has logged in.
 pub fn clone_in(
     context: &Context,
     group: Option<&Cgroup>,
+    unit: &str,
+    clone_init: impl FnOnce(bool, bool) -> Result<Side, Error>,
+) -> Result<Side, Error> {
+    if let Some(group) = group.filter(|group| group.needs_join()) {
+        return clone_beside(context, |member| Ok(group.join_v1(member)?), |sibling| clone_init(sibling, true));
+    }
+    if unit.is_empty() || rustix::process::geteuid().is_root() {
+        return clone_init(false, true);
+    }
+    let attach = |member| Ok(systemd::Manager::connect(true)?.attach(unit, member)?);
+    clone_beside(context, attach, |sibling| clone_init(sibling, false))
+}
+
+/// Clones a child that `join` puts somewhere, and that clones a sibling of itself then.
+fn clone_beside(
+    context: &Context,
+    join: impl FnOnce(i32) -> Result<(), Error>,
     clone_init: impl FnOnce(bool) -> Result<Side, Error>,
 ) -> Result<Side, Error> {
-    let Some(group) = group.filter(|group| group.needs_join()) else { return clone_init(false) };
     let (ours, theirs) = sys::socket::seqpacket_pair().map_err(io("socket"))?;
     let member = match sys::process::clone(context.proof, &Clone::default()).map_err(io("clone"))? {
         Side::Parent { pid } => pid,
@@ -252,7 +269,7 @@ pub fn clone_in(
         }
     };
     drop(theirs);
-    let cloned = group.join_v1(member).map_err(Error::from).and_then(|()| {
+    let cloned = join(member).and_then(|()| {
         sys::socket::send(&ours, b"J", &[]).map_err(io("clone"))?;
         let mut answer = [0; 4096];
         let (length, _) = sys::socket::receive(&ours, &mut answer).map_err(io("clone"))?;

@@ -11,9 +11,12 @@ pub fn command(given: &Given) -> Result<i32, Error> {
         // What outlives the program's parents in there is reaped here.
         let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     }
-    let made = create::create(given, |terminal| Console::choose(given, terminal, !detach))?;
+    let made = create::create(given, create::Starter::Creator, |terminal| Console::choose(given, terminal, !detach))?;
     let pid = made.entry.record.pid;
-    let started = start::start(&made.entry);
+    let started = match &made.report {
+        Some(report) => start::say(&made.entry, report),
+        None => start::start(&made.entry),
+    };
     if started.is_err() {
         let _ = sys::signal::kill(pid, sys::signal::SIGKILL);
     }

@@ -1,5 +1,7 @@
 //! `start`: the word that lets a created container's program run.
 
+use std::os::fd::OwnedFd;
+
 use super::options::Given;
 use super::record::SOCKET;
 use super::{Entry, Error, Status, entry, io};
@@ -17,8 +19,13 @@ pub fn start(entry: &Entry) -> Result<(), Error> {
     }
     let socket = sys::socket::seqpacket_connect(&entry.directory, SOCKET).map_err(io(SOCKET))?;
     std::fs::remove_file(entry.path.join(SOCKET)).map_err(io(SOCKET))?;
-    ToParent::go(&socket, entry.record.pid).map_err(io("start"))?;
-    match ToParent::receive(&socket) {
+    say(entry, &socket)
+}
+
+/// Says the word over a socket to a container's first process, and hears what becomes of it.
+pub fn say(entry: &Entry, socket: &OwnedFd) -> Result<(), Error> {
+    ToParent::go(socket, entry.record.pid).map_err(io("start"))?;
+    match ToParent::receive(socket) {
         Ok(Some((ToParent::Failed { message, .. }, _))) => return Err(Error::Start(message)),
         Ok(_) => {}
         // The socket closed with the exec.
