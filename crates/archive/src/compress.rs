@@ -6,7 +6,7 @@
 //!          └─ block          ─▶ worker ─┘
 //! ```
 //! The input is cut into blocks of a fixed size and each is compressed for itself, so that the result does not depend on
-//! who worked on what. gzip: one member whose deflate blocks end on byte boundaries (RFC 1951, 3.2.4), no name, no time.
+//! who worked on what. gzip: one member whose deflate blocks end on byte boundaries ([`crate::deflate`]), no name, no time.
 //! zstd: a frame for each block (RFC 8878, 3.1). Every decompressor reads both as one stream.
 
 use std::collections::VecDeque;
@@ -15,7 +15,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use flate2::{Compress, FlushCompress, Status};
+use crate::deflate::Deflate;
 
 /// Bytes of input that are compressed for themselves.
 const BLOCK: usize = 1 << 20;
@@ -23,8 +23,8 @@ const BLOCK: usize = 1 << 20;
 /// What comes out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// RFC 1952. Level 1 (fast) to 9.
-    Gzip { level: u32 },
+    /// RFC 1952.
+    Gzip,
     /// RFC 8878. Level 1 (fast) to 19.
     Zstd { level: i32 },
 }
@@ -73,7 +73,7 @@ fn drive(
     let mut spare: Vec<Vec<u8>> = Vec::new();
     let mut crc = flate2::Crc::new();
     let mut total = 0u64;
-    if matches!(format, Format::Gzip { .. }) {
+    if matches!(format, Format::Gzip) {
         out.write_all(&GZIP_HEADER)?;
     }
     let mut block = fill(&mut source, Vec::new())?;
@@ -100,7 +100,7 @@ fn drive(
         }
         block = next;
     }
-    if matches!(format, Format::Gzip { .. }) {
+    if matches!(format, Format::Gzip) {
         out.write_all(&crc.sum().to_le_bytes())?;
         // Modulo 2^32, says the format.
         out.write_all(&(total as u32).to_le_bytes())?;
@@ -124,38 +124,17 @@ fn fill(source: &mut impl Read, mut block: Vec<u8>) -> io::Result<Vec<u8>> {
 }
 
 fn work(format: Format, queue: &Mutex<Receiver<Job>>) {
-    let mut deflate = match format {
-        Format::Gzip { level } => Some(Compress::new(flate2::Compression::new(level.clamp(1, 9)), false)),
-        Format::Zstd { .. } => None,
-    };
+    let mut deflate = (format == Format::Gzip).then(Deflate::new);
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Job { input, last, done }) = job else { return };
         let output = match (&mut deflate, format) {
-            (Some(deflate), _) => deflated(deflate, &input, last),
+            (Some(deflate), _) => Ok(deflate.part(&input, last)),
             (None, Format::Zstd { level }) => zstd::bulk::compress(&input, level.clamp(1, 19)),
-            (None, Format::Gzip { .. }) => Err(io::Error::other("no compressor")),
+            (None, Format::Gzip) => Err(io::Error::other("no compressor")),
         };
         // Whoever does not listen any more has failed already.
         let _ = done.send(output.map(|output| (input, output)));
-    }
-}
-
-/// One block as raw deflate data that ends on a byte boundary.
-fn deflated(deflate: &mut Compress, input: &[u8], last: bool) -> io::Result<Vec<u8>> {
-    deflate.reset();
-    let mut output = Vec::with_capacity(input.len() / 2 + 1024);
-    let flush = if last { FlushCompress::Finish } else { FlushCompress::Sync };
-    loop {
-        let consumed = usize::try_from(deflate.total_in()).unwrap_or(usize::MAX);
-        let status = deflate.compress_vec(&input[consumed.min(input.len())..], &mut output, flush)?;
-        let all = deflate.total_in() == input.len() as u64;
-        match status {
-            Status::StreamEnd => return Ok(output),
-            // Room left in the output means that nothing is held back any more.
-            Status::Ok | Status::BufError if !last && all && output.len() < output.capacity() => return Ok(output),
-            Status::Ok | Status::BufError => output.reserve(64 << 10),
-        }
     }
 }
 
@@ -178,7 +157,7 @@ mod tests {
     fn comes_back_and_does_not_depend_on_the_number_of_workers() {
         for length in [0, 1, 100_000, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK, 3 * BLOCK + 12_345] {
             let data = noise(length);
-            for format in [Format::Gzip { level: 1 }, Format::Gzip { level: 6 }, Format::Zstd { level: 3 }] {
+            for format in [Format::Gzip, Format::Zstd { level: 3 }] {
                 let run = |workers| {
                     let mut out = Vec::new();
                     assert_eq!(compress(data.as_slice(), &mut out, format, workers).unwrap(), length as u64);
@@ -198,10 +177,10 @@ mod tests {
     #[test]
     fn the_bytes_are_known() {
         let mut out = Vec::new();
-        compress(&b"hello hello hello hello"[..], &mut out, Format::Gzip { level: 6 }, 2).unwrap();
+        compress(&b"hello hello hello hello"[..], &mut out, Format::Gzip, 2).unwrap();
         assert_eq!(out[..10], GZIP_HEADER);
         let mut again = Vec::new();
-        compress(&b"hello hello hello hello"[..], &mut again, Format::Gzip { level: 6 }, 5).unwrap();
+        compress(&b"hello hello hello hello"[..], &mut again, Format::Gzip, 5).unwrap();
         assert_eq!(out, again);
     }
 
@@ -218,7 +197,7 @@ mod tests {
             }
         }
         for reads in [0, 1, 5] {
-            let error = compress(Broken(reads), io::sink(), Format::Gzip { level: 1 }, 2).unwrap_err();
+            let error = compress(Broken(reads), io::sink(), Format::Gzip, 2).unwrap_err();
             assert_eq!(error.to_string(), "broken");
         }
         struct Full;

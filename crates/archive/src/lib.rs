@@ -18,6 +18,7 @@
 
 pub mod compress;
 pub mod decompress;
+mod deflate;
 pub mod tar;
 pub mod tree;
 

@@ -50,7 +50,7 @@ fn export(context: &Context, parsed: &Parsed) -> Outcome {
     let (name, path) = (&parsed.args[0], parsed.args[1].as_str());
     let format = match parsed.str("compress") {
         "none" | "" => None,
-        "gzip" => Some(archive::Format::Gzip { level: 6 }),
+        "gzip" => Some(archive::Format::Gzip),
         "zstd" => Some(archive::Format::Zstd { level: 3 }),
         other => return Err(Failure::new(format!("invalid value for --compress: {other}"))),
     };

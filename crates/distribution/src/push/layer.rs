@@ -94,7 +94,7 @@ impl Push<'_> {
             },
         };
         let (format, media_type) = match self.session.registry.config.push_compression {
-            Compression::Gzip => (Format::Gzip { level: 4 }, media_type::DOCKER_LAYER_GZIP),
+            Compression::Gzip => (Format::Gzip, media_type::DOCKER_LAYER_GZIP),
             Compression::Zstd => (Format::Zstd { level: 3 }, media_type::OCI_LAYER_ZSTD),
         };
         let workers = thread::available_parallelism().map_or(1, usize::from);
