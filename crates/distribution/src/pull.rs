@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use oci::{Descriptor, Digest, ImageConfig, Manifest, Platform, Reference};
+use oci::{Descriptor, Digest, ImageConfig, Manifest, Platform, Reference, media_type};
 use store::{ImageRecord, Store};
 
 use crate::auth::AuthConfig;
@@ -195,7 +195,15 @@ impl Pull<'_> {
             (self.progress)(Progress::new(Some(job.descriptor.digest.short()), "Waiting"));
         }
 
-        work::all(self.session, &jobs, workers, "pull-layer", |job| fetch(context, *job))
+        work::all(self.session, &jobs, workers, "pull-layer", |job| fetch(context, *job))?;
+        // Only of these it is known that the blob is this layer; the others are the manifest's word.
+        let fetched: Vec<(Digest, Descriptor)> = jobs
+            .iter()
+            .filter(|job| !media_type::is_foreign_layer(&job.descriptor.media_type))
+            .map(|job| (job.diff_id, Descriptor { annotations: Default::default(), ..job.descriptor.clone() }))
+            .collect();
+        self.store.images().remember_compressed(&self.session.reference.name(), &fetched)?;
+        Ok(())
     }
 
     /// Blobs, then the image, then the tag. True when the tag was there and pointed to this image.

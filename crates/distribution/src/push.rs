@@ -4,9 +4,10 @@
 //!  plan ── the manifest it was pulled by, or a new one
 //!   │
 //!   ▼ per layer, five at a time
-//!  HEAD blob ─▶ there: "Layer already exists"
+//!  HEAD blob ─▶ there: "Layer already exists"      by the image's manifest, or as the layer was pulled or pushed before
 //!   │  POST ?mount=…&from=…      ─▶ 201: "Mounted from …"
-//!   │  the blob as it was pulled, or the layer's tar compressed anew (same bytes every time; kept for the next push)
+//!   │  the blob as it was pulled, or the layer's tar compressed anew and sent meanwhile (same bytes every time; kept
+//!   │  for the next push)
 //!   ▼
 //!  POST ─▶ PATCH … (resumed after a cut) ─▶ PUT ?digest=
 //!   ▼
@@ -14,6 +15,7 @@
 //! ```
 
 mod blob;
+mod early;
 mod layer;
 mod plan;
 mod upload;
@@ -68,7 +70,7 @@ pub fn push(
     let mut session = Session::new(registry, &reference, auth, Purpose::Push, cancel);
     // Before the first look, so that nothing disappears between looking and sending.
     let _lease = store.lease();
-    let plan = Plan::make(store, image, &reference, whole)?;
+    let plan = Plan::make(store, image, &reference, whole, registry.config.push_compression)?;
     session.scopes.extend(plan.origins().map(|path| format!("repository:{path}:pull")));
     let endpoint = registry.push_endpoint(&reference)?;
     let push = Push { session: &session, store, image, endpoint: &endpoint, progress, built: Mutex::default() };
@@ -99,13 +101,16 @@ impl Push<'_> {
         for job in plan.jobs.iter().skip(at_once) {
             (self.progress)(Progress::new(Some(job.id()), "Waiting"));
         }
-        work::all(self.session, &plan.jobs, at_once, "push-layer", |job: &Job| {
+        let brought = work::all(self.session, &plan.jobs, at_once, "push-layer", |job: &Job| {
             let descriptor = self.layer(job)?;
             if let Some(diff_id) = job.diff_id {
                 self.built.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((diff_id, descriptor));
             }
             Ok(())
-        })?;
+        });
+        // Those that are there stay there, however the push ends.
+        self.remember()?;
+        brought?;
         for config in &plan.configs {
             self.small(config)?;
         }
@@ -121,6 +126,14 @@ impl Push<'_> {
         let Descriptor { digest, size, .. } = top.descriptor;
         (self.progress)(Progress::new(None, format!("{name}: digest: {digest} size: {size}")));
         Ok(Pushed { tag, digest, size })
+    }
+
+    /// For the next push of these layers.
+    fn remember(&self) -> Result<()> {
+        let mut layers = self.built.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        layers.retain(|(_, blob)| !media_type::is_foreign_layer(&blob.media_type));
+        self.store.images().remember_compressed(&self.session.reference.name(), &layers)?;
+        Ok(())
     }
 
     /// What is put under the name, and what has to be there before: the documents it was pulled by as long as they are

@@ -66,6 +66,22 @@ pub(crate) enum Payload<'a> {
         to: u64,
         sent: &'a dyn Fn(u64),
     },
+    /// As many bytes as come: reads from an offset on, waits for bytes that are not there yet, and gives 0 at the end.
+    Growing(&'a dyn Fn(u64, &mut [u8]) -> io::Result<usize>),
+}
+
+/// A source of unknown length as it is sent.
+struct Growing<'a> {
+    read: &'a dyn Fn(u64, &mut [u8]) -> io::Result<usize>,
+    at: u64,
+}
+
+impl Read for Growing<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = (self.read)(self.at, buffer)?;
+        self.at += n as u64;
+        Ok(n)
+    }
 }
 
 /// A part of a file as it is sent.
@@ -205,6 +221,11 @@ impl Transport {
                     .header("Content-Length", to - from)
                     .body(SendBody::from_reader(&mut piece))
                     .map(|request| connections.agent.run(request))
+            }
+            // Without a length the library sends chunks (RFC 9112, 7.1).
+            Payload::Growing(read) => {
+                let mut source = Growing { read, at: 0 };
+                request.body(SendBody::from_reader(&mut source)).map(|request| connections.agent.run(request))
             }
         };
         let answer = answer.map_err(|error| Error::Protocol {

@@ -61,7 +61,7 @@ fn answer(request: &Request, state: &mut State) -> Response {
             let Some(upload) = state.uploads.get_mut(last) else {
                 return Response::error(404, "BLOB_UPLOAD_UNKNOWN", "gone");
             };
-            let start: usize = request.header("Content-Range").unwrap().split('-').next().unwrap().parse().unwrap();
+            let start = request.header("Content-Range").map_or(0, |r| r.split('-').next().unwrap().parse().unwrap());
             if start != upload.len() {
                 return Response::error(416, "RANGE_INVALID", "wrong place");
             }
@@ -69,6 +69,8 @@ fn answer(request: &Request, state: &mut State) -> Response {
             let length = upload.len();
             accepted(last, length)
         }
+        "BEGIN PATCH" => Response::new(100, ""),
+        "DELETE" if state.uploads.remove(last).is_some() => Response::new(204, ""),
         "GET" if state.uploads.contains_key(last) => {
             Response { status: 204, ..accepted(last, state.uploads[last].len()) }
         }
@@ -122,6 +124,20 @@ impl Bench {
         let pulled = pull(&registry, &store, &source.name("app"), &Platform::host(), None, &|_| (), &never).unwrap();
         let image = store.images().get(&pulled.id).unwrap();
         Bench { root, store, registry, image, events: Mutex::default() }
+    }
+
+    /// As if the image had been built here: no manifest, no compressed layers; its second layer is long.
+    fn built(config: RegistryConfig) -> Bench {
+        let mut bench = Bench::new(config);
+        let large = tar(&[("long", &noise(24 << 20, 5))]);
+        let writer = bench.store.layers().writer().unwrap();
+        let (diff_id, _) = writer.write_tar(large.as_slice()).unwrap().commit(None).unwrap();
+        bench.image.layers.push(diff_id);
+        bench.image.config.rootfs.diff_ids.push(diff_id);
+        bench.image.raw_config = serde_json::to_vec(&bench.image.config).unwrap();
+        bench.image.id = Digest::of(&bench.image.raw_config);
+        (bench.image.manifest, bench.image.blobs, bench.image.repo_digests) = (None, Vec::new(), Vec::new());
+        bench
     }
 
     fn push_as(&self, reference: &Reference, auth: Option<AuthConfig>) -> Result<Pushed, Error> {
@@ -317,4 +333,105 @@ fn credentials_stay_with_the_registry() {
     let there = foreign.requests();
     assert!(!there.is_empty());
     assert!(there.iter().all(|request| request.header("Authorization").is_none()));
+}
+
+fn streams(server: &Server) -> usize {
+    server.requests().iter().filter(|request| request.header("Transfer-Encoding").is_some()).count()
+}
+
+#[test]
+fn long_layers_are_sent_while_they_are_compressed() {
+    let bench = Bench::built(quick());
+    let (server, state) = server(Box::new(|_, _| None));
+    let pushed = bench.push(&server).unwrap();
+    assert_eq!(streams(&server), 1, "the short ones have a length");
+    assert_eq!(state.lock().unwrap().blobs.len(), 4);
+    assert_eq!(Digest::of(&state.lock().unwrap().manifests["1"]), pushed.digest);
+    // Refused, cut in the middle, or taken in part: the blob goes as a file then.
+    for twist in [
+        (|request, _| (request.method == "BEGIN PATCH").then(|| Response::new(411, "")))
+            as fn(&Request, &mut State) -> _,
+        |request, _| (request.method == "BEGIN PATCH").then(|| Response::new(503, "")),
+        |request, state| {
+            let last = request.path.split('?').next().unwrap().rsplit('/').next().unwrap().to_owned();
+            request.header("Transfer-Encoding").filter(|_| request.method == "PATCH").map(|_| {
+                state.uploads.insert(last.clone(), request.bytes[..1000].to_vec());
+                Response::new(202, "").with("Range", "0-999")
+            })
+        },
+    ] {
+        let bench = Bench::built(quick());
+        let (server, state) = self::server(Box::new(twist));
+        assert_eq!(bench.push(&server).unwrap(), pushed);
+        assert_eq!(state.lock().unwrap().blobs.len(), 4);
+    }
+    // A registry that wants pieces gets pieces.
+    let bench = Bench::built(RegistryConfig { upload_piece: 8 << 20, ..quick() });
+    let (server, _) = self::server(Box::new(|_, _| None));
+    bench.push(&server).unwrap();
+    assert_eq!(streams(&server), 0);
+}
+
+#[test]
+fn a_stream_stops_when_the_registry_has_the_blob() {
+    let first = Bench::built(quick());
+    let (server, state) = server(Box::new(|_, _| None));
+    let pushed = first.push(&server).unwrap();
+    let blobs = state.lock().unwrap().blobs.clone();
+    let long = blobs.iter().max_by_key(|(_, bytes)| bytes.len()).map(|(digest, _)| *digest).unwrap();
+
+    // Somebody else built the same: only when it is compressed it is known that it is there.
+    let second = Bench::built(quick());
+    let store = second.store.clone();
+    let (server, state) = self::server(Box::new(move |request, state| {
+        state.blobs.extend(blobs.clone());
+        if request.method == "BEGIN PATCH" {
+            while !store.content().has(&long) {
+                std::thread::yield_now();
+            }
+        }
+        None
+    }));
+    assert_eq!(second.push(&server).unwrap().digest, pushed.digest);
+    assert_eq!((sent(&server, "PATCH"), sent(&server, "DELETE")), (0, 1));
+    assert!(state.lock().unwrap().uploads.is_empty(), "taken back");
+    assert_eq!(second.said("Layer already exists"), 3);
+}
+
+#[test]
+fn what_was_compressed_once_is_not_compressed_to_learn_its_digest() {
+    let bench = Bench::built(quick());
+    let (server, state) = server(Box::new(|_, _| None));
+    let pushed = bench.push(&server).unwrap();
+    let blobs = state.lock().unwrap().blobs.clone();
+    let patches = sent(&server, "PATCH");
+    // The image goes with its blobs, and the same is built again.
+    let forget = || {
+        bench.store.images().delete(&bench.image.id).unwrap();
+        for digest in blobs.keys() {
+            let _ = bench.store.content().remove(digest);
+        }
+    };
+    let compressed = || bench.events.lock().unwrap().iter().any(|event| event.status == "Compressing");
+    for name in ["app:1", "app:2"] {
+        forget();
+        assert_eq!(bench.push_as(&server.name(name), None).unwrap().digest, pushed.digest);
+        assert_eq!((sent(&server, "PATCH"), compressed()), (patches, false), "{name}");
+    }
+    // Another registry that has it: asked by the digest that compressing would give.
+    forget();
+    let (other, _) = {
+        let blobs = blobs.clone();
+        self::server(Box::new(move |_, state| {
+            state.blobs.extend(blobs.clone());
+            None
+        }))
+    };
+    bench.push(&other).unwrap();
+    assert_eq!((sent(&other, "PATCH"), compressed()), (0, false));
+    // The registry lost them: the memory is a hint, no more.
+    forget();
+    state.lock().unwrap().blobs.clear();
+    bench.push(&server).unwrap();
+    assert_eq!((state.lock().unwrap().blobs.len(), compressed()), (4, true));
 }

@@ -176,6 +176,11 @@ impl BlobWriter {
         self.hasher.clone().finish()
     }
 
+    /// The file as it grows, for reading what has been written. It stays readable after [`BlobWriter::commit`].
+    pub fn reader(&self) -> Result<File> {
+        self.file.try_clone().map_err(Error::io("open", &self.content.ingest))
+    }
+
     /// Bytes written so far.
     pub fn written(&self) -> u64 {
         self.size

@@ -63,6 +63,17 @@ const MIGRATIONS: &[&str] = &[
     ALTER TABLE image ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE image ADD COLUMN used INTEGER NOT NULL DEFAULT 0;
 ",
+    "
+    CREATE TABLE compressed_layer (
+        seq        INTEGER PRIMARY KEY AUTOINCREMENT,
+        diff_id    TEXT NOT NULL,
+        repository TEXT NOT NULL,
+        media_type TEXT NOT NULL,
+        digest     TEXT NOT NULL,
+        size       INTEGER NOT NULL,
+        UNIQUE (diff_id, repository, digest)
+    ) STRICT;
+",
 ];
 
 /// Commits between two checkpoints.

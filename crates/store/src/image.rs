@@ -1,9 +1,11 @@
 //! Images: what their configs say, which layers they stand on, and the names they go by.
 
+mod compressed;
 mod keep;
 mod log;
 mod resolve;
 
+pub use compressed::CompressedLayer;
 pub use keep::Keep;
 pub use log::{MAX_VERSIONS, Version};
 

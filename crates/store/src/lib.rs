@@ -47,7 +47,7 @@ mod writeback;
 pub use content::{BlobWriter, Content, Partial};
 pub use disk::{Step, Witness};
 pub use error::{Error, LayerError, Result};
-pub use image::{ImageRecord, Images, Keep, MAX_VERSIONS, Version};
+pub use image::{CompressedLayer, ImageRecord, Images, Keep, MAX_VERSIONS, Version};
 pub use layer::{Form, LayerInfo, LayerWriter, Layers, WrittenLayer};
 pub use lease::Lease;
 pub use load::Loaded;

@@ -48,7 +48,7 @@ impl Push<'_> {
         self.begin("")
     }
 
-    fn begin(&self, query: &str) -> Result<Start> {
+    pub(super) fn begin(&self, query: &str) -> Result<Start> {
         let path = format!("/v2/{}/blobs/uploads/{query}", self.session.reference.path);
         let request = Request {
             method: Method::Post,

@@ -7,6 +7,7 @@ use archive::Format;
 use oci::{Descriptor, Digest, media_type};
 
 use super::Push;
+use super::early::{Early, Growth, Told};
 use super::plan::{Job, need};
 use super::upload::Start;
 use crate::config::Compression;
@@ -44,10 +45,34 @@ impl Push<'_> {
                 }
             }
         }
-        let descriptor = match job.diff_id {
-            Some(diff_id) => self.compress(job, &diff_id)?,
-            None => need(job.known.as_ref())?.clone(),
+        for (blob, origins) in &job.others {
+            if self.has(blob)? {
+                tell("Layer already exists".into());
+                return Ok(blob.clone());
+            }
+            if !origins.is_empty()
+                && let Start::Mounted(from) = self.start(blob, origins)?
+            {
+                tell(format!("Mounted from {from}"));
+                return Ok(blob.clone());
+            }
+        }
+        let (descriptor, early) = match job.diff_id {
+            Some(diff_id) => self.compress_and_send(job, &diff_id)?,
+            None => (need(job.known.as_ref())?.clone(), Early::No),
         };
+        match early {
+            Early::There => {
+                tell("Layer already exists".into());
+                return Ok(descriptor);
+            }
+            Early::UpTo(end, next) if end == descriptor.size => {
+                self.finish(&descriptor, &next, &[])?;
+                tell("Pushed".into());
+                return Ok(descriptor);
+            }
+            Early::UpTo(..) | Early::No => {}
+        }
         // Compressed to the same bytes as somebody else's before?
         if self.has(&descriptor)? {
             tell("Layer already exists".into());
@@ -74,7 +99,7 @@ impl Push<'_> {
     }
 
     /// Compresses a layer's tar into a blob of the store.
-    fn compress(&self, job: &Job, diff_id: &Digest) -> Result<Descriptor> {
+    pub(super) fn compress(&self, job: &Job, diff_id: &Digest, growth: &Growth) -> Result<Descriptor> {
         // All cores work on one layer; more of them at once would only need more memory.
         let _turn = self.session.registry.compressing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         self.session.check()?;
@@ -90,7 +115,7 @@ impl Push<'_> {
                     let (id, current) = (Some(id.clone()), Some(read.min(total)));
                     (self.progress)(Progress { id, status: "Compressing".into(), current, total: Some(total) });
                 }
-                self.session.check().is_ok()
+                self.session.check().is_ok() && !growth.is_unwanted()
             },
         };
         let (format, media_type) = match self.session.registry.config.push_compression {
@@ -99,7 +124,7 @@ impl Push<'_> {
         };
         let workers = thread::available_parallelism().map_or(1, usize::from);
         let mut blob = self.store.content().writer()?;
-        let done = archive::compress(source, &mut blob, format, workers);
+        let done = archive::compress(source, Told::new(&mut blob, growth)?, format, workers);
         self.session.check()?;
         done.map_err(|source| Error::Compress { layer: *diff_id, source })?;
         let size = blob.written();

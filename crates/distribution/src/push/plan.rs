@@ -5,11 +5,15 @@ use std::collections::BTreeSet;
 use oci::{Descriptor, Digest, Index, Manifest, Reference, media_type};
 use store::{ImageRecord, Store};
 
+use crate::config::Compression;
 use crate::manifest::{Document, MANIFEST_LIMIT};
 use crate::{Error, Result};
 
 /// Repositories that are offered for a mount, at most.
 const MOUNTS: usize = 3;
+
+/// Forms of a layer that the registry is asked for besides the one it has now.
+const OTHERS: usize = 3;
 
 /// All of a push.
 #[derive(Debug, Clone)]
@@ -30,6 +34,9 @@ pub(super) struct Job {
     pub(super) diff_id: Option<Digest>,
     /// Paths of repositories on the same registry that have the blob.
     pub(super) origins: Vec<String>,
+    /// Other forms in which the layer was pulled or pushed before, and the paths of repositories on the same registry
+    /// that had them.
+    pub(super) others: Vec<(Descriptor, Vec<String>)>,
 }
 
 impl Job {
@@ -44,7 +51,13 @@ impl Job {
 }
 
 impl Plan {
-    pub(super) fn make(store: &Store, image: &ImageRecord, reference: &Reference, whole: bool) -> Result<Plan> {
+    pub(super) fn make(
+        store: &Store,
+        image: &ImageRecord,
+        reference: &Reference,
+        whole: bool,
+        compression: Compression,
+    ) -> Result<Plan> {
         let others = store.images().list()?;
         let own = image.manifest.and_then(|digest| manifest(store, image, &digest));
         let mut plan = Plan {
@@ -67,7 +80,9 @@ impl Plan {
                 .and_then(|(_, manifest)| manifest.layers.get(position).cloned())
                 .or_else(|| known_elsewhere(store, &others, diff_id));
             let origins = known.as_ref().map_or_else(Vec::new, |known| origins(&others, &known.digest, reference));
-            plan.jobs.push(Job { known, diff_id: Some(*diff_id), origins });
+            let mut others = remembered(store, diff_id, reference, compression)?;
+            others.retain(|(blob, _)| known.as_ref().is_none_or(|known| known.digest != blob.digest));
+            plan.jobs.push(Job { known, diff_id: Some(*diff_id), origins, others });
         }
         if whole {
             plan.extend_to_index(store, image, &others, reference);
@@ -76,8 +91,13 @@ impl Plan {
     }
 
     /// Repositories that layers could come from.
-    pub(super) fn origins(&self) -> impl Iterator<Item = &str> {
-        self.jobs.iter().flat_map(|job| &job.origins).map(String::as_str).collect::<BTreeSet<_>>().into_iter()
+    pub(super) fn origins(&self) -> impl Iterator<Item = String> {
+        let others = |job: &'_ Job| job.others.iter().flat_map(|(_, origins)| origins.clone()).collect::<Vec<_>>();
+        self.jobs
+            .iter()
+            .flat_map(|job| [job.origins.clone(), others(job)].concat())
+            .collect::<BTreeSet<_>>()
+            .into_iter()
     }
 
     /// The whole index, if every image and attestation in it is here with all its blobs.
@@ -102,7 +122,7 @@ impl Plan {
                         return;
                     }
                     let origins = origins(others, &layer.digest, reference);
-                    jobs.push(Job { known: Some(layer), diff_id: None, origins });
+                    jobs.push(Job { known: Some(layer), diff_id: None, origins, others: Vec::new() });
                 }
             }
             below.push(document);
@@ -141,6 +161,40 @@ fn known_elsewhere(store: &Store, images: &[ImageRecord], diff_id: &Digest) -> O
         found.get_or_insert_with(|| layer.clone());
     }
     found
+}
+
+/// How the layer was pulled or pushed before, by the store's memory: forms that the repository itself had come first, then
+/// those of the same registry. A form that another registry had is what compressing would give here, too.
+fn remembered(
+    store: &Store,
+    diff_id: &Digest,
+    reference: &Reference,
+    compression: Compression,
+) -> Result<Vec<(Descriptor, Vec<String>)>> {
+    let mut forms: Vec<(u8, Descriptor, Vec<String>)> = Vec::new();
+    for layer in store.images().compressed(diff_id)? {
+        let zstd = matches!(layer.blob.media_type.as_str(), media_type::OCI_LAYER_ZSTD | media_type::DOCKER_LAYER_ZSTD);
+        let Ok(had) = Reference::parse(&layer.repository) else { continue };
+        if zstd != (compression == Compression::Zstd) {
+            continue;
+        }
+        let (same, own) = (had.domain == reference.domain, had.path == reference.path);
+        let rank = if same && own { 0 } else { u8::from(!same) + 1 };
+        let origin = (same && !own).then_some(had.path);
+        match forms.iter_mut().find(|(_, blob, _)| blob.digest == layer.blob.digest) {
+            Some((best, _, origins)) => {
+                *best = rank.min(*best);
+                origins.extend(origin);
+            }
+            None => forms.push((rank, layer.blob, origin.into_iter().collect())),
+        }
+    }
+    forms.sort_by_key(|(rank, ..)| *rank);
+    forms.truncate(OTHERS);
+    for (.., origins) in &mut forms {
+        origins.truncate(MOUNTS);
+    }
+    Ok(forms.into_iter().map(|(_, blob, origins)| (blob, origins)).collect())
 }
 
 /// Repositories of the reference's registry whose images have this blob.

@@ -147,7 +147,7 @@ impl Push<'_> {
     }
 
     /// Ends an upload: the registry checks the digest.
-    fn finish(&self, blob: &Descriptor, url: &Url, bytes: &[u8]) -> Result<()> {
+    pub(super) fn finish(&self, blob: &Descriptor, url: &Url, bytes: &[u8]) -> Result<()> {
         let separator = if url.path.contains('?') { '&' } else { '?' };
         let digest = encode_query(&blob.digest.to_string());
         let url = Url { path: format!("{}{separator}digest={digest}", url.path), ..url.clone() };
@@ -179,7 +179,7 @@ impl Push<'_> {
 }
 
 /// `Range: 0-99` after 100 bytes. `0-0` says nothing: registries send it for none as well.
-fn range_end(answer: &Answer) -> Option<u64> {
+pub(super) fn range_end(answer: &Answer) -> Option<u64> {
     let text = answer.headers().get("Range")?.to_str().ok()?;
     parse_range(text)
 }

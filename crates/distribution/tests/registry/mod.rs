@@ -193,6 +193,17 @@ fn serve(stream: TcpStream, handler: &Handler, log: &Mutex<Vec<Request>>, tries:
         }
         let mut request = Request { method, path, headers, body: String::new(), bytes: Vec::new() };
         let length: u64 = request.header("Content-Length").and_then(|value| value.parse().ok()).unwrap_or(0);
+        if request.header("Transfer-Encoding").is_some() {
+            // The handler may refuse a body that has no length before it comes, or wait.
+            let begin = Request { method: format!("BEGIN {}", request.method), ..request.clone() };
+            let early = handler(&begin);
+            if early.status >= 400 {
+                log.lock().unwrap().push(begin);
+                let close = "Connection: close\r\nContent-Length: 0";
+                return out.write_all(format!("HTTP/1.1 {} X\r\n{close}\r\n\r\n", early.status).as_bytes());
+            }
+            request.bytes = chunks(&mut input)?;
+        }
         (&mut input).take(length).read_to_end(&mut request.bytes)?;
         request.body = String::from_utf8_lossy(&request.bytes).into_owned();
         log.lock().unwrap().push(request.clone());
@@ -223,6 +234,20 @@ fn serve(stream: TcpStream, handler: &Handler, log: &Mutex<Vec<Request>>, tries:
         }
         if response.chunked {
             out.write_all(b"0\r\n\r\n")?;
+        }
+    }
+}
+
+fn chunks(input: &mut impl BufRead) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    loop {
+        let mut line = String::new();
+        input.read_line(&mut line)?;
+        let length = u64::from_str_radix(line.trim(), 16).map_err(std::io::Error::other)?;
+        input.take(length).read_to_end(&mut bytes)?;
+        input.read_line(&mut line)?;
+        if length == 0 {
+            return Ok(bytes);
         }
     }
 }
