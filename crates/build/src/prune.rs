@@ -87,5 +87,6 @@ pub fn prune(engine: &Engine, wanted: &Wanted) -> Result<Pruned> {
         pruned.keys.push(known.id);
     }
     pruned.freed = engine::image::built::free(engine)?;
+    engine::image::built::tell_pruned(engine, pruned.freed);
     Ok(pruned)
 }

@@ -28,6 +28,7 @@ pub(crate) enum Of {
     Image,
     Network,
     Volume,
+    Builder,
 }
 
 impl Of {
@@ -38,6 +39,7 @@ impl Of {
             Of::Image => "image",
             Of::Network => "network",
             Of::Volume => "volume",
+            Of::Builder => "builder",
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What older versions of the API want otherwise. Only answers: requests of all versions parse as the newest.
 
+mod containers;
 mod images;
+mod system;
 
 use crate::reply::{Body, Reply};
 use crate::version::Version;
@@ -9,6 +11,9 @@ use serde_json::Value;
 /// Gives an answer the shape of a version.
 pub(crate) fn lower(version: Version, pattern: &str, reply: Reply) -> Reply {
     let lower: fn(Version, &mut Value) = match pattern {
+        "/containers/json" if version < Version(1, 46) => containers::list,
+        "/containers/{id}/json" if version < Version(1, 45) => containers::inspect,
+        "/info" if version < Version(1, 50) => system::info,
         "/images/json" if version < Version(1, 44) => images::list,
         "/images/{name*}/json" if version < Version(1, 50) => images::inspect,
         _ => return reply,

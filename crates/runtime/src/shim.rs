@@ -559,7 +559,8 @@ impl Shim<'_> {
 
     fn resize(&mut self, process: &ProcessRef, height: u16, width: u16) -> io::Result<()> {
         let child = self.child_mut(process).ok_or(rustix::io::Errno::SRCH)?;
-        let terminal = child.streams.terminal().ok_or(rustix::io::Errno::NOTTY)?;
+        // Clients ask whether there is a terminal or not; without one there is nothing to do, as with Docker.
+        let Some(terminal) = child.streams.terminal() else { return Ok(()) };
         let size = rustix::termios::Winsize { ws_row: height, ws_col: width, ws_xpixel: 0, ws_ypixel: 0 };
         Ok(rustix::termios::tcsetwinsize(terminal, size)?)
     }

@@ -49,6 +49,7 @@ mod terminal;
 mod tomcat;
 mod transfer_faults;
 mod transfers;
+mod versions;
 mod volumes;
 
 fn main() {
@@ -105,6 +106,7 @@ fn main() {
         transfer_faults::TESTS,
         transfers::TESTS,
         survival::TESTS,
+        versions::TESTS,
         recovery::TESTS,
         recovery::HOIST_TESTS,
         storm::TESTS,

@@ -21,6 +21,7 @@ pub const TESTS: &[Test] = tests![
     policies_at_the_start_of_the_daemon,
     policies_after_a_boot,
     a_stopped_shim_survives_the_daemon,
+    a_container_that_nobody_knows,
 ];
 
 pub const HOIST_TESTS: &[Test] = tests![hoist only: programs_of_another_version];
@@ -144,6 +145,33 @@ fn exits_while_the_database_is_lost(lab: &mut Lab) -> Result<()> {
     })?;
     wait::until_true("the one with --rm to go", SOON, || Ok(!lab.client.ok("ps -a")?.contains("gone")))?;
     lab.client.ok("rm box again")?;
+    Ok(())
+}
+
+/// Neither database nor copy: it is ended, wherever its cgroup is, and its files are kept.
+fn a_container_that_nobody_knows(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    let parent = format!("/hoist-unknown-{}", std::process::id());
+    let id = lab.client.ok(&format!("run -d --cgroup-parent {parent} busybox sh -c 'echo x > /kept; sleep 1000'"))?;
+    lab.client.ok("run -d --name known busybox sleep 1000")?;
+    lab.client.ok(&format!("exec {id} test -e /kept"))?;
+    let pid: u32 = lab.client.field(&id, "{{.State.Pid}}")?.parse()?;
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+    has(&groups, &format!("{parent}/{id}"))?;
+    lose_database(lab)?;
+    fs::remove_file(lab.daemon.data_root().join(format!("meta/record/container/{id}.json")))?;
+    lab.daemon.restart()?;
+    wait::until_true("its process to end", SOON, || Ok(!process::is_alive(pid)))?;
+    eq("containers", lab.client.ok("ps -a --format {{.Names}}")?.as_str(), "known")?;
+    eq("the other one", lab.client.ok("exec known echo works")?.as_str(), "works")?;
+    let kept = lab.daemon.data_root().join(format!("lost/container-{id}/overlay/upper/kept"));
+    eq("its files", fs::read_to_string(kept)?.as_str(), "x\n")?;
+    let left = |path: &str| wait::until_true("the cgroup to go", SOON, || Ok(!std::path::Path::new(path).exists()));
+    for root in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/pids"] {
+        left(&format!("{root}{parent}/{id}"))?;
+        let _ = fs::remove_dir(format!("{root}{parent}"));
+    }
+    lab.client.ok("rm -f known")?;
     Ok(())
 }
 

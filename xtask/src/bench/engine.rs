@@ -147,6 +147,14 @@ impl Engine {
         command
     }
 
+    /// Ours.
+    pub fn daemon(&mut self) -> Option<&mut Daemon> {
+        match &mut self.service {
+            Service::Hoist(daemon) => Some(daemon),
+            _ => None,
+        }
+    }
+
     /// Runs the client; milliseconds from its start to its end.
     pub fn time(&self, line: &str) -> Result<f64> {
         let mut command = self.command(line);

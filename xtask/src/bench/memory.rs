@@ -16,12 +16,12 @@ const CLIENTS: usize = 8;
 const SHIMS: [&str; 3] = ["hoist-runtime", "conmon", "containerd-shim"];
 
 /// Proportional set size of an engine's processes.
-struct Memory {
-    kib: u64,
+pub(super) struct Memory {
+    pub kib: u64,
     /// Of the programs in [`SHIMS`].
     shims_kib: u64,
     /// How many of each program there are.
-    parts: String,
+    pub parts: String,
 }
 
 fn pss(engine: &Engine) -> Memory {
@@ -46,7 +46,7 @@ fn pss(engine: &Engine) -> Memory {
 }
 
 /// Reads until two readings in a row agree within a twentieth: engines tidy up for a while.
-fn settled_pss(engine: &Engine) -> Result<Memory> {
+pub(super) fn settled_pss(engine: &Engine) -> Result<Memory> {
     let mut last = u64::MAX;
     wait::until("memory to settle", Duration::from_secs(20), || {
         let now = pss(engine);
@@ -87,7 +87,7 @@ pub fn many(engines: &[Engine], table: &mut Table, count: usize) -> Result<()> {
 }
 
 /// Calls `action` for 0..count from [`CLIENTS`] threads; the first error wins.
-fn by_clients(count: usize, action: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
+pub(super) fn by_clients(count: usize, action: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         let work = || -> Result<()> {

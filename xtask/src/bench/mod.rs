@@ -19,6 +19,7 @@ mod network;
 mod registries;
 mod runtimes;
 mod table;
+mod thousand;
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -178,6 +179,10 @@ fn groups(
     if plan.wants("many") {
         let count = if plan.quick { 30 } else { 100 };
         step(&format!("{count} containers by 8 clients"), || memory::many(engines, table, count))?;
+    }
+    if plan.wants("thousand") {
+        let count = if plan.quick { 50 } else { 1000 };
+        step(&format!("{count} containers at once"), || thousand::rounds(engines, table, count))?;
     }
     if plan.wants("network") {
         let rounds = plan.rounds(5, 1);

@@ -3,6 +3,7 @@
 //! A suite's figure is always beside that of the peers, measured in the same way on the same machine;
 //! `docs/conformance.md` keeps the tables and explains every difference.
 
+mod bollard;
 mod distribution_spec;
 mod docker_py;
 mod runtime_tools;
@@ -15,6 +16,7 @@ use anyhow::{Result, bail};
 type Suite = (&'static str, &'static str, fn(&[&str]) -> Result<ExitCode>);
 
 const SUITES: &[Suite] = &[
+    ("bollard", "the Rust SDK's integration tests against hoistd (root)", bollard::run),
     (
         "distribution-spec",
         "OCI distribution-spec against hoist registry and docker-registry (Go)",

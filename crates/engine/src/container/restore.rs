@@ -351,9 +351,11 @@ fn sweep(engine: &Engine, known: &HashSet<ContainerId>) {
     let parent = engine.config.cgroup_parent();
     for entry in fs::read_dir(engine.exec_containers_dir()).into_iter().flatten().flatten() {
         if let Some(id) = unknown(&entry.file_name()) {
-            if let Some(group) =
-                engine.cgroups.as_ref().and_then(|cgroups| cgroups.open(&format!("{parent}/{id}")).ok())
-            {
+            // Its parent may have been one of its own.
+            let state = directory::read_exec::<ShimState>(engine, &id, names::STATE).unwrap_or_default();
+            let own = state.cgroup.ends_with(&format!("/{id}"));
+            let path = if own { state.cgroup } else { format!("{parent}/{id}") };
+            if let Some(group) = engine.cgroups.as_ref().and_then(|cgroups| cgroups.open(&path).ok()) {
                 let _ = group.kill_all();
                 let _ = group.remove();
             }

@@ -25,6 +25,12 @@ pub fn stack(layers: &[Digest]) -> Vec<&Digest> {
     layers.iter().rev().filter(|layer| seen.insert(**layer)).collect()
 }
 
+/// Tells that the build cache was pruned, and how much that freed.
+pub fn tell_pruned(engine: &Engine, freed: u64) {
+    let attributes = [("reclaimed", freed.to_string())].into_iter().collect();
+    engine.events.publish(crate::events::Of::Builder, "prune", "", attributes);
+}
+
 /// Removes layers that no image, container or build step needs any more; bytes on disk that were freed.
 pub fn free(engine: &Engine) -> Result<u64> {
     let _deleting = engine.deleting.lock().unwrap_or_else(|poison| poison.into_inner());
