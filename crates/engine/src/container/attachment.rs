@@ -25,6 +25,17 @@ pub(crate) struct Attachment {
     /// Where the network's driver makes one.
     #[serde(default)]
     pub endpoint: Option<network::EndpointRecord>,
+    /// What was begun with it while the container ran, and is not finished.
+    #[serde(default)]
+    pub unsettled: Option<Unsettled>,
+}
+
+/// A change that a daemon may leave half done when it dies; the next one finishes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Unsettled {
+    Joining,
+    Leaving,
 }
 
 impl Attachment {

@@ -1,9 +1,12 @@
 //! `POST /networks/{id}/connect` and `…/disconnect`: a container's networks change, while it runs or not.
 //!
 //! ```text
-//!  connect     attach ─▶ hosts, names ─▶ rebalance ─▶ record ─▶ event
-//!  disconnect  (ports and ways out move first) rebalance ─▶ hosts, names ─▶ disconnect ─▶ record ─▶ event
+//!  connect     attach ─▶ record: joining ─▶ hosts ─▶ rebalance ─▶ names ─▶ record ─▶ event
+//!  disconnect  record: leaving ─▶ (ports and ways out move first) rebalance ─▶ hosts, names ─▶ disconnect ─▶ record ─▶ event
 //! ```
+//! What is begun is in the record before anything in the container depends on it: a daemon that dies on the way leaves
+//! either an interface that nobody knows, which the next one deletes, or a change that the next one finishes.
+//!
 //! Rebalancing: the ways out and the published ports belong to the endpoints that [`network::Route::choose`] names; after a
 //! change of networks they move there. The host's ports themselves stay reserved, by the shim or the keeper.
 
@@ -14,7 +17,7 @@ use api::container::NetworkMode;
 use api::network::{NetworkConnectRequest, NetworkDisconnectRequest};
 use network::{BoundPort, EndpointRecord, NetworkRecord, Route, Sandbox};
 
-use super::attachment::{self, Attachment};
+use super::attachment::{self, Attachment, Unsettled};
 use super::{Container, Phase, Record, networking, persist, resolver};
 use crate::shim::KEEPER_SOCKET;
 use crate::{Engine, Error, Kind, Result};
@@ -78,27 +81,76 @@ fn connect_running(
         attachment.network_id.clone_from(&network.id);
         attachment.endpoint_id.clone_from(&endpoint.id);
         attachment.endpoint = Some(endpoint.clone());
+        attachment.unsettled = Some(Unsettled::Joining);
         record.networks.push(attachment);
     });
-    let outcome = networking::change_hosts(engine, &record, &endpoint, true)
-        .and_then(|()| rebalance(engine, container, namespace.as_fd(), None))
-        .and_then(|()| resolver::serve(engine, &container.snapshot(), namespace.as_fd()))
-        .and_then(|()| match resolver::is_wanted(&record) && !resolver::is_wanted(&before) {
-            true => networking::renew_resolv_conf(engine, &record),
-            false => Ok(()),
-        });
+    let outcome = persist::save(engine, container).and_then(|()| {
+        let first = !resolver::is_wanted(&before);
+        join(engine, container, &endpoint, namespace.as_fd(), first)
+    });
     if let Err(error) = outcome {
         resolver::remove(engine, &endpoint.id);
         let _ = engine.networks.disconnect(namespace.as_fd(), &endpoint);
         let _ = networking::change_hosts(engine, &record, &endpoint, false);
         container.update(|record| record.networks.retain(|other| other.endpoint_id != endpoint.id));
         let _ = rebalance(engine, container, namespace.as_fd(), None);
+        let _ = persist::save(engine, container);
         return Err(error);
     }
+    settled(container, &endpoint.id);
     persist::save(engine, container)?;
     let record = container.snapshot();
     if let Some(attachment) = record.networks.iter().find(|other| other.endpoint_id == endpoint.id) {
         networking::publish(engine, "connect", &record, attachment);
+    }
+    Ok(())
+}
+
+/// What follows from an endpoint that is there. `first`: the container had no names of others before. May be repeated.
+fn join(
+    engine: &Engine,
+    container: &Container,
+    endpoint: &EndpointRecord,
+    namespace: BorrowedFd<'_>,
+    first: bool,
+) -> Result<()> {
+    let record = container.snapshot();
+    networking::change_hosts(engine, &record, endpoint, true)?;
+    rebalance(engine, container, namespace, None)?;
+    resolver::serve(engine, &container.snapshot(), namespace)?;
+    match first && resolver::is_wanted(&record) {
+        true => networking::renew_resolv_conf(engine, &record),
+        false => Ok(()),
+    }
+}
+
+/// The endpoint is whole.
+fn settled(container: &Container, endpoint: &str) {
+    container.update(|record| {
+        let of = record.networks.iter_mut().filter(|attachment| attachment.endpoint_id == endpoint);
+        of.for_each(|attachment| attachment.unsettled = None);
+    });
+}
+
+/// Finishes what an earlier daemon has begun with a living container.
+pub(super) fn finish(engine: &Engine, container: &Container) -> Result<()> {
+    let record = container.snapshot();
+    for attachment in &record.networks {
+        let (Some(unsettled), Some(endpoint)) = (attachment.unsettled, &attachment.endpoint) else { continue };
+        let namespace = networking::namespace_of(&record)?;
+        match unsettled {
+            Unsettled::Joining => {
+                join(engine, container, endpoint, namespace.as_fd(), true)?;
+                settled(container, &endpoint.id);
+            }
+            Unsettled::Leaving => {
+                leave(engine, container, endpoint, namespace.as_fd())?;
+                container.update(|record| record.networks.retain(|other| other.endpoint_id != endpoint.id));
+                resolver::renew(engine, &container.snapshot());
+            }
+        }
+        tracing::info!(container = record.id.short(), network = attachment.name, ?unsettled, "finished what was begun");
+        persist::save(engine, container)?;
     }
     Ok(())
 }
@@ -140,16 +192,14 @@ pub fn disconnect(engine: &Engine, network: &str, request: &NetworkDisconnectReq
     }
     let namespace = networking::namespace_of(&record)?;
     if let Some(endpoint) = &gone.endpoint {
-        resolver::remove(engine, &endpoint.id);
-        rebalance(engine, &container, namespace.as_fd(), Some(&endpoint.id))?;
-        networking::change_hosts(engine, &record, endpoint, false)?;
-        // Rebalancing has changed its ports.
-        let record = container.snapshot();
-        let endpoint = record.endpoints().find(|other| other.id == endpoint.id).unwrap_or(endpoint).clone();
-        engine
-            .networks
-            .disconnect(namespace.as_fd(), &endpoint)
-            .map_err(|error| Error::system("disconnect the container", error))?;
+        container.update(|record| record.networks[at].unsettled = Some(Unsettled::Leaving));
+        let left =
+            persist::save(engine, &container).and_then(|()| leave(engine, &container, endpoint, namespace.as_fd()));
+        if let Err(error) = left {
+            settled(&container, &endpoint.id);
+            let _ = persist::save(engine, &container);
+            return Err(error);
+        }
     }
     let record = container.update(|record| {
         record.networks.retain(|other| other.name != gone.name);
@@ -158,6 +208,17 @@ pub fn disconnect(engine: &Engine, network: &str, request: &NetworkDisconnectReq
     persist::save(engine, &container)?;
     networking::publish(engine, "disconnect", &record, &gone);
     Ok(())
+}
+
+/// Takes an endpoint away, and what depends on it. May be repeated.
+fn leave(engine: &Engine, container: &Container, endpoint: &EndpointRecord, namespace: BorrowedFd<'_>) -> Result<()> {
+    resolver::remove(engine, &endpoint.id);
+    rebalance(engine, container, namespace, Some(&endpoint.id))?;
+    // Rebalancing has changed its ports.
+    let record = container.snapshot();
+    networking::change_hosts(engine, &record, endpoint, false)?;
+    let endpoint = record.endpoints().find(|other| other.id == endpoint.id).unwrap_or(endpoint).clone();
+    engine.networks.disconnect(namespace, &endpoint).map_err(|error| Error::system("disconnect the container", error))
 }
 
 fn position(record: &Record, network: &NetworkRecord) -> Option<usize> {

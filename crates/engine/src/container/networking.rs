@@ -437,7 +437,9 @@ pub(super) fn change_hosts(engine: &Engine, record: &Record, endpoint: &Endpoint
     let path = own.join(HOSTS);
     let mut text = fs::read_to_string(&path).map_err(|error| Error::system("read the hosts file", error))?;
     for line in endpoint.addresses().map(|address| format!("{address}\t{names}\n")) {
-        if present {
+        if present && text.split_inclusive('\n').any(|other| other == line) {
+            continue;
+        } else if present {
             if !text.is_empty() && !text.ends_with('\n') {
                 text.push('\n');
             }

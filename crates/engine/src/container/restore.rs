@@ -23,7 +23,9 @@ use std::time::{Duration, Instant};
 use shim_api::{ExecState, Exit, FromShim, State as ShimState, ToShim, names};
 
 use super::state::{Change, Phase, State};
-use super::{Container, attach, directory, exit, health, lock, logging, networking, persist, remove, resolver, start};
+use super::{
+    Container, attach, connect, directory, exit, health, lock, logging, networking, persist, remove, resolver, start,
+};
 use crate::id::ContainerId;
 use crate::shim::{Run, Shims};
 use crate::{Engine, Error, Result};
@@ -121,6 +123,14 @@ pub(crate) fn restore(engine: &Arc<Engine>) -> Result<()> {
     restored.map_err(|error| Error::system("restore the network of the running containers", error))?;
     if let Err(error) = resolver::restore(engine) {
         tracing::error!(error = error.full_text(), "the running containers do not find each other by name");
+    }
+    for container in engine.containers.all() {
+        if container.snapshot().state.phase.is_alive()
+            && let Err(error) = connect::finish(engine, &container)
+        {
+            let container = container.id.short();
+            tracing::error!(container, error = error.full_text(), "a change of its networks stays half done");
+        }
     }
     sweep(engine, &known);
     for (container, stuck) in ended {

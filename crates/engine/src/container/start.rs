@@ -288,6 +288,7 @@ impl Start<'_> {
         for attachment in &mut self.attachments {
             attachment.endpoint_id.clear();
             attachment.endpoint = None;
+            attachment.unsettled = None;
         }
         for one in networks {
             let attachment = &mut self.attachments[one.at];
