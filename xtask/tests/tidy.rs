@@ -21,6 +21,7 @@ const RINGS: &[(&str, u8)] = &[
     ("archive", 1),
     ("keeper", 1),
     ("dns", 1),
+    ("forward", 1),
     // 2: subsystems
     ("store", 2),
     ("runtime", 2),
@@ -59,6 +60,7 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("cgroup", "sys"),
     ("archive", "sys"),
     ("dns", "sys"),
+    ("forward", "sys"),
     ("keeper", "sys"),
     ("distribution", "store"),
     ("registry", "store"),

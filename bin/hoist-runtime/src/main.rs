@@ -1,7 +1,8 @@
 //! `hoist-runtime`: the roles that live beside containers.
 //!
 //! `spawner` forks a shim for every container; `keeper` holds mounts that outlive the daemon; `resolver`
-//! answers containers that ask for each other's names. All are started by
+//! answers containers that ask for each other's names; `forwarder` listens on published ports that the kernel cannot
+//! translate. All are started by
 //! hoistd, from a sealed copy of this program. Everything else is the command line of an OCI runtime.
 
 use std::process::ExitCode;
@@ -13,6 +14,7 @@ fn main() -> ExitCode {
         ["spawner"] => runtime::spawner::run().map_err(anyhow::Error::from),
         ["keeper", socket] => keep(std::path::Path::new(socket)),
         ["resolver", socket] => resolve(std::path::Path::new(socket)),
+        ["forwarder", socket] => pass_on(std::path::Path::new(socket)),
         _ => return ExitCode::from(runtime::command::main(&arguments, env!("CARGO_PKG_VERSION")) as u8),
     };
     match outcome {
@@ -30,6 +32,15 @@ fn resolve(path: &std::path::Path) -> anyhow::Result<()> {
     let listener = dns::server::listen(path)?;
     rustix::stdio::dup2_stderr(std::fs::OpenOptions::new().write(true).open("/dev/null")?)?;
     dns::server::serve(listener)?;
+    Ok(())
+}
+
+/// The forwarder's role: listens at the path, then serves until SIGTERM.
+fn pass_on(path: &std::path::Path) -> anyhow::Result<()> {
+    let _ = rustix::process::setsid();
+    let listener = forward::server::listen(path)?;
+    rustix::stdio::dup2_stderr(std::fs::OpenOptions::new().write(true).open("/dev/null")?)?;
+    forward::server::serve(listener)?;
     Ok(())
 }
 

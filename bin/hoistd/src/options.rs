@@ -58,7 +58,7 @@ use Kind::{Bool, List, Map, Number, Pools, Runtimes, Text, Ulimits};
 
 /// In the order of `--help`.
 #[rustfmt::skip]
-pub static OPTIONS: [Option; 69] = [
+pub static OPTIONS: [Option; 70] = [
     option("add-runtime", "runtimes", Runtimes, "Another OCI runtime, name=path", runtime),
     option("bip", "bip", Text, "Address and subnet of the default bridge, in CIDR notation", |s, v| text(&mut s.engine.bip, v)),
     option("bip6", "bip6", Text, "IPv6 address and subnet of the default bridge, in CIDR notation", |s, v| text(&mut s.engine.bip6, v)),
@@ -111,6 +111,7 @@ pub static OPTIONS: [Option; 69] = [
     option("push-compression", "push-compression", Text, "Compression of layers that are pushed for the first time: gzip or zstd (default \"gzip\")", compression),
     option("mtu", "mtu", Number, "MTU of the default bridge (default: the uplink's)", mtu),
     option("pidfile", "pidfile", Text, "File of the daemon's process id (default \"/run/hoist.pid\")", |s, v| path(&mut s.pidfile, v)).short('p'),
+    option("published-ports", "published-ports", Text, "Whom published ports let in: open (the kernel forwards them past the host's rules for incoming packets) or respect-host-firewall (default \"open\")", |s, v| { one_of(v, &["open", "respect-host-firewall"])?; s.engine.respect_host_firewall = v != "open"; Ok(()) }),
     option("registry-mirror", "registry-mirrors", List, "Mirror of docker.io", |s, v| list(&mut s.engine.registry_mirrors, v)),
     option("selinux-enabled", "selinux-enabled", Bool, "Always false: hoistd sets no SELinux labels yet", |_, v| always(false, v, "sets no SELinux labels yet")),
     option("storage-driver", "storage-driver", Text, "How layers are mounted: erofs, directory, or auto, which is directory where the kernel has no EROFS (default \"auto\")", layers).short('s'),

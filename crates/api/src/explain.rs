@@ -150,7 +150,7 @@ wire! {
         pub protocol: String,
         pub host_address: String,
         pub host_port: i64,
-        /// Table and map of nftables that change its destination.
+        /// Table and map of nftables that change its destination; no table: a process listens, `forwarder`.
         pub table: String,
         pub map: String,
         pub address: String,

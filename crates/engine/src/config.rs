@@ -39,6 +39,8 @@ pub struct Config {
     pub mtu: Option<u32>,
     /// Name of the default bridge's link; `None`: `hoist0`, with a suffix of the data root.
     pub bridge: Option<String>,
+    /// The host's firewall decides about published ports too.
+    pub respect_host_firewall: bool,
     /// Containers of the default bridge may talk to each other.
     pub icc: bool,
     pub ip_masq: bool,
@@ -127,6 +129,7 @@ impl Default for Config {
             network_options: BTreeMap::new(),
             mtu: None,
             bridge: None,
+            respect_host_firewall: false,
             icc: true,
             ip_masq: true,
             ip_forward: true,

@@ -109,6 +109,10 @@ pub(crate) fn options(config: &Config, records: Vec<NetworkRecord>) -> Result<::
         masquerade: config.ip_masq,
         ip_forward: config.ip_forward,
         host_address: parsed("host address", &config.host_address)?.unwrap_or(defaults.host_address),
+        published_ports: match config.respect_host_firewall {
+            true => ::network::PublishedPorts::RespectHostFirewall,
+            false => ::network::PublishedPorts::Open,
+        },
         sandboxes: defaults.sandboxes,
         records,
     };

@@ -64,6 +64,7 @@ impl Drop for Engine {
         }
         self.networks.leave_foreign();
         self.resolver.stop();
+        self.networks.stop_forwarder();
         if let Err(error) = ::keeper::Keeper::stop(&self.config.exec_root.join(shim::KEEPER_SOCKET)) {
             tracing::debug!(%error, "the keeper is still there");
         }
@@ -110,6 +111,7 @@ impl Engine {
         let networks = crate::network::open(&config, &store)?;
         let volumes = ::volume::Volumes::open(&config.data_root.join("volumes"))
             .map_err(|error| Error::system("open the volumes", error))?;
+        networks.forward_with(shim::forwarder(&config.exec_root, &spawner)?);
         let shims = Shims::new(spawner)?;
         shims.spawner.ensure(&shims)?;
         let resolver = shim::Resolver::new(&config.exec_root);

@@ -10,6 +10,7 @@
 //! ```
 
 mod dispatch;
+mod forwarder;
 mod keeper;
 mod resolver;
 mod run;
@@ -27,6 +28,7 @@ use crate::id::ContainerId;
 use crate::{Error, Result};
 
 pub(crate) use dispatch::{drain, start_thread};
+pub(crate) use forwarder::forwarder;
 pub(crate) use keeper::{SOCKET as KEEPER_SOCKET, ensure_keeper};
 pub(crate) use resolver::Resolver;
 pub(crate) use run::{Run, Slot};

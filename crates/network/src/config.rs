@@ -42,6 +42,8 @@ pub struct Config {
     pub ip_forward: bool,
     /// `--ip`: where ports are published that name no address of the host.
     pub host_address: IpAddr,
+    /// Who may reach published ports.
+    pub published_ports: PublishedPorts,
     /// How many prepared network namespaces to keep.
     pub sandboxes: usize,
     /// What [`crate::Networks::records`] returned at an earlier time.
@@ -66,10 +68,21 @@ impl Default for Config {
             masquerade: true,
             ip_forward: true,
             host_address: Ipv4Addr::UNSPECIFIED.into(),
+            published_ports: PublishedPorts::Open,
             sandboxes: 4,
             records: Vec::new(),
         }
     }
+}
+
+/// Whether the host's rules for incoming packets apply to published ports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PublishedPorts {
+    /// They do not: packets are translated and forwarded before such rules are asked.
+    #[default]
+    Open,
+    /// They do: a socket of the host listens, and passes on what the host lets in.
+    RespectHostFirewall,
 }
 
 /// A range of addresses from which subnets of one size are cut.

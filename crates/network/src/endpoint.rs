@@ -1,11 +1,12 @@
 //! An endpoint: a container's place in a network.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
 
 use crate::address::{IpNet, MacAddress, Protocol};
+use crate::config::PublishedPorts;
 use crate::nft::Publication;
 
 /// What is wanted of an endpoint.
@@ -116,7 +117,12 @@ impl EndpointRecord {
         if ipv6 { self.ipv6 } else { self.ipv4 }
     }
 
-    pub(crate) fn publications(&self) -> Vec<Publication> {
+    /// What the table is to know of its ports: those that are translated, or open at the container's own address.
+    pub(crate) fn publications(&self, policy: PublishedPorts) -> Vec<Publication> {
+        let forwarded = |port: &BoundPort| {
+            let all = policy == PublishedPorts::RespectHostFirewall || port.host_address == Ipv6Addr::LOCALHOST;
+            all && port.host_port != 0
+        };
         let publication = |port: &BoundPort| {
             Some(Publication {
                 protocol: port.protocol,
@@ -126,6 +132,6 @@ impl EndpointRecord {
                 port: port.container_port,
             })
         };
-        self.ports.iter().filter_map(publication).collect()
+        self.ports.iter().filter(|port| !forwarded(port)).filter_map(publication).collect()
     }
 }

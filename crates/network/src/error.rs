@@ -108,6 +108,12 @@ pub enum Error {
     /// A port of an IPv6 address is to be published from a network without IPv6.
     #[error("cannot publish a port on {address}: IPv6 is not enabled for the network")]
     Ipv6Disabled { address: IpAddr },
+    /// Such ports can only be translated.
+    #[error("cannot publish {protocol} ports with published-ports: respect-host-firewall")]
+    NotForwardable { protocol: Protocol },
+    /// A port that is served by a listening socket is not.
+    #[error("failed to {operation}")]
+    Forwarder { operation: &'static str, source: io::Error },
     /// A file below /proc/sys could not be written.
     #[error("failed to set {path} to {value}")]
     Sysctl { path: String, value: String, source: io::Error },

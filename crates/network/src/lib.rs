@@ -5,7 +5,9 @@
 //!     │            └─ addresses, ports (in memory, told again by `restore`)
 //!     ├── firewall ─▶ nfnetlink ─▶ one own table: networks, starts and stops change elements, never rules
 //!     ├── sandboxes: network namespaces, prepared before they are needed
-//!     └── graveyard: what is deleted after the answer
+//!     ├── graveyard: what is deleted after the answer
+//!
+//!     └── forwarding: what cannot be translated, or shall not be, is told to the forwarder
 //!
 //!  host:8080 ─▶ published_any ─▶ dnat ─▶ to_container ─▶ hoist0 ─▶ vethXXXXXXX │ eth0:80
 //! ```
@@ -52,10 +54,10 @@ mod sysctl;
 pub mod trace;
 
 pub use address::{IpNet, MacAddress, Protocol, random_id};
-pub use config::{BridgeRecord, Config, Driver, NetworkRecord, Pool, Subnet, default_pools};
+pub use config::{BridgeRecord, Config, Driver, NetworkRecord, Pool, PublishedPorts, Subnet, default_pools};
 pub use definition::{NetworkConfig, SubnetConfig};
 pub use endpoint::{BoundPort, Endpoint, EndpointConfig, EndpointRecord, HostPort, Placed, PortBinding};
 pub use error::{Error, Result};
-pub use networks::{Networks, Route};
+pub use networks::{Forwarder, Networks, Route};
 pub use nft::Permission;
 pub use sandbox::{ResolverSockets, Sandbox};

@@ -7,6 +7,7 @@ mod create;
 mod detach;
 mod disconnect;
 mod firewall;
+mod forwarding;
 mod inside;
 mod open;
 mod peers;
@@ -17,7 +18,7 @@ mod route;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::config::{Config, Driver, NetworkRecord};
+use crate::config::{Config, Driver, NetworkRecord, PublishedPorts};
 use crate::endpoint::EndpointRecord;
 use crate::error::{Error, Result};
 use crate::graveyard::Graveyard;
@@ -28,6 +29,7 @@ use crate::ports::Ports;
 use crate::sandbox::{Pool, Sandbox};
 use firewall::Firewall;
 
+pub use forwarding::Forwarder;
 pub use route::Route;
 
 /// Name of the default bridge network.
@@ -48,6 +50,7 @@ struct Shared {
     default: String,
     sockets: Sockets,
     firewall: Firewall,
+    forwarding: forwarding::Forwarding,
     graveyard: Graveyard,
     state: Mutex<State>,
 }
@@ -193,8 +196,8 @@ impl State {
         made.filter_map(|network| table_bridge(&network.record)).collect()
     }
 
-    fn publications(&self) -> Vec<nft::Publication> {
-        self.endpoints.values().flat_map(EndpointRecord::publications).collect()
+    fn publications(&self, policy: PublishedPorts) -> Vec<nft::Publication> {
+        self.endpoints.values().flat_map(|endpoint| endpoint.publications(policy)).collect()
     }
 
     fn permissions(&self) -> Vec<nft::Permission> {

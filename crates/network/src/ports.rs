@@ -24,15 +24,16 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// Reserves a port for an endpoint, at the binding's address or at any of IPv4.
-    pub fn reserve(&mut self, binding: &PortBinding, endpoint: &str) -> Result<(BoundPort, OwnedFd)> {
+    /// Reserves a port for an endpoint, at the binding's address or at any of IPv4. `serves`: the socket is not only to keep
+    /// others away, it listens.
+    pub fn reserve(&mut self, binding: &PortBinding, endpoint: &str, serves: bool) -> Result<(BoundPort, OwnedFd)> {
         let protocol = binding.protocol;
         let address = binding.host_address.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
         let (port, hold) = match binding.host_port {
-            HostPort::Ephemeral | HostPort::Fixed(0) => self.ephemeral(address, protocol)?,
-            HostPort::Fixed(port) => (port, self.fixed(address, port, protocol)?),
+            HostPort::Ephemeral | HostPort::Fixed(0) => self.ephemeral(address, protocol, serves)?,
+            HostPort::Fixed(port) => (port, self.fixed(address, port, protocol, serves)?),
             HostPort::Range(first, last) => {
-                let candidates = (first.max(1)..=last).map(|port| (port, self.fixed(address, port, protocol)));
+                let candidates = (first.max(1)..=last).map(|port| (port, self.fixed(address, port, protocol, serves)));
                 let free = candidates.filter_map(|(port, result)| match result {
                     Ok(hold) => Some(Ok((port, hold))),
                     Err(Error::PortAllocated { .. } | Error::AddressInUse { .. }) => None,
@@ -76,16 +77,21 @@ impl Ports {
         self.taken.clear();
     }
 
-    fn fixed(&self, address: IpAddr, port: u16, protocol: Protocol) -> Result<OwnedFd> {
+    /// A socket that listens on the port at a further address, which is no reservation.
+    pub fn beside(&self, address: IpAddr, port: u16, protocol: Protocol) -> Result<OwnedFd> {
+        self.fixed(address, port, protocol, true)
+    }
+
+    fn fixed(&self, address: IpAddr, port: u16, protocol: Protocol, serves: bool) -> Result<OwnedFd> {
         if self.is_taken(address, port, protocol) {
             return Err(Error::PortAllocated { address, port });
         }
-        bind(address, port, protocol)
+        bind(address, port, protocol, serves)
     }
 
-    fn ephemeral(&self, address: IpAddr, protocol: Protocol) -> Result<(u16, OwnedFd)> {
+    fn ephemeral(&self, address: IpAddr, protocol: Protocol, serves: bool) -> Result<(u16, OwnedFd)> {
         for _ in 0..EPHEMERAL_ATTEMPTS {
-            let hold = bind(address, 0, protocol)?;
+            let hold = bind(address, 0, protocol, serves)?;
             let bound = rustix::net::getsockname(&hold).and_then(SocketAddr::try_from);
             let port = bound.map_err(|errno| bind_error(errno, address, 0, protocol))?.port();
             if !self.is_taken(address, port, protocol) {
@@ -105,8 +111,11 @@ impl Ports {
     }
 }
 
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1024;
+
 /// A socket bound to the port, which nobody else can bind while it is open.
-fn bind(address: IpAddr, port: u16, protocol: Protocol) -> Result<OwnedFd> {
+fn bind(address: IpAddr, port: u16, protocol: Protocol, serves: bool) -> Result<OwnedFd> {
     let (kind, number) = match protocol {
         Protocol::Tcp => (SocketType::STREAM, None),
         Protocol::Udp => (SocketType::DGRAM, None),
@@ -118,14 +127,18 @@ fn bind(address: IpAddr, port: u16, protocol: Protocol) -> Result<OwnedFd> {
         if address.is_ipv6() {
             sockopt::set_ipv6_v6only(&socket, true)?;
         }
-        if kind == SocketType::DGRAM {
+        if kind == SocketType::DGRAM && !serves {
             sockopt::set_socket_recv_buffer_size(&socket, 0)?; // nobody reads what strays in here
         }
         if reuse {
             sockopt::set_socket_reuseaddr(&socket, true)?;
         }
         rustix::net::bind(&socket, &SocketAddr::new(address, port))?;
-        if reuse {
+        if serves && kind == SocketType::STREAM {
+            // A listener keeps others away whatever it allows; its connections have to allow the next one of this port.
+            sockopt::set_socket_reuseaddr(&socket, true)?;
+            rustix::net::listen(&socket, BACKLOG)?;
+        } else if reuse {
             sockopt::set_socket_reuseaddr(&socket, false)?;
         }
         Ok(socket)
@@ -166,20 +179,20 @@ mod tests {
     fn ours_and_the_hosts_are_told_apart() {
         let mut ports = Ports::default();
         for protocol in [Protocol::Tcp, Protocol::Udp] {
-            let (bound, hold) = ports.reserve(&binding(protocol, "", HostPort::Ephemeral), "a").unwrap();
+            let (bound, hold) = ports.reserve(&binding(protocol, "", HostPort::Ephemeral), "a", false).unwrap();
             let fixed = binding(protocol, "127.0.0.1", HostPort::Fixed(bound.host_port));
-            assert!(matches!(ports.reserve(&fixed, "b"), Err(Error::PortAllocated { .. })));
+            assert!(matches!(ports.reserve(&fixed, "b", false), Err(Error::PortAllocated { .. })));
             let any = binding(protocol, "0.0.0.0", HostPort::Fixed(bound.host_port));
-            assert!(matches!(ports.reserve(&any, "b"), Err(Error::PortAllocated { .. })));
+            assert!(matches!(ports.reserve(&any, "b", false), Err(Error::PortAllocated { .. })));
             let other = binding(protocol, "127.0.0.2", HostPort::Fixed(bound.host_port));
-            let (other, _hold) = ports.reserve(&other, "b").unwrap();
+            let (other, _hold) = ports.reserve(&other, "b", false).unwrap();
             ports.release(&other, "b");
             ports.release(&bound, "someone else");
             assert!(ports.holds(&bound, "a"));
             ports.release(&bound, "a");
-            assert!(matches!(ports.reserve(&fixed, "b"), Err(Error::AddressInUse { .. })), "still held");
+            assert!(matches!(ports.reserve(&fixed, "b", false), Err(Error::AddressInUse { .. })), "still held");
             drop(hold);
-            let (again, _hold) = ports.reserve(&fixed, "b").unwrap();
+            let (again, _hold) = ports.reserve(&fixed, "b", false).unwrap();
             assert_eq!(again.host_port, bound.host_port);
         }
     }
@@ -190,10 +203,10 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let mut ports = Ports::default();
         let fixed = binding(Protocol::Tcp, "127.0.0.1", HostPort::Fixed(port));
-        assert!(matches!(ports.reserve(&fixed, "a"), Err(Error::AddressInUse { .. })));
+        assert!(matches!(ports.reserve(&fixed, "a", false), Err(Error::AddressInUse { .. })));
         let socket = UdpSocket::bind((LOOPBACK, 0)).unwrap();
         let fixed = binding(Protocol::Udp, "127.0.0.1", HostPort::Fixed(socket.local_addr().unwrap().port()));
-        assert!(matches!(ports.reserve(&fixed, "a"), Err(Error::AddressInUse { .. })));
+        assert!(matches!(ports.reserve(&fixed, "a", false), Err(Error::AddressInUse { .. })));
     }
 
     #[test]
@@ -208,27 +221,28 @@ mod tests {
         client.read_to_end(&mut text).unwrap();
         drop(client);
         let fixed = binding(Protocol::Tcp, "127.0.0.1", HostPort::Fixed(port));
-        let (_, _hold) = Ports::default().reserve(&fixed, "a").unwrap();
+        let (_, _hold) = Ports::default().reserve(&fixed, "a", false).unwrap();
         assert!(TcpListener::bind((LOOPBACK, port)).is_err());
     }
 
     #[test]
     fn ranges_skip_what_is_taken() {
         let mut ports = Ports::default();
-        let (first, _hold) = ports.reserve(&binding(Protocol::Tcp, "", HostPort::Ephemeral), "a").unwrap();
+        let (first, _hold) = ports.reserve(&binding(Protocol::Tcp, "", HostPort::Ephemeral), "a", false).unwrap();
         let start = first.host_port;
         let range = binding(Protocol::Tcp, "", HostPort::Range(start, start.saturating_add(50)));
-        let (next, _hold) = ports.reserve(&range, "b").unwrap();
+        let (next, _hold) = ports.reserve(&range, "b", false).unwrap();
         assert!(next.host_port > start);
         let range = binding(Protocol::Tcp, "", HostPort::Range(start, start));
-        assert!(matches!(ports.reserve(&range, "b"), Err(Error::PortsExhausted { .. })));
+        assert!(matches!(ports.reserve(&range, "b", false), Err(Error::PortsExhausted { .. })));
     }
 
     #[test]
     fn what_cannot_be_published_is_named() {
         let mut ports = Ports::default();
-        let mut reserve =
-            |protocol, address: &str| ports.reserve(&binding(protocol, address, HostPort::Ephemeral), "a").map(|_| ());
+        let mut reserve = |protocol, address: &str| {
+            ports.reserve(&binding(protocol, address, HostPort::Ephemeral), "a", false).map(|_| ())
+        };
         // Where the kernel has no SCTP, that is what the error says.
         assert!(matches!(reserve(Protocol::Sctp, ""), Ok(()) | Err(Error::UnsupportedProtocol { .. })));
         assert!(matches!(reserve(Protocol::Tcp, "192.0.2.200"), Err(Error::Bind { .. })));

@@ -12,6 +12,7 @@
 pub mod bpf;
 pub mod capability;
 pub mod clock;
+pub mod datagram;
 pub mod keyring;
 pub mod loopdev;
 pub mod memfd;

@@ -314,7 +314,9 @@ impl Daemon {
         let ended = |pids: &mut dyn Iterator<Item = u32>| pids.filter(|pid| process::is_alive(*pid)).count() == 0;
         let others = || {
             let mut pids = process::of_root(&self.root);
-            pids.retain(|pid| !["keeper", "resolver"].iter().any(|role| process::command_line(*pid).contains(role)));
+            pids.retain(|pid| {
+                !["keeper", "resolver", "forwarder"].iter().any(|role| process::command_line(*pid).contains(role))
+            });
             pids
         };
         let _ = wait::until_true("the daemon's processes to end", Duration::from_secs(10), || Ok(others().is_empty()));

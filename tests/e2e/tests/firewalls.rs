@@ -22,15 +22,15 @@ pub const HOIST_TESTS: &[Test] = tests![hoist only: forward_policy_of_drop, flus
 const REPAIR: Duration = Duration::from_secs(1);
 
 /// A host with a daemon, and a neighbour at 192.0.2.2 who routes into the containers' subnets.
-struct Place {
-    client: Client,
-    daemon: Daemon,
-    neighbour: Host,
-    host: Host,
+pub struct Place {
+    pub client: Client,
+    pub daemon: Daemon,
+    pub neighbour: Host,
+    pub host: Host,
 }
 
 impl Place {
-    fn new(lab: &Lab, options: Options) -> Result<Place> {
+    pub fn new(lab: &Lab, options: Options) -> Result<Place> {
         let (host, neighbour) = (Host::new("fw")?, Host::new("out")?);
         host.cable(("up0", "192.0.2.1/24,fd00:9::1/64"), &neighbour, ("up0", "192.0.2.2/24,fd00:9::2/64"))?;
         Place::on(lab, host, neighbour, options)
@@ -49,7 +49,7 @@ impl Place {
     }
 
     /// A web server published at 8080.
-    fn web(&self, arguments: &str) -> Result<()> {
+    pub fn web(&self, arguments: &str) -> Result<()> {
         self.client.ok(&format!("run -d --name web {arguments} busybox httpd -f -p 80 -h /etc"))?;
         Ok(())
     }
@@ -83,7 +83,7 @@ impl Place {
         self.host.run("nft list ruleset")
     }
 
-    fn clean(mut self) -> Result<()> {
+    pub fn clean(mut self) -> Result<()> {
         let left = self.daemon.clean()?;
         ensure!(left.is_empty(), "the daemon left {left:?}");
         Ok(())
@@ -133,13 +133,13 @@ impl Drop for Greeter {
     }
 }
 
-fn fetches(address: &str, port: u16) -> bool {
+pub fn fetches(address: &str, port: u16) -> bool {
     let Ok(ip) = address.parse::<IpAddr>() else { return false };
     http::get(SocketAddr::new(ip, port), "/hostname").is_ok_and(|answer| answer.status == 200)
 }
 
 /// Whether a connection is answered at all.
-fn connects(address: &str, port: u16) -> bool {
+pub fn connects(address: &str, port: u16) -> bool {
     let Ok(ip) = address.parse::<IpAddr>() else { return false };
     TcpStream::connect_timeout(&SocketAddr::new(ip, port), Duration::from_millis(400)).is_ok()
 }
@@ -202,23 +202,25 @@ fn flushed_rulesets(lab: &mut Lab) -> Result<()> {
     place.clean()
 }
 
+/// Runs ufw on a host. It keeps its state in /etc/ufw: it gets a copy.
+pub fn ufw(lab: &Lab, place: &Place, verb: &str) -> Result<()> {
+    let settings = lab.daemon.tmp().join("ufw");
+    let script = format!(
+        "test -d {0} || cp -a /etc/ufw {0}; unshare -m sh -c 'mount --bind {0} /etc/ufw && ufw {verb}'",
+        settings.display()
+    );
+    place.host.shell(&script)?.code(0)?;
+    Ok(())
+}
+
 fn beside_ufw(lab: &mut Lab) -> Result<()> {
     if programs::find("ufw").is_none() {
         return skip("there is no ufw on this machine (Debian's package)");
     }
     let place = Place::new(lab, Options::default())?;
     place.start()?;
-    let settings = lab.daemon.tmp().join("ufw");
-    // ufw keeps its state in /etc/ufw: it gets a copy.
-    let ufw = |verb: &str| -> Result<()> {
-        let script = format!(
-            "test -d {0} || cp -a /etc/ufw {0}; unshare -m sh -c 'mount --bind {0} /etc/ufw && ufw --force {verb}'",
-            settings.display()
-        );
-        place.host.shell(&script)?.code(0)?;
-        Ok(())
-    };
-    ufw("enable")?;
+    let ufw = |verb: &str| ufw(lab, &place, verb);
+    ufw("--force enable")?;
     has(&place.host.run("iptables -S FORWARD")?, "-P FORWARD DROP")?;
     place.works(SOON).context("with ufw")?;
     ufw("reload")?;
@@ -235,6 +237,18 @@ fn beside_firewalld(lab: &mut Lab) -> Result<()> {
     }
     let place = Place::new(lab, Options::default())?;
     place.start()?;
+    firewalld(lab, &place, |control| {
+        place.host.run(&format!("{control} --zone=public --change-interface=up0"))?;
+        place.works(SOON).context("with firewalld")?;
+        place.host.run(&format!("{control} --reload"))?;
+        place.works(REPAIR).context("after a reload of firewalld")?;
+        has(&place.host.run("nft list chain inet firewalld filter_FORWARD")?, "comment \"hoist:hoist")
+    })?;
+    place.clean()
+}
+
+/// Runs firewalld on a host, with settings and a bus of its own; `work` is given the command that controls it.
+pub fn firewalld(lab: &Lab, place: &Place, work: impl FnOnce(&str) -> Result<()>) -> Result<()> {
     let dir = lab.daemon.tmp().join("firewalld");
     std::fs::create_dir_all(&dir)?;
     let dir = dir.display().to_string();
@@ -246,7 +260,6 @@ fn beside_firewalld(lab: &mut Lab) -> Result<()> {
              <allow eavesdrop=\"true\"/><allow own=\"*\"/></policy></busconfig>"
         ),
     )?;
-    // With settings and a bus of its own.
     let script = format!(
         "cp -a /etc/firewalld {dir}/etc && export DBUS_SYSTEM_BUS_ADDRESS=unix:path={dir}/bus && \
          dbus-daemon --config-file={dir}/bus.conf --fork --print-pid >{dir}/bus.pid && \
@@ -257,11 +270,7 @@ fn beside_firewalld(lab: &mut Lab) -> Result<()> {
     let control = format!("env DBUS_SYSTEM_BUS_ADDRESS=unix:path={dir}/bus firewall-cmd");
     let outcome = (|| {
         wait::until_true("firewalld to run", SOON, || Ok(place.host.run(&format!("{control} --state")).is_ok()))?;
-        place.host.run(&format!("{control} --zone=public --change-interface=up0"))?;
-        place.works(SOON).context("with firewalld")?;
-        place.host.run(&format!("{control} --reload"))?;
-        place.works(REPAIR).context("after a reload of firewalld")?;
-        has(&place.host.run("nft list chain inet firewalld filter_FORWARD")?, "comment \"hoist:hoist")
+        work(&control)
     })();
     for name in ["pid", "bus.pid"] {
         let text = std::fs::read_to_string(format!("{dir}/{name}")).unwrap_or_default();
@@ -269,8 +278,7 @@ fn beside_firewalld(lab: &mut Lab) -> Result<()> {
             let _ = place.host.shell(&format!("pkill -TERM -P {pid}; kill {pid}"));
         }
     }
-    outcome?;
-    place.clean()
+    outcome
 }
 
 fn beside_dockerd(lab: &mut Lab) -> Result<()> {

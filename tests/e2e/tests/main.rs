@@ -19,6 +19,7 @@ mod explain;
 mod files;
 mod firewalls;
 mod first_steps;
+mod forwarding;
 mod health;
 mod hostile_archives;
 mod interop;
@@ -98,6 +99,8 @@ fn main() {
         drivers::TESTS,
         firewalls::TESTS,
         firewalls::HOIST_TESTS,
+        forwarding::TESTS,
+        forwarding::HOIST_TESTS,
         drivers::HOIST_TESTS,
         resolving::TESTS,
         bad_input::TESTS,

@@ -220,7 +220,10 @@ fn network(told: &Explanation) -> Vec<String> {
 fn way(port: &Port) -> String {
     let mut steps = vec![
         format!("{}:{}/{}", bracketed(&port.host_address), port.host_port, port.protocol),
-        format!("nft {} {}", port.table, port.map),
+        match port.table.as_str() {
+            "" => "hoist-runtime forwarder".to_owned(),
+            table => format!("nft {table} {}", port.map),
+        },
     ];
     steps.extend([&port.bridge, &port.peer].into_iter().filter(|step| !step.is_empty()).cloned());
     steps.push(format!("{} {}:{}", port.link, bracketed(&port.address), port.port).trim_start().to_owned());

@@ -408,6 +408,7 @@ pub(super) fn withdraw(engine: &Engine, container: &Container, ports: &[BoundPor
             }
         }
     }
+    engine.networks.release_forwards(record.id.as_str(), ports);
     let keeper = keeper::Keeper::connect(&engine.config.exec_root.join(KEEPER_SOCKET));
     for port in ports.iter().filter(|port| port.host_port != 0) {
         let name = hold_name(&record, port);

@@ -257,13 +257,15 @@ pub(super) fn translate(record: &Record, error: network::Error) -> Error {
             | E::PortsExhausted { .. }
             | E::UnsupportedProtocol { .. }
             | E::Ipv6Disabled { .. }
+            | E::NotForwardable { .. }
+            | E::Forwarder { .. }
             | E::NftablesUnavailable { .. }
             | E::Nftables { .. }
     );
     let kind = match &error {
         E::AddressTaken { .. } => Kind::Forbidden,
         E::InvalidOption { .. } | E::NotPublishable { .. } => Kind::InvalidParameter,
-        E::UnsupportedDriver { .. } | E::NoShaper => Kind::NotImplemented,
+        E::UnsupportedDriver { .. } | E::NoShaper | E::NotForwardable { .. } => Kind::NotImplemented,
         E::AddressOutside { .. } | E::Ipv6Disabled { .. } | E::InterfaceTaken { .. } => Kind::InvalidParameter,
         E::UnknownNetwork { .. } => Kind::NotFound,
         _ => Kind::System,
@@ -302,6 +304,7 @@ pub(super) fn publish(engine: &Engine, action: &str, record: &Record, attachment
 /// Everything that the container's run had of its networks is given back.
 pub(super) fn release(engine: &Engine, record: &Record) {
     super::resolver::forget(engine, record);
+    engine.networks.release_forwards(record.id.as_str(), &record.held_ports);
     record.endpoints().for_each(|endpoint| detach(engine, endpoint));
     if let Err(error) = engine.networks.permit(record.id.as_str(), Vec::new()) {
         tracing::warn!(container = record.id.short(), %error, "links are still permitted");

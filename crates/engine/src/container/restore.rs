@@ -121,6 +121,18 @@ pub(crate) fn restore(engine: &Arc<Engine>) -> Result<()> {
     }
     let restored = engine.networks.restore(&living);
     restored.map_err(|error| Error::system("restore the network of the running containers", error))?;
+    let held: Vec<(String, network::BoundPort)> = engine
+        .containers
+        .all()
+        .iter()
+        .map(|container| container.snapshot())
+        .filter(|record| record.state.phase.is_alive())
+        .flat_map(|record| {
+            let of = |port: &network::BoundPort| (record.id.as_str().to_owned(), port.clone());
+            record.held_ports.iter().map(of).collect::<Vec<_>>()
+        })
+        .collect();
+    engine.networks.restore_forwards(&living, &held);
     if let Err(error) = resolver::restore(engine) {
         tracing::error!(error = error.full_text(), "the running containers do not find each other by name");
     }

@@ -1,16 +1,16 @@
 //! Attaching a container: plan in memory, then links, then addresses, then ports; undone when a step fails.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::io::Errno;
 
 use super::inside::Inside;
-use super::{Networks, Shared, bridge, lock};
-use crate::address::{IpNet, MacAddress, hex, random, random_id};
+use super::{Networks, Shared, bridge, forwarding, lock};
+use crate::address::{IpNet, MacAddress, Protocol, hex, random, random_id};
 use crate::child::ChildRecord;
-use crate::config::{BridgeRecord, Driver, NetworkRecord, Subnet};
+use crate::config::{BridgeRecord, Driver, NetworkRecord, PublishedPorts, Subnet};
 use crate::conntrack;
 use crate::endpoint::{BoundPort, Endpoint, EndpointConfig, EndpointRecord, HostPort, Placed, PortBinding};
 use crate::error::{Error, Result};
@@ -34,7 +34,16 @@ const FULL: i32 = 54;
 struct Plan {
     record: EndpointRecord,
     holds: Vec<OwnedFd>,
+    /// Those that are served.
+    sockets: Vec<forwarding::Socket>,
     way: Way,
+}
+
+/// What has been reserved for an endpoint so far.
+struct Reserved<'a> {
+    record: &'a mut EndpointRecord,
+    holds: &'a mut Vec<OwnedFd>,
+    sockets: &'a mut Vec<forwarding::Socket>,
 }
 
 /// What the container's interface hangs on.
@@ -50,7 +59,20 @@ impl Networks {
     pub fn attach(&self, sandbox: &Sandbox, config: &EndpointConfig) -> Result<Endpoint> {
         let shared = &*self.shared;
         let plan = shared.plan(config)?;
-        match shared.carry_out(sandbox, config, &plan) {
+        let done = shared.carry_out(sandbox, config, &plan).and_then(|(link, mac)| {
+            match self.shared.serve(&plan.record, &plan.sockets) {
+                Ok(()) => Ok((link, mac)),
+                Err(error) => {
+                    let _ = shared.unpublish(&plan.record.publications(shared.config.published_ports));
+                    self.shared.release_forwards(&plan.record.container_id, &plan.record.ports);
+                    if !link.is_empty() {
+                        shared.graveyard.bury(&link);
+                    }
+                    Err(error)
+                }
+            }
+        });
+        match done {
             Ok((link, mac)) => {
                 let mut record = plan.record;
                 (record.link, record.mac) = (link, mac);
@@ -83,11 +105,11 @@ impl Networks {
         })?;
         let mut added = EndpointRecord { ports: Vec::new(), ..endpoint.clone() };
         let mut holds = Vec::new();
+        let mut sockets = Vec::new();
         let families = Families { ipv4: ipv6.contains(&false), ipv6: ipv6.contains(&true) };
         for binding in ports {
-            if let Err(error) =
-                shared.reserve_port(&mut state.ports, binding, &details, families, &mut added, &mut holds)
-            {
+            let mut reserved = Reserved { record: &mut added, holds: &mut holds, sockets: &mut sockets };
+            if let Err(error) = shared.reserve_port(&mut state.ports, binding, &details, families, &mut reserved) {
                 added.ports.iter().for_each(|port| state.ports.release(port, &added.id));
                 return Err(error);
             }
@@ -96,9 +118,14 @@ impl Networks {
         whole.ports.extend(added.ports.iter().cloned());
         state.endpoints.insert(whole.id.clone(), whole.clone());
         drop(state);
-        let published =
-            self.shared.open_firewall("publishing ports").and_then(|()| shared.publish(&added.publications()));
+        let publications = added.publications(shared.config.published_ports);
+        let published = shared
+            .open_firewall("publishing ports")
+            .and_then(|()| shared.publish(&publications))
+            .and_then(|()| self.shared.serve(&added, &sockets));
         if let Err(error) = published {
+            let _ = shared.unpublish(&publications);
+            self.shared.release_forwards(&added.container_id, &added.ports);
             let mut state = lock(&shared.state);
             added.ports.iter().for_each(|port| state.ports.release(port, &added.id));
             state.endpoints.insert(endpoint.id.clone(), endpoint.clone());
@@ -114,7 +141,8 @@ impl Networks {
         let (gone, left) = endpoint.ports.iter().cloned().partition(|port| ports.contains(port));
         let gone = EndpointRecord { ports: gone, ..endpoint.clone() };
         let whole = EndpointRecord { ports: left, ..endpoint.clone() };
-        let withdrawn = shared.unpublish(&gone.publications());
+        self.shared.pause_forwards(&gone.container_id, &gone.ports);
+        let withdrawn = shared.unpublish(&gone.publications(shared.config.published_ports));
         let mut state = lock(&shared.state);
         gone.ports.iter().for_each(|port| state.ports.release(port, &gone.id));
         if state.endpoints.contains_key(&whole.id) {
@@ -195,6 +223,7 @@ impl Shared {
             ports: Vec::new(),
         };
         let mut holds = Vec::with_capacity(config.ports.len());
+        let mut sockets = Vec::new();
         let reserved = (|| {
             state.take_addresses(config, &mut record)?;
             let families = Families {
@@ -204,7 +233,8 @@ impl Shared {
             // Children of a host's link are reached at their own addresses, as with Docker.
             let Way::Bridge { details, .. } = &way else { return Ok(()) };
             for binding in &config.ports {
-                self.reserve_port(&mut state.ports, binding, details, families, &mut record, &mut holds)?;
+                let mut reserved = Reserved { record: &mut record, holds: &mut holds, sockets: &mut sockets };
+                self.reserve_port(&mut state.ports, binding, details, families, &mut reserved)?;
             }
             Ok(())
         })();
@@ -213,7 +243,7 @@ impl Shared {
             return Err(error);
         }
         state.endpoints.insert(record.id.clone(), record.clone());
-        Ok(Plan { record, holds, way })
+        Ok(Plan { record, holds, sockets, way })
     }
 
     /// Reserves one binding, which is a port of the host in each family.
@@ -223,12 +253,15 @@ impl Shared {
         binding: &PortBinding,
         bridge: &BridgeRecord,
         families: Families,
-        record: &mut EndpointRecord,
-        holds: &mut Vec<OwnedFd>,
+        reserved: &mut Reserved<'_>,
     ) -> Result<()> {
+        let (policy, protocol) = (self.config.published_ports, binding.protocol);
+        let record = &mut *reserved.record;
+        // What is forwarded can lead to the other family.
+        let across = |address: IpAddr| self.forwards() && address == Ipv6Addr::LOCALHOST && protocol != Protocol::Sctp;
         let default = bridge.host_binding.unwrap_or(self.config.host_address);
         let wanted: Vec<IpAddr> = match binding.host_address {
-            Some(address) if address.is_ipv6() && record.ipv6.is_none() => {
+            Some(address) if address.is_ipv6() && record.ipv6.is_none() && !across(address) => {
                 return Err(Error::Ipv6Disabled { address });
             }
             Some(address) => vec![address],
@@ -239,6 +272,7 @@ impl Shared {
         for address in wanted {
             let (of_family, mode) = match address.is_ipv6() {
                 false => (families.ipv4, bridge.gateway_mode_v4),
+                true if record.ipv6.is_none() => (families.ipv4 && across(address), bridge.gateway_mode_v4),
                 true => (families.ipv6, bridge.gateway_mode_v6),
             };
             if !of_family {
@@ -253,12 +287,35 @@ impl Shared {
                 });
                 continue;
             }
+            if policy == PublishedPorts::RespectHostFirewall && protocol == Protocol::Sctp {
+                return Err(Error::NotForwardable { protocol });
+            }
             let wanted = PortBinding { host_port, host_address: Some(address), ..binding.clone() };
-            let (bound, hold) = ports.reserve(&wanted, &record.id)?;
+            let serves = self.forwards() && forwarding::is_served(policy, address, protocol);
+            let (bound, hold) = ports.reserve(&wanted, &record.id, serves)?;
+            if serves && let Some(id) = forwarding::id(protocol, SocketAddr::new(address, bound.host_port)) {
+                let descriptor = hold.try_clone().map_err(|source| Error::Bind {
+                    address,
+                    port: bound.host_port,
+                    protocol,
+                    source,
+                })?;
+                reserved.sockets.push(forwarding::Socket { id, descriptor });
+            }
             // The same port in both families.
             host_port = HostPort::Fixed(bound.host_port);
             record.ports.push(bound);
-            holds.push(hold);
+            reserved.holds.push(hold);
+        }
+        // Without IPv6 in the network the host's [::1] leads to it all the same, unless somebody is there already.
+        let port = record.ports.last().filter(|port| port.host_address == Ipv4Addr::UNSPECIFIED);
+        if binding.host_address.is_none()
+            && self.forwards()
+            && let Some(port) = port.filter(|port| port.host_port != 0).map(|port| port.host_port)
+            && let Some(id) = forwarding::id(protocol, SocketAddr::new(Ipv6Addr::LOCALHOST.into(), port))
+            && let Ok(descriptor) = ports.beside(Ipv6Addr::LOCALHOST.into(), port, protocol)
+        {
+            reserved.sockets.push(forwarding::Socket { id, descriptor });
         }
         Ok(())
     }
@@ -298,7 +355,7 @@ impl Shared {
             self.take_up(&name, bridge_index)?;
             inside.announce(record, index, Some(record.mac), config.default_ipv4, config.default_ipv6)?;
             if !record.ports.is_empty() {
-                self.publish(&record.publications())?;
+                self.publish(&record.publications(self.config.published_ports))?;
                 conntrack::forget(record);
             }
             Ok(())
@@ -496,7 +553,8 @@ impl Networks {
         drop(state);
         let added = EndpointRecord { ports: ports.to_vec(), ..endpoint.clone() };
         shared.open_firewall("publishing ports")?;
-        shared.publish(&added.publications())?;
+        shared.publish(&added.publications(shared.config.published_ports))?;
+        self.shared.lead_here(&added)?;
         conntrack::forget(&added);
         Ok(whole)
     }

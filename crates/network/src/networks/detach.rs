@@ -18,7 +18,8 @@ impl Networks {
         let known = state.endpoints.contains_key(&record.id);
         drop(state);
         let held = EndpointRecord { ports, ..record.clone() };
-        let withdrawn = self.shared.unpublish(&held.publications());
+        self.shared.release_forwards(&record.container_id, &held.ports);
+        let withdrawn = self.shared.unpublish(&held.publications(self.shared.config.published_ports));
         if known {
             self.shared.forget_neighbours(record);
         }

@@ -154,7 +154,8 @@ impl Shared {
 
     fn write(&self, table: &mut Table) -> Result<(), netlink::Error> {
         let state = lock(&self.state);
-        let (bridges, publications, permissions) = (state.bridges(), state.publications(), state.permissions());
+        let (bridges, publications, permissions) =
+            (state.bridges(), state.publications(self.config.published_ports), state.permissions());
         drop(state);
         table.rebuild(&bridges, &publications, &permissions)
     }

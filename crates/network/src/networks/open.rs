@@ -68,6 +68,7 @@ impl Networks {
             default,
             sockets: Sockets::new(socket),
             firewall: Firewall::new(&config.table_name),
+            forwarding: super::forwarding::Forwarding::default(),
             graveyard: Graveyard::new()?,
             state: Mutex::new(state),
             config,

@@ -45,6 +45,11 @@ pub(super) fn read(
     let elements = trace::published(&engine.config.table_name()).unwrap_or_default();
     let mine = elements.iter().filter(|element| own.contains(&element.address) && !element.address.is_loopback());
     let mut ports: Vec<Port> = mine.map(|element| port(element, &engine.config.table_name(), told)).collect();
+    let table = |port: &Port| (port.protocol.clone(), port.host_address.clone(), port.host_port);
+    let translated: Vec<_> = ports.iter().map(table).collect();
+    let forwarded = record.endpoints().flat_map(|endpoint| engine.networks.forwards_of(endpoint));
+    let forwarded = forwarded.map(|forward| served(&forward, told, &translated));
+    ports.extend(forwarded.collect::<Vec<_>>());
     ports.sort_by(|a, b| (a.host_port, &a.host_address).cmp(&(b.host_port, &b.host_address)));
     compare_ports(known, &ports, differences);
     told.ports = ports.into();
@@ -103,6 +108,26 @@ fn port(element: &PublishedElement, table: &str, told: &Explanation) -> Port {
         listeners: told.listening.iter().filter(listens).cloned().collect(),
         protocol,
         address,
+    }
+}
+
+/// A port that the forwarder serves: of one that is translated too only what cannot be, the loopback address.
+fn served(forward: &forward::Forward, told: &Explanation, translated: &[(String, String, i64)]) -> Port {
+    let element = PublishedElement {
+        map: "forwarder".to_owned(),
+        host_address: Some(forward.listen.ip()),
+        protocol: match forward.protocol {
+            forward::Protocol::Tcp => 6,
+            forward::Protocol::Udp => 17,
+        },
+        host_port: forward.listen.port(),
+        address: forward.target.ip(),
+        port: forward.target.port(),
+    };
+    let port = Port { table: String::new(), ..port(&element, "", told) };
+    match translated.contains(&(port.protocol.clone(), port.host_address.clone(), port.host_port)) {
+        true => Port { host_address: Ipv6Addr::LOCALHOST.to_string(), ..port },
+        false => port,
     }
 }
 
@@ -185,14 +210,21 @@ fn compare_ports(known: &Inspect, ports: &[Port], differences: &mut Vec<String>)
             recorded.push((protocol.to_owned(), binding.host_ip.clone(), binding.host_port.clone()));
         }
     }
-    let kernel: Vec<(String, String, String)> = ports
+    let found: Vec<(bool, (String, String, String))> = ports
         .iter()
-        .map(|port| (port.protocol.clone(), port.host_address.clone(), port.host_port.to_string()))
+        .map(|port| {
+            let key = (port.protocol.clone(), port.host_address.clone(), port.host_port.to_string());
+            (port.table.is_empty(), key)
+        })
         .collect();
-    for (protocol, address, port) in recorded.iter().filter(|port| !kernel.contains(port)) {
-        differences.push(format!("{address}:{port}/{protocol} is published by the record, and not in the nft table"));
+    for port in recorded.iter().filter(|port| !found.iter().any(|(_, found)| found == *port)) {
+        let (protocol, address, port) = port;
+        differences.push(format!(
+            "{address}:{port}/{protocol} is published by the record, and neither in the nft table nor served by the forwarder"
+        ));
     }
-    for (protocol, address, port) in kernel.iter().filter(|port| !recorded.contains(port)) {
+    let kernel = found.iter().filter(|(forwarded, _)| !forwarded).map(|(_, port)| port);
+    for (protocol, address, port) in kernel.filter(|port| !recorded.contains(port)) {
         differences.push(format!("{address}:{port}/{protocol} leads to it in the nft table, and not by the record"));
     }
 }
