@@ -18,10 +18,11 @@ mod memory;
 mod network;
 mod registries;
 mod runtimes;
+mod shims;
 mod table;
 mod thousand;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
@@ -85,8 +86,7 @@ pub fn run(words: &[&str]) -> Result<ExitCode> {
         return if runtime_alone { runtimes::measure(&plan) } else { measure(&plan) };
     }
     if runtime_alone {
-        runtimes::build()?;
-        return enter_namespaces(words);
+        return enter_namespaces(words, &runtimes::build()?);
     }
     if plan.only.iter().any(|word| word == "registry") {
         return registries::run(&plan);
@@ -109,19 +109,19 @@ pub fn run(words: &[&str]) -> Result<ExitCode> {
         Ok(())
     })?;
     step("Building hoist, hoistd and hoist-runtime (release)", steps::build)?;
-    enter_namespaces(words)
+    enter_namespaces(words, &[])
 }
 
 /// Runs this program again in mount and network namespaces of its own. The network has no way out; the peers' iptables
 /// rules, bridges and mounts vanish with the namespaces. crun refuses version 1 controllers beside a version 2 mount
 /// that has some, so that mount is taken away in there.
-fn enter_namespaces(words: &[&str]) -> Result<ExitCode> {
+fn enter_namespaces(words: &[&str], variables: &[(&str, PathBuf)]) -> Result<ExitCode> {
     let script = "ip link set lo up; \
                   if grep -q ' /sys/fs/cgroup/unified cgroup2 ' /proc/mounts; then umount /sys/fs/cgroup/unified; fi; \
                   exec \"$0\" bench --inside \"$@\"";
     let mut command = Command::new("unshare");
     command.args(["--mount", "--net", "--propagation", "private", "--", "sh", "-c", script]);
-    command.arg(std::env::current_exe()?).args(words);
+    command.arg(std::env::current_exe()?).args(words).envs(variables.iter().map(|(name, value)| (*name, value)));
     let status = command.status().context("cannot run unshare")?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

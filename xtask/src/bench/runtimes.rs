@@ -3,6 +3,7 @@
 //! ```text
 //!  bundle: a static busybox, `spec`'s configuration, program `true`
 //!  run ID:  {network namespace, none} x {no limits, limits of memory, processor, processes and devices}
+//!  memory:  what stands beside a running container, ours against conmon
 //! ```
 //!
 //! crun refuses version 1 controllers beside a version 2 mount that has some; that mount is away in here, for all alike.
@@ -16,33 +17,40 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use testkit::programs;
 
-use super::Plan;
 use super::machine::{self, Scratch};
 use super::table::Table;
+use super::{Plan, shims};
+use crate::package::programs as programs_of_packages;
 use crate::packages;
-use crate::steps::{self, human, step};
+use crate::steps::{human, step};
 
-/// Builds what is measured.
-pub fn build() -> Result<()> {
-    step("Test tools", || packages::ensure(&[("busybox", "busybox-static"), ("crun", "crun"), ("runc", "runc")]))?;
-    step("Building hoist-runtime (release)", || match std::env::var_os("HOIST_BIN_DIR") {
-        Some(_) => Ok(()),
-        None => steps::run(&mut steps::cargo(&["build", "--release", "--quiet", "-p", "hoist-runtime"])),
-    })
+/// The variable with what was built, for the part in namespaces of its own.
+const MEASURED: &str = "HOIST_BENCH_RUNTIME";
+
+/// Builds what is measured, as packages have it, and says what it is.
+pub fn build() -> Result<Vec<(&'static str, PathBuf)>> {
+    let tools = [("busybox", "busybox-static"), ("crun", "crun"), ("runc", "runc"), ("conmon", "conmon")];
+    step("Test tools", || packages::ensure(&tools))?;
+    let path = match std::env::var_os("HOIST_BIN_DIR") {
+        Some(directory) => PathBuf::from(directory).join("hoist-runtime"),
+        None => step("Building hoist-runtime as packages have it (static)", programs_of_packages::runtime)?,
+    };
+    Ok(vec![(MEASURED, path)])
 }
 
-fn ours() -> PathBuf {
-    match std::env::var_os("HOIST_BIN_DIR") {
-        Some(directory) => PathBuf::from(directory).join("hoist-runtime"),
-        None => programs::target().join("release/hoist-runtime"),
-    }
+fn ours() -> Result<PathBuf> {
+    let path = PathBuf::from(std::env::var_os(MEASURED).with_context(|| MEASURED.to_owned())?);
+    let bytes = fs::read(&path).with_context(|| path.display().to_string())?;
+    let kind = if programs_of_packages::is_static(&bytes) { "static" } else { "dynamic" };
+    println!("measured: {} ({kind}, {} KiB)", path.display(), bytes.len() / 1024);
+    Ok(path)
 }
 
 /// In namespaces of its own.
 pub fn measure(plan: &Plan) -> Result<ExitCode> {
     println!("{}", machine::describe()?);
     let begun = Instant::now();
-    let mut runtimes = vec![("hoist".to_owned(), ours())];
+    let mut runtimes = vec![("hoist".to_owned(), ours()?)];
     for peer in ["crun", "runc"] {
         match programs::find(peer) {
             Some(path) => runtimes.push((peer.to_owned(), path)),
@@ -51,7 +59,8 @@ pub fn measure(plan: &Plan) -> Result<ExitCode> {
     }
     let scratch = Scratch::new()?;
     let mut table = Table::new(runtimes.iter().map(|(name, _)| name.clone()).collect());
-    let result = rounds(&scratch.path, &runtimes, &mut table, plan.rounds(41, 5));
+    let result = rounds(&scratch.path, &runtimes, &mut table, plan.rounds(41, 5))
+        .and_then(|()| shims::measure(&scratch.path, &runtimes[0].1, &mut table));
     println!("\n{table}");
     println!("{}", machine::describe()?);
     if let Some(path) = &plan.json {

@@ -10,7 +10,7 @@
 //! The same input makes the same bytes: archives are written here, with a fixed time and owner.
 
 mod deb;
-mod programs;
+pub mod programs;
 mod repository;
 mod sizes;
 mod tarball;

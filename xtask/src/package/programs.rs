@@ -36,7 +36,7 @@ pub struct Program {
 
 pub fn collect(source: &Source) -> Result<Vec<Program>> {
     let directory = match source {
-        Source::Built { profile } => build(profile)?,
+        Source::Built { profile } => build(profile, &["hoist", "hoistd", "hoist-runtime"])?,
         Source::Taken(directory) => directory.clone(),
     };
     PLACES
@@ -55,11 +55,24 @@ pub fn collect(source: &Source) -> Result<Vec<Program>> {
         .collect()
 }
 
+/// `hoist-runtime` as packages have it, for who measures it.
+pub fn runtime() -> Result<PathBuf> {
+    let built = build("dist", &["hoist-runtime"])?.join("hoist-runtime");
+    let bytes = stripped(&built)?;
+    if !is_static(&bytes) {
+        bail!("{} asks for a dynamic linker: it is not static", built.display());
+    }
+    let path = built.with_extension("stripped");
+    fs::write(&path, bytes)?;
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    Ok(path)
+}
+
 /// Builds with a target named, so that build scripts and macros are not static too, and what is there already is used.
-fn build(profile: &str) -> Result<PathBuf> {
+fn build(profile: &str, programs: &[&str]) -> Result<PathBuf> {
     let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let mut command = steps::cargo(&["build", "--quiet", "--profile", profile, "--target", &triple]);
-    command.args(["-p", "hoist", "-p", "hoistd", "-p", "hoist-runtime"]);
+    command.args(programs.iter().flat_map(|name| ["-p", name]));
     command.env("RUSTFLAGS", "-C target-feature=+crt-static");
     // Stripped afterwards: the sizes of the parts are told from the symbols.
     command.env("CARGO_PROFILE_DIST_STRIP", "none");
@@ -76,7 +89,7 @@ fn stripped(path: &std::path::Path) -> Result<Vec<u8>> {
 }
 
 /// ELF64 without a program header PT_INTERP; elf(5).
-fn is_static(bytes: &[u8]) -> bool {
+pub fn is_static(bytes: &[u8]) -> bool {
     let number = |at: usize, length: usize| {
         bytes.get(at..at + length).map(|b| b.iter().rev().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte)))
     };
