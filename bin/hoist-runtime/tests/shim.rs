@@ -340,6 +340,64 @@ fn the_shims_death_is_the_containers() {
     }
 }
 
+/// A runtime that never answers, with a child of its own: it ends with whoever waits for it.
+#[test]
+fn a_foreign_runtime_that_hangs_holds_up_nothing() {
+    let Some(host) = Host::new("hangs") else { return };
+    let program = host.base.join("hangs");
+    let pids = host.base.join("pids");
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in *delete*) exit 0 ;; esac\nsleep 600 &\necho $$ $! > {0}.new\nmv {0}.new {0}\nwait\n",
+        pids.display()
+    );
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let overlay = host.base.join("overlay");
+    for name in ["upper", "work", "layer"] {
+        std::fs::create_dir_all(overlay.join(name)).unwrap();
+    }
+    let writable = OwnedFd::from(File::open(&overlay).unwrap());
+    let attached = host.base.join("attached");
+    for (id, kill_shim) in [("c1", false), ("c2", true)] {
+        let _ = std::fs::remove_file(&pids);
+        let layer = sys::mount::clone_path(overlay.join("layer"), false).unwrap();
+        if !sys::mount::overlay_takes_detached() {
+            std::fs::create_dir_all(&attached).unwrap();
+            sys::mount::attach(&layer, File::open(&attached).unwrap()).unwrap();
+        }
+        let mut launch = Launch { spec: host.spec(&["true"]), ..Launch::default() };
+        let path = program.to_str().unwrap().to_owned();
+        launch.runtime = Some(shim_api::ForeignRuntime { path, arguments: vec!["--x".to_owned()] });
+        let more = [(Role::Layer, layer.as_fd()), (Role::Writable, writable.as_fd())];
+        let container = host.create_with(id, launch, &more);
+        until("the runtime runs", || pids.exists());
+        let pids: Vec<i32> =
+            std::fs::read_to_string(&pids).unwrap().split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+        let parent_of = |pid: i32| -> i32 {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+            stat.rsplit_once(')').unwrap().1.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
+        };
+        let shim = parent_of(parent_of(pids[0]));
+        if kill_shim {
+            sys::signal::kill(shim, SIGKILL).unwrap();
+            until("the runtime is gone", || !alive(pids[0]));
+            // Its own child is nobody's of ours any more.
+            let _ = sys::signal::kill(pids[1], SIGKILL);
+            for hierarchy in hierarchies() {
+                let _ = std::fs::remove_dir(hierarchy.join(&host.parent[1..]).join(id));
+            }
+        } else {
+            // hoistd goes away before it says Start.
+            drop(container);
+            until("all are gone", || pids.iter().all(|pid| !alive(*pid)) && !alive(shim));
+            assert!(!host.cgroups().contains(&id.to_owned()));
+        }
+        if attached.exists() {
+            rustix::mount::unmount(&attached, rustix::mount::UnmountFlags::DETACH).unwrap();
+        }
+    }
+}
+
 #[test]
 fn the_spawners_death_changes_nothing_for_containers() {
     let Some(mut host) = Host::new("spawner") else { return };

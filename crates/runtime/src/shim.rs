@@ -160,6 +160,24 @@ fn tell(control: Option<&mut Control>, message: &FromShim) {
     }
 }
 
+/// Kills and reaps all children: what another runtime has started, which may be anything, and outside of the cgroup.
+fn end_children() {
+    let end = sys::clock::monotonic_ms() + LONGEST_END.as_millis() as u64;
+    let list = format!("/proc/self/task/{}/children", std::process::id());
+    while sys::clock::monotonic_ms() < end {
+        while let Ok(Some(_)) = sys::process::reap(None, false) {}
+        let children = std::fs::read_to_string(&list).unwrap_or_default();
+        if children.trim().is_empty() {
+            return;
+        }
+        // Whoever is killed hands its own children to us.
+        for pid in children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()) {
+            let _ = signal::kill(pid, signal::SIGKILL);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+}
+
 impl Shim<'_> {
     /// One round: waits, then serves whatever is ready. `false` when there is nothing left to do.
     fn turn(&mut self) -> io::Result<bool> {
@@ -651,7 +669,10 @@ impl Shim<'_> {
             let _ = sys::process::reap(Some(pid), true);
         }
         // The seed, and whoever was reparented to us.
-        while let Ok(Some(_)) = sys::process::reap(None, true) {}
+        match self.foreign {
+            Some(_) => end_children(),
+            None => while let Ok(Some(_)) = sys::process::reap(None, true) {},
+        }
         if let Some(foreign) = self.foreign.take() {
             foreign.forget(self.context);
         }

@@ -13,13 +13,14 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use oci::runtime::{Linux, Namespace, Process, Root as SpecRoot, Spec, User};
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process_group};
 use shim_api::{Exec, ForeignRuntime, Launch, Role};
 use sys::process::{Clone, Side, namespace};
 use sys::root::Root;
@@ -323,6 +324,8 @@ impl Foreign {
         command.arg("--log").arg(self.directory.join(LOG)).args(["--log-format", "json"]).args(verb);
         command.current_dir(&self.directory).env_clear();
         command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        // One that hangs does not outlive who waits for it.
+        sys::session::die_with_parent(&mut command);
         command
     }
 
@@ -344,11 +347,15 @@ impl Foreign {
     fn delete(&self) {
         let mut command = self.command(&["delete", "--force"]);
         command.arg(&self.id).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        // A group of its own, so that the end of it reaches what it has started.
+        command.process_group(0);
         let Ok(mut child) = command.spawn() else { return };
         let begun = Instant::now();
         while let Ok(None) = child.try_wait() {
             if begun.elapsed() > super::LONGEST_END {
-                let _ = child.kill();
+                if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+                    let _ = kill_process_group(group, Signal::KILL);
+                }
                 let _ = child.wait();
                 return;
             }

@@ -13,6 +13,11 @@ use super::{SEED_STAYS, Shim, Stage};
 use crate::seed::{self, Kind, Request};
 use crate::{Context, init};
 
+/// Room for messages and for what programs write. More than is ever used: an allocation of this size is mapped by itself, and
+/// takes memory only where something was read into it.
+const BUFFER: usize = 256 * 1024;
+const _: () = assert!(BUFFER >= shim_api::MAX_MESSAGE);
+
 /// A place that is taken back by the error that ends its scope.
 struct Prepared(Option<Place>);
 
@@ -140,7 +145,7 @@ pub fn launch<'c>(
             children: vec![Child::new(ProcessRef::Init, pid, report, streams)],
             hold: rest.hold,
             mounts: None,
-            buffer: vec![0; shim_api::MAX_MESSAGE],
+            buffer: vec![0; BUFFER],
         }),
         Err(message) => {
             place.abandon(Some(pid));
