@@ -16,6 +16,9 @@ const WORKERS: usize = 2;
 /// Requests that are worked on at the same time.
 const MAX_BLOCKING: usize = 512;
 
+/// How long a daemon that is told to end before it has begun waits for its beginning.
+const OPENING_END: Duration = Duration::from_secs(5);
+
 /// A blocking thread that has nothing to do ends after that.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
@@ -50,12 +53,16 @@ async fn serve(mut settings: Settings, given: Given) -> anyhow::Result<()> {
     let metrics = settings.metrics.as_deref().map(open_metrics).transpose()?;
     let places: Vec<String> = listeners.iter().map(Listener::describe).collect();
     let config = settings.engine;
-    let opening = tokio::task::spawn_blocking(move || engine::Engine::open(config));
+    let mut opening = tokio::task::spawn_blocking(move || engine::Engine::open(config));
     let (reload, mut reloads) = tokio::sync::mpsc::channel::<()>(1);
     let mut end = std::pin::pin!(end.wait(reload));
     let engine = tokio::select! {
-        opened = opening => opened.context("open the engine")?,
-        () = &mut end => return Ok(()),
+        opened = &mut opening => opened.context("open the engine")?,
+        () = &mut end => {
+            // So that it takes back what it has made.
+            let _ = tokio::time::timeout(OPENING_END, opening).await;
+            return Ok(());
+        }
     };
     let engine = engine.map_err(|error| anyhow::anyhow!(error.full_text()))?;
     let reloaded = Arc::clone(&engine);

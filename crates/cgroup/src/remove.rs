@@ -70,6 +70,20 @@ impl Hierarchies {
     }
 }
 
+impl Hierarchies {
+    /// Removes a cgroup from the hierarchies where nothing is in it, not even an empty one; elsewhere it stays.
+    pub fn remove_empty(&self, path: &str) -> Result<()> {
+        let path = crate::hierarchies::relative(path)?;
+        for hierarchy in self.all.iter() {
+            match unlinkat(&hierarchy.root, path, AtFlags::REMOVEDIR) {
+                Ok(()) | Err(Errno::NOENT | Errno::BUSY | Errno::NOTEMPTY) => {}
+                Err(errno) => return Err(Error::io("remove", hierarchy.host_path(path, ""), errno)),
+            }
+        }
+        Ok(())
+    }
+}
+
 fn remove_children(dir: BorrowedFd<'_>, depth: usize) -> Result<(), Errno> {
     if depth > 64 {
         return Err(Errno::LOOP);

@@ -54,6 +54,30 @@ pub struct Engine {
 /// How long parked shims may take to end when nothing runs any more.
 const PARKED_END: std::time::Duration = std::time::Duration::from_millis(500);
 
+/// Takes the daemon's cgroup back when it cannot be opened: the spawner has made it. What lives in there stays.
+struct Unopened(Option<String>);
+
+impl Drop for Unopened {
+    fn drop(&mut self) {
+        let Some(parent) = &self.0 else { return };
+        let removed = cgroup::Hierarchies::detect().and_then(|hierarchies| {
+            let end = std::time::Instant::now() + PARKED_END;
+            loop {
+                hierarchies.remove_empty(&format!("{parent}/shims"))?;
+                hierarchies.remove_empty(parent)?;
+                let gone = matches!(hierarchies.open(parent), Err(cgroup::Error::NotFound { .. }));
+                if gone || std::time::Instant::now() > end {
+                    return Ok(());
+                }
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+        });
+        if let Err(error) = removed {
+            tracing::debug!(%error, "the daemon's cgroup is still there");
+        }
+    }
+}
+
 impl Drop for Engine {
     /// The spawner ends with the daemon. The cgroups and the keeper of a daemon without living containers go too.
     fn drop(&mut self) {
@@ -103,6 +127,8 @@ impl Engine {
         directory(&config.exec_root.join("containers"), 0o700)?;
         let host = HostFacts::gather();
         check_host(&host)?;
+        // Before the spawner, so that it is dropped after it.
+        let mut unopened = Unopened(Some(config.cgroup_parent()));
         let spawner = Spawner::new(&config.runtime, config.cgroup_parent(), config.parked_shims)?;
         let keeper = shim::ensure_keeper(&config.exec_root, &spawner)?;
         let options = store::Options { keeper: Some(keeper), form: config.layer_form, witness: None };
@@ -149,6 +175,7 @@ impl Engine {
         crate::volume::unmount_unused(&engine);
         // What an operation left that was cut off.
         engine.workers.submit(|engine| crate::image::free_unused(engine));
+        unopened.0 = None;
         Ok(engine)
     }
 

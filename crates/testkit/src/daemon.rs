@@ -470,5 +470,6 @@ pub fn clean_leftovers() -> Result<()> {
             remove(&root)?;
         }
     }
+    leak::remove_abandoned_cgroups();
     Ok(())
 }

@@ -104,6 +104,37 @@ pub fn cgroups() -> BTreeSet<String> {
     found
 }
 
+/// Removes cgroups of private daemons and of tests that ended without their hands: with nobody in them, and older than a
+/// daemon takes to put its spawner in.
+pub fn remove_abandoned_cgroups() {
+    let all = cgroups();
+    let name = |dir: &str| dir.split('/').find(|part| is_private(part)).map(str::to_owned);
+    let names: BTreeSet<String> = all.iter().filter_map(|dir| name(dir)).collect();
+    for own in names {
+        let dirs: Vec<&String> = all.iter().filter(|dir| name(dir).as_ref() == Some(&own)).collect();
+        let busy = |dir: &str| {
+            let path = Path::new(dir);
+            let young = path.metadata().and_then(|meta| meta.modified()).map(|time| time.elapsed());
+            std::fs::read_to_string(path.join("cgroup.procs")).is_ok_and(|text| !text.is_empty())
+                || !matches!(young, Ok(Ok(age)) if age.as_secs() > 60)
+        };
+        if dirs.iter().any(|dir| busy(dir)) {
+            continue;
+        }
+        eprintln!("cleaning up after an earlier run: cgroup {own}");
+        // Deepest first.
+        for dir in dirs.iter().rev() {
+            let _ = std::fs::remove_dir(dir);
+        }
+    }
+}
+
+/// `hoist-` and six hexadecimal digits, a private daemon's; or a test's, which ends in a process id.
+fn is_private(part: &str) -> bool {
+    let digits = |text: &str| text.len() == 6 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    part.starts_with("hoist-test-") || part.strip_prefix("hoist-").is_some_and(digits)
+}
+
 /// Without the program `nft` there is nothing to see; `cargo xtask test` installs it.
 fn nft() -> Result<BTreeSet<String>> {
     let Some(program) = programs::find("nft") else { return Ok(BTreeSet::new()) };
@@ -183,6 +214,15 @@ mod tests {
     fn knows_a_container_id() {
         assert!(names_container(&format!("/hoist/docker-{}.scope", "0123456789abcdef".repeat(4))));
         assert!(!names_container("/hoist/parked-0123456789abcdef"));
+    }
+
+    #[test]
+    fn knows_private_cgroups() {
+        for (part, expect) in
+            [("hoist-9ae7c6", true), ("hoist-test-slow-14640", true), ("hoist", false), ("hoist-runtime", false)]
+        {
+            assert_eq!(is_private(part), expect, "{part}");
+        }
     }
 
     #[test]

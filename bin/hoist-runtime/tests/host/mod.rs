@@ -30,6 +30,7 @@ impl Host {
             eprintln!("skipped: needs /bin/busybox (package busybox-static)");
             return None;
         }
+        sweep();
         let base = std::env::temp_dir().join(format!("hoist-spawner-{name}-{}", std::process::id()));
         std::fs::create_dir_all(base.join("root/bin")).unwrap();
         std::fs::create_dir_all(base.join("root/etc")).unwrap();
@@ -157,8 +158,36 @@ pub fn hierarchies() -> Vec<PathBuf> {
     below.filter(|path| path.join("cgroup.procs").exists()).chain([PathBuf::from("/sys/fs/cgroup")]).collect()
 }
 
+/// Removes cgroups of tests that were killed: named for a process that is not there any more.
+fn sweep() {
+    for hierarchy in hierarchies() {
+        for entry in std::fs::read_dir(&hierarchy).unwrap().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let Some(pid) = name.strip_prefix("hoist-test-").and_then(|rest| rest.rsplit('-').next()) else { continue };
+            if pid.parse::<u32>().is_ok_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+                for below in std::fs::read_dir(entry.path()).into_iter().flatten().flatten() {
+                    let _ = std::fs::remove_dir(below.path());
+                }
+                let _ = std::fs::remove_dir(entry.path());
+            }
+        }
+    }
+}
+
 impl Drop for Host {
     fn drop(&mut self) {
+        // A test that failed in the middle leaves containers that run.
+        if std::thread::panicking() {
+            for hierarchy in hierarchies() {
+                for entry in std::fs::read_dir(hierarchy.join(&self.parent[1..])).into_iter().flatten().flatten() {
+                    let members = std::fs::read_to_string(entry.path().join("cgroup.procs")).unwrap_or_default();
+                    let container = entry.file_name() != "shims";
+                    for pid in members.lines().filter(|_| container).filter_map(|line| line.parse().ok()) {
+                        let _ = sys::signal::kill(pid, sys::signal::SIGKILL);
+                    }
+                }
+            }
+        }
         // The end of the socket ends the spawner and its parked shims.
         let (gone, _) = sys::socket::seqpacket_pair().unwrap();
         self.socket = gone;
