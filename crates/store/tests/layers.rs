@@ -449,3 +449,28 @@ fn a_layer_as_a_directory_comes_and_goes_with_it() {
     assert!(!left.exists());
     assert_eq!(place.leftovers(), [""; 0].map(PathBuf::from));
 }
+
+#[test]
+fn layers_are_sealed_where_the_file_system_can() {
+    // Where to look: a file system with fs-verity can be named.
+    let directory = std::env::var_os("HOIST_VERITY_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
+    let place = Place::below(&directory, "verity");
+    let probe = place.0.join("probe");
+    fs::write(&probe, "x").unwrap();
+    let can = sys::verity::seal(&fs::File::open(&probe).unwrap()).unwrap();
+    assert_eq!(fs::OpenOptions::new().write(true).open(&probe).is_ok(), !can);
+    let store = place.store();
+    let tar = tar(&[file("file", &[7; 20_000])]);
+    let (diff_id, _) = store.layers().writer().unwrap().write_tar(&tar[..]).unwrap().commit(None).unwrap();
+    for extension in ["erofs", "split"] {
+        let path = place.0.join("data/layers").join(format!("{}.{extension}", diff_id.hex()));
+        assert_eq!(fs::OpenOptions::new().append(true).open(&path).is_ok(), !can, "{extension}");
+    }
+    let mut back = Vec::new();
+    std::io::Read::read_to_end(&mut store.layers().tar(&diff_id).unwrap(), &mut back).unwrap();
+    assert!(back == tar);
+    assert!(store.layers().remove(&diff_id).unwrap());
+    if !can {
+        println!("skipped: no fs-verity in {}; the refusal was seen", directory.display());
+    }
+}

@@ -27,4 +27,5 @@ pub mod seccomp;
 pub mod session;
 pub mod signal;
 pub mod socket;
+pub mod verity;
 pub mod writeback;

@@ -239,6 +239,15 @@ pub fn stat(pid: u32) -> Option<(char, u32, u64)> {
     Some((fields.first()?.chars().next()?, fields.get(1)?.parse().ok()?, fields.get(19)?.parse().ok()?))
 }
 
+/// Seconds that a process has computed, and those of its children that it has waited for.
+pub fn cpu_seconds(pid: u32) -> Option<(f64, f64)> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields: Vec<_> = text.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = |at: usize| Some(fields.get(at)?.parse::<u64>().ok()? as f64);
+    let second = rustix::param::clock_ticks_per_second() as f64;
+    Some(((ticks(11)? + ticks(12)?) / second, (ticks(13)? + ticks(14)?) / second))
+}
+
 /// All process ids of this process's pid namespace.
 pub fn all() -> Vec<u32> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();

@@ -110,6 +110,11 @@ fn many_files() -> Result<Image> {
     Ok(busybox()?.with_layer(layer))
 }
 
+/// The layers of a large image, base first.
+pub fn layers(name: &str) -> Result<Vec<Layer>> {
+    Ok(if name == "big" { big()? } else { many_files()? }.layers)
+}
+
 /// The tar of an image's own layers in one file, for an import; kept in the cache.
 pub fn root_tar(name: &str) -> Result<std::path::PathBuf> {
     let path = testkit::programs::cache().join(format!("bench-root-{name}.tar"));

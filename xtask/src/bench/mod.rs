@@ -139,7 +139,8 @@ fn measure(plan: &Plan) -> Result<ExitCode> {
         println!("    {}: {}", engine.name, engine.describe());
     }
     let bare = plan.wants("network").then(|| network::BARE.to_owned());
-    let mut table = Table::new(engines.iter().map(|engine| engine.name.clone()).chain(bare).collect());
+    let alone = plan.wants("images").then(|| images::ALONE.to_owned());
+    let mut table = Table::new(engines.iter().map(|engine| engine.name.clone()).chain(bare).chain(alone).collect());
     let result = groups(plan, &mut engines, (&registry, &scratch.path), &mut table);
     println!("\n{table}");
     println!("{}", machine::describe()?);

@@ -5,6 +5,9 @@ use std::io::{self, Read, Write};
 use super::header::{self, BLOCK, Block};
 use super::{Kind, Metadata};
 
+/// Bytes of a member that are copied at once.
+const PIECE: u64 = 256 << 10;
+
 /// Largest value of an octal field of eleven and of seven digits.
 const OCTAL_11: u64 = 0o777_7777_7777;
 const OCTAL_7: u64 = 0o777_7777;
@@ -12,23 +15,40 @@ const OCTAL_7: u64 = 0o777_7777;
 /// Writes a tar stream member by member. [`Writer::finish`] writes the end; a writer that is dropped has not.
 pub struct Writer<W> {
     sink: W,
+    /// Kept between members; as long as the largest has needed.
+    buffer: Vec<u8>,
 }
 
 impl<W: Write> Writer<W> {
     pub fn new(sink: W) -> Writer<W> {
-        Writer { sink }
+        Writer { sink, buffer: Vec::new() }
     }
 
     /// Appends one member and `metadata.size` bytes of `data` (nothing is read unless it is a [`Kind::File`]).
     ///
     /// # Errors
     /// `UnexpectedEof` when `data` is shorter than announced; the archive is then useless.
-    pub fn append(&mut self, metadata: &Metadata, data: impl Read) -> io::Result<()> {
+    pub fn append(&mut self, metadata: &Metadata, mut data: impl Read) -> io::Result<()> {
         let size = if metadata.kind == Kind::File { metadata.size } else { 0 };
         self.begin(metadata)?;
-        let copied = io::copy(&mut data.take(size), &mut self.sink)?;
-        if copied < size {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "a file became shorter while it was archived"));
+        let mut left = size;
+        while left > 0 {
+            let most = left.min(PIECE) as usize;
+            if self.buffer.len() < most {
+                self.buffer.resize(most, 0);
+            }
+            match data.read(&mut self.buffer[..most]) {
+                Ok(0) => {
+                    let why = "a file became shorter while it was archived";
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
+                }
+                Ok(count) => {
+                    self.sink.write_all(&self.buffer[..count])?;
+                    left -= count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
         self.pad(size)
     }

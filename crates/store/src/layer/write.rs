@@ -113,7 +113,24 @@ impl WrittenLayer {
             // Whichever of the two names a crash leaves alone, the next start removes.
             split_name.rename(&split, &self.layers.split_path(&diff_id))?;
             layer_name.rename(&layer, &self.layers.path(&diff_id))?;
+            // Nobody may be able to write to what is sealed.
+            drop((layer, split));
+            self.layers.seal(&diff_id);
         }
         Ok((diff_id, self.content))
+    }
+}
+
+impl Layers {
+    /// Where the file system has fs-verity, no byte of a layer changes from now on without an error on reading it. A
+    /// layer without is as good, and found out by looking at all of it (`system verify`).
+    fn seal(&self, diff_id: &Digest) {
+        for path in [self.path(diff_id), self.split_path(diff_id)] {
+            match File::open(&path).and_then(|file| sys::verity::seal(&file)) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => tracing::warn!(path = %path.display(), %error, "cannot seal a layer by fs-verity"),
+            }
+        }
     }
 }
