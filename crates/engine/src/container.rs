@@ -99,7 +99,7 @@ pub(crate) use exit::{exited, lost};
 pub(crate) use list::summaries;
 pub use logging::DRIVERS as LOG_DRIVERS;
 pub(crate) use logging::{Senders, Tidier, check_settings as check_log_settings, describe as describe_log};
-pub(crate) use mounts::check_volume_name;
+pub(crate) use mounts::{Kind as MountKind, check_volume_name};
 pub(crate) use networking::{EndpointNames, endpoint_resources};
 pub(crate) use record::Record;
 pub(crate) use resolver::{forget_peers, serve_names, serve_peers};

@@ -102,6 +102,21 @@ fn make(
     Ok((record, true))
 }
 
+/// Tells that a container began to use its volumes (`mount`, with where), or ceased to (`unmount`).
+pub(crate) fn tell_use(engine: &Engine, action: &str, container: &ContainerRecord) {
+    let volumes = container.mounts.iter().filter(|mount| mount.kind == crate::container::MountKind::Volume);
+    for mount in volumes {
+        let mut attributes: api::Map<String> =
+            [("driver", "local".to_owned()), ("container", container.id.as_str().to_owned())].into_iter().collect();
+        if action == "mount" {
+            attributes.insert("destination".to_owned(), mount.destination.clone());
+            attributes.insert("read/write".to_owned(), (!mount.read_only).to_string());
+            attributes.insert("propagation".to_owned(), mount.propagation.clone());
+        }
+        engine.events.publish(Of::Volume, action, &mount.volume, attributes);
+    }
+}
+
 fn publish(engine: &Engine, action: &str, name: &str) {
     engine.events.publish(Of::Volume, action, name, [("driver", "local".to_owned())].into_iter().collect());
 }

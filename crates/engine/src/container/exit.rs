@@ -140,6 +140,7 @@ fn tell(engine: &Engine, before: &Record, record: &Record) {
     let seconds = record.state.finished_at.saturating_sub(record.state.started_at) / 1_000_000_000;
     let details = [("exitCode", record.state.exit_code.to_string()), ("execDuration", seconds.to_string())];
     publish(engine, record, "die", &details);
+    crate::volume::tell_use(engine, "unmount", record);
     for attachment in before.networks.iter().filter(|attachment| !attachment.endpoint_id.is_empty()) {
         networking::publish(engine, "disconnect", record, attachment);
     }

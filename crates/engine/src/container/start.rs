@@ -312,6 +312,7 @@ impl Start<'_> {
 fn commit(engine: &Engine, container: &Arc<Container>, run: &Arc<Run>, state: &ShimState) {
     let started = Change::Started { pid: state.pid, at: state.started_at };
     let record = container.apply(started).unwrap_or_else(|_| container.snapshot());
+    crate::volume::tell_use(engine, "mount", &record);
     publish(engine, &record, "start", &[]);
     health::begin(engine, container, false);
     persist::save_later(engine, container);

@@ -61,6 +61,8 @@ pub fn add(engine: &Engine, config: ImageConfig, tags: &[Reference]) -> Result<D
     let tags: Vec<Reference> = tags.iter().map(Reference::with_default_tag).collect();
     engine.store.images().create_tagged(&record, &tags).map_err(|error| Error::system("record the image", error))?;
     names_changed(engine);
+    let id = record.id.to_string();
+    publish(engine, "create", &id, &id, Some(&record));
     for tag in &tags {
         publish(engine, "tag", &record.id.to_string(), &tag.familiar(), Some(&record));
     }
