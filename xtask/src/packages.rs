@@ -29,6 +29,21 @@ pub fn ensure(wanted: &[(&str, &str)]) -> Result<()> {
     Ok(())
 }
 
+/// The same for a program whose service would change this machine's firewall: it is masked before the package comes, so
+/// that neither the installation, nor the next boot, nor D-Bus starts it. Tests run such programs in namespaces.
+pub fn ensure_masked(program: &str, package: &str, unit: &str) -> Result<()> {
+    if programs::find(program).is_some() {
+        return Ok(());
+    }
+    let known = ["/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
+    if programs::is_root() && !known.iter().any(|dir| Path::new(dir).join(unit).symlink_metadata().is_ok()) {
+        fs::create_dir_all(known[0])?;
+        std::os::unix::fs::symlink("/dev/null", Path::new(known[0]).join(unit))?;
+        println!("    {unit} is masked: systemctl unmask {unit} makes it a service again");
+    }
+    ensure(&[(program, package)])
+}
+
 fn apt(action: &str, packages: &[&str]) -> Result<()> {
     let mut command = Command::new("apt-get");
     command.args(["-qq", "-y", "--no-install-recommends", "-o", "Dpkg::Use-Pty=0", action]).args(packages);

@@ -190,7 +190,12 @@ fn tools(root: bool) -> Result<()> {
         ("buildah", "buildah"),
         ("dockerd", "docker.io"),
         ("crun", "crun"),
+        ("iptables", "iptables"),
+        // Installed it is switched off (ENABLED=no); tests run it in namespaces, with a copy of its settings.
+        ("ufw", "ufw"),
+        ("dbus-daemon", "dbus-daemon"),
     ])?;
+    packages::ensure_masked("firewalld", "firewalld", "firewalld.service")?;
     packages::unpack("docker-registry", &["docker-registry"])?;
     packages::unpack("docker", &["docker-cli", "docker.io"])
 }

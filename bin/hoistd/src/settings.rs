@@ -216,6 +216,16 @@ mod tests {
                 "unable to configure the daemon with file FILE: the key \"live-restore\": cannot be false: hoistd leaves containers running when it ends",
             ),
             (
+                "-b none",
+                "",
+                "invalid argument \"none\" for \"--bridge\" flag: cannot be none: hoistd always has a default bridge; --network none keeps a container apart",
+            ),
+            (
+                "--published-ports closed",
+                "",
+                "invalid argument \"closed\" for \"--published-ports\" flag: hoistd has no \"closed\", only open, respect-host-firewall",
+            ),
+            (
                 "--userland-proxy",
                 "",
                 "invalid argument \"true\" for \"--userland-proxy\" flag: cannot be true: hoistd has no proxy: the kernel forwards published ports",
