@@ -401,7 +401,10 @@ fn a_stream_stops_when_the_registry_has_the_blob() {
 #[test]
 fn what_was_compressed_once_is_not_compressed_to_learn_its_digest() {
     let bench = Bench::built(quick());
-    let (server, state) = server(Box::new(|_, _| None));
+    let (server, state) = server(Box::new(|request, _| {
+        let strange = request.method == "HEAD" && request.path.contains("/elsewhere/");
+        strange.then(|| Response::new(404, ""))
+    }));
     let pushed = bench.push(&server).unwrap();
     let blobs = state.lock().unwrap().blobs.clone();
     let patches = sent(&server, "PATCH");
@@ -418,6 +421,20 @@ fn what_was_compressed_once_is_not_compressed_to_learn_its_digest() {
         assert_eq!(bench.push_as(&server.name(name), None).unwrap().digest, pushed.digest);
         assert_eq!((sent(&server, "PATCH"), compressed()), (patches, false), "{name}");
     }
+    // Mounted from where it was pushed to, though no image here has the blob any more.
+    let known = Bench {
+        image: bench.store.images().get(&bench.image.id).unwrap(),
+        events: Mutex::default(),
+        root: PathBuf::new(),
+        store: bench.store.clone(),
+        registry: Registry::new(quick()).unwrap(),
+    };
+    known.push_as(&server.name("elsewhere:1"), None).unwrap();
+    assert_eq!(
+        (known.said("Mounted from app"), sent(&server, "POST")),
+        (3, 4 + 4),
+        "for each push one more, the config"
+    );
     // Another registry that has it: asked by the digest that compressing would give.
     forget();
     let (other, _) = {

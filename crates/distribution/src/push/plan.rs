@@ -79,9 +79,17 @@ impl Plan {
                 .as_ref()
                 .and_then(|(_, manifest)| manifest.layers.get(position).cloned())
                 .or_else(|| known_elsewhere(store, &others, diff_id));
-            let origins = known.as_ref().map_or_else(Vec::new, |known| origins(&others, &known.digest, reference));
+            let mut origins = known.as_ref().map_or_else(Vec::new, |known| origins(&others, &known.digest, reference));
             let mut others = remembered(store, diff_id, reference, compression)?;
-            others.retain(|(blob, _)| known.as_ref().is_none_or(|known| known.digest != blob.digest));
+            // The blob may be gone from here, and so from the image, but not from where it was pushed to.
+            others.retain(|(blob, from)| {
+                let same = known.as_ref().is_some_and(|known| known.digest == blob.digest);
+                if same {
+                    origins.extend(from.iter().filter(|path| !origins.contains(path)).cloned().collect::<Vec<_>>());
+                }
+                !same
+            });
+            origins.truncate(MOUNTS);
             plan.jobs.push(Job { known, diff_id: Some(*diff_id), origins, others });
         }
         if whole {
