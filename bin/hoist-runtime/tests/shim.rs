@@ -512,7 +512,8 @@ fn garbage_is_refused_and_harms_nobody() {
     container.tell(&ToShim::Attach { process: ProcessRef::Init, stdin: true, stdout: true, stderr: true }, &[]);
     container.tell(&ToShim::Exec, &[null.as_fd()]);
     container.tell(&ToShim::Resize { request: 3, process: ProcessRef::Init, height: 1, width: 1 }, &[]);
-    assert!(matches!(container.hear(), Some(FromShim::Done { request: 3, errno: 25 })));
+    // Without a terminal there is nothing to do.
+    assert!(matches!(container.hear(), Some(FromShim::Done { request: 3, errno: 0 })));
     container.tell(&ToShim::Signal { request: 4, process: ProcessRef::Exec("no".into()), signal: 9, all: false }, &[]);
     assert!(matches!(container.hear(), Some(FromShim::Done { request: 4, errno: 3 })));
     sys::socket::send(&container.control, &vec![b'x'; shim_api::MAX_MESSAGE + 1], &[]).unwrap();

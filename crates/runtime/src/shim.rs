@@ -464,7 +464,7 @@ impl Shim<'_> {
     fn serve_newcomer(&mut self) -> io::Result<()> {
         let Some(socket) = self.newcomer.take() else { return Ok(()) };
         let Ok(mut newcomer) = Control::new(socket) else { return Ok(()) };
-        if let Ok(Some((length, descriptors))) = newcomer.receive(&mut self.buffer) {
+        if let Ok(Some((length, descriptors))) = newcomer.receive(&mut self.buffer[..shim_api::MAX_MESSAGE]) {
             self.control = Some(newcomer);
             self.serve_message(length, descriptors)?;
         }
@@ -474,7 +474,7 @@ impl Shim<'_> {
     fn serve_control(&mut self) -> io::Result<()> {
         let Some(control) = &mut self.control else { return Ok(()) };
         control.flush();
-        match control.receive(&mut self.buffer) {
+        match control.receive(&mut self.buffer[..shim_api::MAX_MESSAGE]) {
             Ok(None) => {}
             Ok(Some((length, descriptors))) => self.serve_message(length, descriptors)?,
             Err(_) => {
