@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use hyper::{HeaderMap, StatusCode};
 use registry::Name;
-use registry::access::{Action, Credentials, Principal, Rules, Scope};
+use registry::access::{Action, Credentials, Passwords, Principal, Rules, Scope};
 
 use crate::connection::Peer;
 use crate::error::Failure;
@@ -15,6 +15,9 @@ use crate::settings::AuthMode;
 
 /// The name of the service in challenges and tokens.
 pub(crate) const SERVICE: &str = "hoist-registry";
+
+/// What a token for the collection of garbage names: `registry:gc:*`.
+pub(crate) const COLLECT: &str = "gc";
 
 /// Who asks, and what his token is for, if it is one.
 #[derive(Clone, Debug)]
@@ -35,6 +38,14 @@ impl Identity {
     /// By the rules, and by the token.
     pub fn may(&self, rules: &Rules, name: &Name, action: Action) -> bool {
         self.token_covers(name, action) && rules.allows(&self.principal, name, action)
+    }
+
+    /// May he look after the registry as a whole: by the rules, and by a token that was asked for it?
+    pub fn may_collect(&self, rules: &Rules) -> bool {
+        let covered = self.scopes.as_ref().is_none_or(|scopes| {
+            scopes.iter().any(|scope| scope.kind == "registry" && scope.name == COLLECT && !scope.actions.is_empty())
+        });
+        covered && rules.allows_everywhere(&self.principal, Action::Delete)
     }
 
     fn token_covers(&self, name: &Name, action: Action) -> bool {
@@ -142,14 +153,31 @@ impl Shared {
                 Err(error) => fail(&error.to_string(), Some("invalid_token")),
             },
             Some(Credentials::Basic { user, password }) => {
-                let passwords = passwords.get();
-                let name = user.clone();
-                let right = tokio::task::spawn_blocking(move || passwords.verify(&name, &password)).await;
-                match right {
-                    Ok(true) => Ok(Identity { principal: Principal::User(user), scopes: None }),
-                    _ => fail("incorrect username or password", None),
+                match self.verify(&passwords.get(), &user, password).await? {
+                    true => Ok(Identity { principal: Principal::User(user), scopes: None }),
+                    false => fail("incorrect username or password", None),
                 }
             }
         }
+    }
+
+    /// Is it this user's password? Hashing is slow on purpose: one at a time, in a queue that holds no thread and has an end.
+    ///
+    /// # Errors
+    /// 429 when too many are waiting.
+    pub async fn verify(&self, passwords: &Arc<Passwords>, user: &str, password: String) -> Result<bool, Failure> {
+        if passwords.remembers(user, &password) {
+            return Ok(true);
+        }
+        let too_many =
+            |_| Failure::new(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", "too many logins at the same time");
+        let _place = self.logins.try_acquire().map_err(too_many)?;
+        let turn = Arc::clone(&self.hashing).acquire_owned().await.expect("it is never closed");
+        let (passwords, user) = (Arc::clone(passwords), user.to_owned());
+        let verified = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            passwords.verify(&user, &password)
+        });
+        Ok(verified.await.unwrap_or(false))
     }
 }

@@ -28,6 +28,10 @@ const PAUSE: Duration = Duration::from_millis(50);
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Garbage collections and listings of usage at the same time.
 const CHORES: usize = 1;
+/// Logins that wait for their turn.
+const LOGINS: usize = 64;
+/// Fewer than there are threads for the disk, of which slow clients must leave some.
+const FOLLOWERS: usize = 24;
 
 /// What all requests share.
 pub(crate) struct Shared {
@@ -39,6 +43,11 @@ pub(crate) struct Shared {
     pub upstreams: Arc<Upstreams>,
     pub metrics: Metrics,
     pub chores: Semaphore,
+    /// Logins whose passwords wait to be hashed, and the turn of one.
+    pub logins: Semaphore,
+    pub hashing: Arc<Semaphore>,
+    /// Clients that are given a blob while it comes from upstream; each takes a thread.
+    pub followers: Arc<Semaphore>,
 }
 
 /// Why a server does not start.
@@ -64,14 +73,15 @@ impl Server {
     ///
     /// # Errors
     /// A file that cannot be read or is wrong; writing without a login on an address that others can reach.
-    pub async fn open(settings: Settings) -> Result<Server, ServerError> {
+    pub async fn open(mut settings: Settings) -> Result<Server, ServerError> {
+        settings.max_connections = settings.max_connections.min(most_connections());
         let listen = |source| ServerError::Listen { address: settings.address.clone(), source };
         let listener = TcpListener::bind(&settings.address).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let options = Options {
             max_blob: settings.max_blob,
             sparse_indexes: settings.sparse_indexes,
-            engine_blobs: settings.engine.as_ref().map(|root| root.join("content").join("blobs")),
+            engine: settings.engine.clone(),
         };
         let registry = Registry::open(&settings.root, options)?;
         let passwords = settings.passwords.clone().map(|path| {
@@ -111,6 +121,9 @@ impl Server {
             token_key,
             metrics: Metrics::default(),
             chores: Semaphore::new(CHORES),
+            logins: Semaphore::new(LOGINS),
+            hashing: Arc::new(Semaphore::new(1)),
+            followers: Arc::new(Semaphore::new(FOLLOWERS)),
             settings,
         });
         Ok(Server { shared, listener, certificates })
@@ -135,6 +148,13 @@ impl Server {
         let registry = self.shared.registry.clone();
         let _ = tokio::task::spawn_blocking(move || registry.close()).await;
     }
+}
+
+/// Half of the files that the process may open: a client has a connection and perhaps a blob, and a collection of garbage
+/// that cannot open a manifest ends.
+fn most_connections() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.map_or(usize::MAX, |limit| (usize::try_from(limit).unwrap_or(usize::MAX) / 2).max(1))
 }
 
 /// Names that a certificate of our own is for.

@@ -320,6 +320,7 @@ fn logins_tokens_and_rules() {
         &rules,
         "[[access]]\nrepositories = [\"open/*\"]\nwho = [\"anonymous\"]\nmay = [\"pull\"]\n\
          [[access]]\nrepositories = [\"**\"]\nwho = [\"alice\"]\nmay = [\"pull\", \"push\"]\n\
+         [[access]]\nrepositories = [\"0/**\", \"*/any\"]\nwho = [\"alice\"]\nmay = [\"delete\"]\n\
          [[immutable]]\nrepositories = [\"**\"]\ntags = [\"v*\"]\n",
     )
     .unwrap();
@@ -370,6 +371,21 @@ fn logins_tokens_and_rules() {
     let form = b"grant_type=password&username=alice&password=secret&service=hoist-registry&scope=repository:x:pull";
     assert_eq!(server.ask("POST", "/token", &[], form).status, 200);
     assert_eq!(server.ask("POST", "/token", &[], b"grant_type=password&username=alice&password=wrong").status, 401);
+    // Whoever may delete here and there may not collect everywhere.
+    let collect = "/v2/_hoist/gc?dry-run=1";
+    assert_eq!(server.ask("POST", collect, &[], b"").status, 401);
+    assert_eq!(server.ask("POST", collect, &[alice], b"").code(), "DENIED");
+    let all = "[[access]]\nrepositories = [\"**\"]\nwho = [\"alice\"]\nmay = [\"pull\", \"delete\"]\n\
+               [[access]]\nrepositories = [\"open/*\"]\nwho = [\"anonymous\"]\nmay = [\"pull\"]\n";
+    std::fs::write(&rules, all).unwrap();
+    std::thread::sleep(Duration::from_millis(1100));
+    assert_eq!(server.ask("POST", collect, &[alice], b"").status, 200);
+    // Nor may a token that was asked for something else.
+    for (scope, status) in [("repository:0/any:pull,delete", 401), ("registry:gc:*", 200)] {
+        let (_, text, _) = token(&format!("service=hoist-registry&scope={scope}"), &[alice]);
+        let bearer = format!("Bearer {text}");
+        assert_eq!(server.ask("POST", collect, &[("Authorization", &bearer)], b"").status, status, "{scope}");
+    }
     // A file that is wrong leaves the old rules in force.
     std::fs::write(&rules, "[[access]\n").unwrap();
     std::thread::sleep(Duration::from_millis(1100));

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use crate::digest::Digest;
+use crate::engine::EngineView;
 use crate::error::{Error, Result};
 use crate::gc::GRACE;
 use crate::layout::Registry;
@@ -84,14 +85,14 @@ impl Registry {
         Ok(false)
     }
 
-    /// Gives `target` a blob of the engine's store, where the registry was opened beside one. Says whether it could.
-    pub fn mount_from_engine(&self, target: &Name, digest: &Digest) -> Result<bool> {
-        let Some(blobs) = &self.0.options.engine_blobs else { return Ok(false) };
-        let path = blobs.join(digest.algorithm().name()).join(digest.hex());
-        if !path.is_file() {
-            return Ok(false);
+    /// Gives `target` a blob of the engine's store, where the registry was opened beside one, if an image has it whose
+    /// repository `may_read` allows. Says whether it could.
+    pub fn mount_from_engine(&self, target: &Name, digest: &Digest, may_read: impl Fn(&Name) -> bool) -> Result<bool> {
+        let Some(root) = &self.0.options.engine else { return Ok(false) };
+        match EngineView::open(root)?.shared(digest, may_read)? {
+            Some(path) => self.link_from(target, &path, digest),
+            None => Ok(false),
         }
-        self.link_from(target, &path, digest)
     }
 
     fn link_from(&self, target: &Name, path: &Path, digest: &Digest) -> Result<bool> {

@@ -7,6 +7,7 @@
 //!    blob:   one transfer for all who wait; they read the file while it grows
 //! ```
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Write};
@@ -204,12 +205,23 @@ impl Upstreams {
 
     fn transfer(&self, rule: &CacheRule, name: &Name, there: &Name, digest: &Digest, flight: &Flight) -> Result<()> {
         let client = self.client(rule)?;
-        let mut upload = self.registry.begin_upload(name, digest.algorithm())?;
-        let file = Arc::new(upload.reader()?);
+        // Begun when the upstream has it: what does not exist there leaves nothing here.
+        let (upload, failed) = (RefCell::new(None), RefCell::new(None));
         let mut begun = |size: Option<u64>| {
-            flight.update(|progress| (progress.file, progress.size) = (Some(Arc::clone(&file)), size));
+            let begin = || {
+                let new = self.registry.begin_upload(name, digest.algorithm())?;
+                let file = Arc::new(new.reader()?);
+                Ok((new, file))
+            };
+            match begin() {
+                Ok((new, file)) => {
+                    *upload.borrow_mut() = Some(new);
+                    flight.update(|progress| (progress.file, progress.size) = (Some(file), size));
+                }
+                Err(error) => *failed.borrow_mut() = Some(error),
+            }
         };
-        let mut target = Growing { upload: &mut upload, flight, failed: None };
+        let mut target = Growing { upload: &upload, flight, failed: &failed };
         let fetched = distribution::raw_blob(
             &client,
             &image(rule, there)?,
@@ -219,17 +231,19 @@ impl Upstreams {
             &mut begun,
             &mut target,
         );
-        let failed = target.failed.take();
-        let fetched = match (fetched, failed) {
+        let fetched = match (fetched, failed.into_inner()) {
             (_, Some(error)) => Err(error),
             (Err(distribution::Error::NotFound { .. }), _) => Err(Error::BlobUnknown { digest: Box::new(*digest) }),
             (Err(error), _) => Err(upstream(error)),
             (Ok(()), None) => Ok(()),
         };
-        match fetched {
-            Ok(()) => upload.finish(digest).map(drop),
-            Err(error) => {
-                upload.cancel()?;
+        match (fetched, upload.into_inner()) {
+            (Ok(()), Some(upload)) => upload.finish(digest).map(drop),
+            (Ok(()), None) => Err(Error::BlobUnknown { digest: Box::new(*digest) }),
+            (Err(error), upload) => {
+                if let Some(upload) = upload {
+                    upload.cancel()?;
+                }
                 Err(error)
             }
         }
@@ -238,22 +252,24 @@ impl Upstreams {
 
 /// The upload as a sink that tells how far it is.
 struct Growing<'a> {
-    upload: &'a mut Upload,
+    upload: &'a RefCell<Option<Upload>>,
     flight: &'a Flight,
-    failed: Option<Error>,
+    failed: &'a RefCell<Option<Error>>,
 }
 
 impl Write for Growing<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self.upload.write(bytes) {
+        let mut upload = self.upload.borrow_mut();
+        let Some(upload) = upload.as_mut() else { return Err(io::Error::other("the upload could not begin")) };
+        match upload.write(bytes) {
             Ok(()) => {
-                let written = self.upload.offset();
+                let written = upload.offset();
                 self.flight.update(|progress| progress.written = written);
                 Ok(bytes.len())
             }
             Err(error) => {
                 let messenger = io::Error::other(error.to_string());
-                self.failed = Some(error);
+                *self.failed.borrow_mut() = Some(error);
                 Err(messenger)
             }
         }

@@ -29,6 +29,10 @@ fn own(digest: &oci::Digest) -> Digest {
     Digest::Sha256(*digest.as_bytes())
 }
 
+fn has(record: &ImageRecord, digest: &Digest) -> bool {
+    own(&record.id) == *digest || record.blobs.iter().any(|blob| own(&blob.digest) == *digest)
+}
+
 /// Repository and tag of a name of the engine.
 fn place(reference: &Reference) -> Option<(Name, String)> {
     let name = match reference.domain.as_str() {
@@ -105,13 +109,21 @@ impl EngineView {
         Ok(Parsed::read(None, &bytes).ok().map(|parsed| (parsed.media_type, bytes)))
     }
 
+    /// Where a blob is that an image has, complete or not, whose repository `may_read` allows.
+    pub(crate) fn shared(&self, digest: &Digest, may_read: impl Fn(&Name) -> bool) -> Result<Option<PathBuf>> {
+        let path = self.path(digest);
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let belongs = self.view.tags()?.iter().any(|(reference, record)| {
+            has(record, digest) && place(reference).is_some_and(|(name, _)| may_read(&name))
+        });
+        Ok(belongs.then_some(path))
+    }
+
     /// A blob of an image of this repository; its size.
     pub fn blob(&self, name: &Name, digest: &Digest) -> Result<Option<(File, u64)>> {
-        let belongs = self.tags()?.iter().any(|(found, _, record)| {
-            let of_image = own(&record.id) == *digest || record.blobs.iter().any(|blob| own(&blob.digest) == *digest);
-            found == name && of_image
-        });
-        if !belongs {
+        if !self.tags()?.iter().any(|(found, _, record)| found == name && has(record, digest)) {
             return Ok(None);
         }
         let path = self.path(digest);

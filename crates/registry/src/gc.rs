@@ -7,7 +7,8 @@
 //!  then:            shared links with no other link ─▶ removed
 //! ```
 //! A push looks at each blob it refers to, which makes the blob young, with the gate held shared; so a blob is either
-//! seen young by gc or missing by the push.
+//! seen young by gc or missing by the push. A manifest that cannot be read refers to nobody knows what: its repository is
+//! left as it is, and the collection says so at its end.
 
 use std::collections::HashSet;
 use std::fs;
@@ -61,14 +62,26 @@ pub struct Collected {
 
 impl Registry {
     /// Collects garbage; pushes and pulls may go on.
+    ///
+    /// # Errors
+    /// The first that came; the other repositories are collected nevertheless.
     pub fn gc(&self, options: &GcOptions) -> Result<Collected> {
         let mut collected = Collected::default();
+        let mut failure = None;
         for name in self.names()? {
-            // Deleted meanwhile.
-            let Ok(repository) = self.repository(&name) else { continue };
-            self.gc_repository(&repository, options, &mut collected)?;
-            if !options.dry_run {
-                self.gc_directory(&name, repository, options, &mut collected);
+            let done = match self.repository(&name) {
+                // Deleted meanwhile.
+                Err(Error::NameUnknown { .. }) => continue,
+                Err(error) => Err(error),
+                Ok(repository) => self.gc_repository(&repository, options, &mut collected).map(|()| repository),
+            };
+            match done {
+                Ok(repository) if !options.dry_run => self.gc_directory(&name, repository, options, &mut collected),
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::error!(repository = %name, %error, "garbage is not collected here");
+                    failure.get_or_insert(error);
+                }
             }
         }
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
@@ -83,14 +96,14 @@ impl Registry {
                 Ok(())
             })?;
         }
-        Ok(collected)
+        failure.map_or(Ok(collected), Err)
     }
 
     fn gc_repository(&self, repository: &Repository, options: &GcOptions, collected: &mut Collected) -> Result<()> {
         if options.untagged {
             self.gc_untagged(repository, options, collected)?;
         }
-        let used = references(repository);
+        let used = references(repository)?;
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
             let directory = repository.directory().join("blobs").join(algorithm.name());
             for_each_file(&directory, |path, metadata| {
@@ -102,7 +115,7 @@ impl Registry {
                 }
                 let _gate = repository.gate.write().unwrap_or_else(PoisonError::into_inner);
                 let young = fs::metadata(path).map_or(true, |metadata| age(&metadata) < options.grace);
-                if young || repository.entry(&digest).is_some() || refers_now(repository, &used, &digest, options) {
+                if young || repository.entry(&digest).is_some() || refers_now(repository, &used, &digest, options)? {
                     return Ok(());
                 }
                 collected.blobs += 1;
@@ -140,7 +153,7 @@ impl Registry {
             if !kept.insert(digest) {
                 continue;
             }
-            next.extend(read(repository, &digest).iter().flat_map(Parsed::children).map(|child| child.digest));
+            next.extend(read(repository, &digest)?.iter().flat_map(Parsed::children).map(|child| child.digest));
             next.extend(repository.state().referrers.get(&digest).into_iter().flatten());
         }
         let all: Vec<Digest> = repository.state().manifests.keys().copied().collect();
@@ -189,36 +202,45 @@ impl Registry {
     }
 }
 
-fn read(repository: &Repository, digest: &Digest) -> Option<Parsed> {
-    let entry = repository.entry(digest)?;
-    let bytes = repository.read_manifest(digest).ok()?;
-    Parsed::read(Some(&entry.media_type), &bytes).ok()
+/// A manifest; `None` if it has been deleted.
+fn read(repository: &Repository, digest: &Digest) -> Result<Option<Parsed>> {
+    let Some(entry) = repository.entry(digest) else { return Ok(None) };
+    let parsed =
+        repository.read_manifest(digest).and_then(|bytes| Parsed::read(Some(&entry.media_type), &bytes)).map(Some);
+    match parsed {
+        Err(_) if repository.entry(digest).is_none() => Ok(None),
+        other => other,
+    }
 }
 
 /// All manifests and what they refer to.
-fn references(repository: &Repository) -> HashSet<Digest> {
+fn references(repository: &Repository) -> Result<HashSet<Digest>> {
     let manifests: Vec<Digest> = repository.state().manifests.keys().copied().collect();
     let mut used = HashSet::new();
     for digest in manifests {
         used.insert(digest);
-        for content in read(repository, &digest).into_iter().flat_map(|parsed| parsed.content) {
+        for content in read(repository, &digest)?.into_iter().flat_map(|parsed| parsed.content) {
             if content.relation != Relation::Child {
                 used.insert(content.digest);
             }
         }
     }
-    used
+    Ok(used)
 }
 
 /// With a grace of zero age says nothing: does a manifest that came since the snapshot refer to it?
-fn refers_now(repository: &Repository, used: &HashSet<Digest>, digest: &Digest, options: &GcOptions) -> bool {
+fn refers_now(repository: &Repository, used: &HashSet<Digest>, digest: &Digest, options: &GcOptions) -> Result<bool> {
     if !options.grace.is_zero() {
-        return false;
+        return Ok(false);
     }
     let new: Vec<Digest> = repository.state().manifests.keys().filter(|known| !used.contains(known)).copied().collect();
-    new.iter()
-        .filter_map(|known| read(repository, known))
-        .any(|parsed| parsed.content.iter().any(|content| content.digest == *digest))
+    for known in &new {
+        let parsed = read(repository, known)?;
+        if parsed.is_some_and(|parsed| parsed.content.iter().any(|content| content.digest == *digest)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn for_each_file(directory: &Path, mut work: impl FnMut(&Path, &fs::Metadata) -> Result<()>) -> Result<()> {

@@ -33,8 +33,8 @@ pub struct Options {
     pub max_blob: u64,
     /// Accept indexes whose manifests are not all there.
     pub sparse_indexes: bool,
-    /// `blobs/` of an engine's store: what is there is linked instead of uploaded.
-    pub engine_blobs: Option<PathBuf>,
+    /// Data root of an engine: what its images have is linked instead of uploaded.
+    pub engine: Option<PathBuf>,
 }
 
 /// Everything below one root. Cheap to clone; all clones are the same registry.

@@ -145,6 +145,53 @@ fn everything_survives_a_restart() {
     assert!(matches!(look.begin_upload(&name("x"), Algorithm::Sha256), Err(Error::ReadOnly { .. })));
 }
 
+/// Nobody knows what a manifest refers to that cannot be read.
+#[test]
+fn nothing_is_collected_around_a_damaged_manifest() {
+    let scratch = Scratch::new("damaged");
+    let registry = scratch.open();
+    let digest = push(&registry, "hurt", "1", b"precious", "");
+    push(&registry, "well", "1", b"kept", "");
+    let waste = blob(&registry, "well", b"waste");
+    let file = scratch.0.join("repositories/hurt/blobs/sha256").join(digest.hex());
+    let bytes = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
+    let options = GcOptions { grace: Duration::ZERO, ..GcOptions::default() };
+    assert!(matches!(registry.gc(&options), Err(Error::ManifestInvalid { .. })));
+    let untagged = GcOptions { untagged: true, ..options };
+    assert!(matches!(registry.gc(&untagged), Err(Error::ManifestInvalid { .. })));
+    let layer = Digest::of(Algorithm::Sha256, b"precious");
+    assert!(registry.repository(&name("hurt")).unwrap().open_blob(&layer).is_ok());
+    // The others are looked after.
+    assert!(registry.repository(&name("well")).unwrap().open_blob(&waste).is_err());
+}
+
+/// What a power cut leaves is dropped, for nobody was told that it is there. Anything else may have pushes behind it.
+#[test]
+fn journals_that_end_badly_and_damaged_ones() {
+    let scratch = Scratch::new("journal");
+    let registry = scratch.open();
+    let digest = push(&registry, "x", "1", b"layer", "");
+    // As after a kill: nothing is folded into the index.
+    let file = scratch.0.join("repositories/x/journal");
+    let whole = std::fs::read(&file).unwrap();
+    assert!(whole.iter().filter(|byte| **byte == b'\n').count() >= 2, "a manifest and its tag");
+    drop(registry);
+    let tagged = |text: &[u8]| {
+        let other = Scratch::new("journal-copy");
+        std::fs::create_dir_all(other.0.join("repositories/x")).unwrap();
+        std::fs::write(other.0.join("repositories/x/journal"), text).unwrap();
+        let registry = other.open();
+        let repository = registry.repository(&name("x"));
+        repository.map(|repository| repository.tagged(&Tag::parse("1").unwrap()))
+    };
+    assert_eq!(tagged(&whole).unwrap(), Some(digest));
+    assert_eq!(tagged(&whole[..whole.len() - 1]).unwrap(), None);
+    assert_eq!(tagged(&[&whole[..], b"{\"half"].concat()).unwrap(), Some(digest));
+    assert_eq!(tagged(&[&whole[..], &[0; 100], b"\"}\n"].concat()).unwrap(), Some(digest));
+    assert!(matches!(tagged(&[b"{\"unknown\":1}\n", &whole[..]].concat()), Err(Error::Configuration { line: 1, .. })));
+}
+
 #[test]
 fn a_layout_by_another_tool_is_a_repository() {
     let scratch = Scratch::new("layout");

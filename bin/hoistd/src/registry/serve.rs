@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use registry::access::CacheRule;
 use registry_api::{AuthMode, LogFormat, Server, Settings, Tls};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::given::Given;
@@ -21,6 +22,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 pub fn run(given: Given) -> Result<()> {
     let (settings, format, level) = read(given)?;
     start_log(format, level);
+    raise_descriptors();
     // Uploads write to the page cache from these threads, and may wait there for the disk.
     let workers = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8) * 2;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -35,6 +37,14 @@ pub fn run(given: Given) -> Result<()> {
     let result = runtime.block_on(serve(settings));
     runtime.shutdown_background();
     result
+}
+
+/// Each client has a descriptor or two; what systems begin with is 1,024 in all.
+fn raise_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }
 
 async fn serve(settings: Settings) -> Result<()> {

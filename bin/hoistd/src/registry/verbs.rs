@@ -132,7 +132,9 @@ pub fn collect(mut given: Given) -> Result<()> {
             query.extend(grace.map(|grace| format!("grace={}", grace.as_secs())));
             query.extend(untagged.then(|| "untagged=1".to_owned()));
             query.extend(dry_run.then(|| "dry-run=1".to_owned()));
-            remote.ask(Command::Post, &format!("/v2/_hoist/gc?{}", query.join("&")), None)?.0
+            remote
+                .ask(Command::Post, &format!("/v2/_hoist/gc?{}", query.join("&")), Some("registry:gc:*".to_owned()))?
+                .0
         }
     };
     let number = |key: &str| collected[key].as_u64().unwrap_or(0);

@@ -60,6 +60,7 @@ pub(crate) async fn blob(call: &Call, name: Name, digest: Digest) -> Answer {
         return Err(Error::BlobUnknown { digest: Box::new(digest) }.into());
     };
     let flight = call.shared.upstreams.fly(rule, &name, &there, &digest)?;
+    let turn = Arc::clone(&call.shared.followers).acquire_owned().await.expect("it is never closed");
     let waiting = Arc::clone(&flight);
     let begun = call
         .blocking(move || {
@@ -78,7 +79,10 @@ pub(crate) async fn blob(call: &Call, name: Name, digest: Digest) -> Answer {
         // A piece of it, or a size that nobody knows: when all is here.
         (Some(file), Some(size), None, _) if call.header("range").is_none() => {
             let (sender, pieces) = mpsc::channel(QUEUE);
-            tokio::task::spawn_blocking(move || follow(&flight, &file, size, &sender));
+            tokio::task::spawn_blocking(move || {
+                let _turn = turn;
+                follow(&flight, &file, size, &sender);
+            });
             let mut response = head(&digest, size);
             *response.body_mut() = Body::Stream { pieces, left: size };
             Ok(response)
@@ -166,7 +170,9 @@ pub(crate) async fn engine_blob(call: &Call, name: Name, digest: Digest) -> Answ
     let Some(root) = call.shared.settings.engine.clone() else { return Err(unknown.into()) };
     if call.method == Method::HEAD && !call.shared.settings.read_only && call.may(&name, Action::Push) {
         let (registry, target) = (call.shared.registry.clone(), name.clone());
-        if call.blocking(move || registry.mount_from_engine(&target, &digest)).await? {
+        let (rules, identity) = (call.rules.clone(), call.identity.clone());
+        let may_read = move |name: &Name| identity.may(&rules, name, Action::Pull);
+        if call.blocking(move || registry.mount_from_engine(&target, &digest, may_read)).await? {
             return Ok(blobs::local(call, &name, &digest)?);
         }
     }

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use hyper::StatusCode;
+use registry::GcOptions;
 use registry::access::{Action, Principal};
-use registry::{GcOptions, Name};
 use serde_json::json;
 
 use crate::admission::Challenge;
@@ -26,15 +26,15 @@ pub(crate) fn require_word(call: &Call) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Who may delete everything may also collect.
+/// Who may delete in every repository may also collect, if his token was asked for that.
 fn require_all(call: &Call) -> Result<(), Failure> {
-    let probe = Name::parse("_").or_else(|_| Name::parse("0/any"))?;
-    if call.rules.allows(&call.identity.principal, &probe, Action::Delete) {
+    if call.identity.may_collect(&call.rules) {
         return Ok(());
     }
-    if call.shared.passwords.is_some() && call.identity.principal == Principal::Anonymous {
+    let by_rule = call.rules.allows_everywhere(&call.identity.principal, Action::Delete);
+    if call.shared.passwords.is_some() && (by_rule || call.identity.principal == Principal::Anonymous) {
         let challenge = Challenge::new(&call.shared, &call.headers, &call.peer);
-        return Err(challenge.failure(None, None, "authentication required"));
+        return Err(challenge.failure(Some("registry:gc:*"), None, "authentication required"));
     }
     Err(Failure::denied("only who may delete in every repository may do this"))
 }

@@ -9,7 +9,7 @@ use registry::access::{Action, Principal, Scope};
 use serde_json::json;
 
 use super::receive;
-use crate::admission::SERVICE;
+use crate::admission::{COLLECT, SERVICE};
 use crate::dispatch::{Answer, Call};
 use crate::error::Failure;
 use crate::query::Query;
@@ -38,8 +38,7 @@ pub(crate) async fn post(call: &mut Call) -> Answer {
     else {
         return refuse(StatusCode::BAD_REQUEST, "invalid_request");
     };
-    let (passwords, name, password) = (passwords.get(), user.to_owned(), password.to_owned());
-    if !call.blocking(move || Ok::<_, Failure>(passwords.verify(&name, &password))).await? {
+    if !call.shared.verify(&passwords.get(), user, password.to_owned()).await? {
         call.shared.metrics.logins_failed.fetch_add(1, Ordering::Relaxed);
         return Err(Failure::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "incorrect username or password"));
     }
@@ -56,6 +55,9 @@ fn grant(call: &Call, who: &Principal, service: Option<&str>, scopes: Vec<Scope>
         return Err(Failure::new(StatusCode::BAD_REQUEST, "UNSUPPORTED", "tokens are for this registry alone"));
     }
     let allowed = |scope: &Scope| -> Option<Scope> {
+        if scope.kind == "registry" && scope.name == COLLECT {
+            return call.rules.allows_everywhere(who, Action::Delete).then(|| scope.clone());
+        }
         let name = Name::parse(&scope.name).ok()?;
         if scope.kind != "repository" {
             return None;

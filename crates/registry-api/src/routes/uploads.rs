@@ -76,31 +76,20 @@ pub(crate) async fn begin(call: &mut Call, name: Name) -> Answer {
 async fn mount_blob(call: &Call, name: &Name, digest: Digest) -> Result<bool, Failure> {
     let registry = call.shared.registry.clone();
     let target = name.clone();
-    match call.query.get("from") {
-        Some(from) => {
-            let from = Name::parse(from)?;
-            if !call.may(&from, Action::Pull) {
-                return Ok(false);
-            }
-            call.blocking(move || {
-                Ok::<_, Error>(
-                    registry.mount(&target, &from, &digest)? || registry.mount_from_engine(&target, &digest)?,
-                )
-            })
-            .await
-        }
-        None => {
-            let (rules, identity) = (call.rules.clone(), call.identity.clone());
-            call.blocking(move || {
-                let may_read = |name: &Name| identity.may(&rules, name, Action::Pull);
-                Ok::<_, Error>(
-                    registry.mount_from_any(&target, &digest, may_read)?
-                        || registry.mount_from_engine(&target, &digest)?,
-                )
-            })
-            .await
-        }
+    let from = call.query.get("from").map(Name::parse).transpose()?;
+    if from.as_ref().is_some_and(|from| !call.may(from, Action::Pull)) {
+        return Ok(false);
     }
+    let (rules, identity) = (call.rules.clone(), call.identity.clone());
+    call.blocking(move || {
+        let may_read = |name: &Name| identity.may(&rules, name, Action::Pull);
+        let mounted = match &from {
+            Some(from) => registry.mount(&target, from, &digest)?,
+            None => registry.mount_from_any(&target, &digest, may_read)?,
+        };
+        Ok::<_, Error>(mounted || registry.mount_from_engine(&target, &digest, may_read)?)
+    })
+    .await
 }
 
 async fn take(call: &Call, name: &Name, id: &str) -> Result<Upload, Failure> {

@@ -69,6 +69,16 @@ impl Passwords {
         Ok(Passwords { users, ..Passwords::default() })
     }
 
+    /// Was this password found right lately? Takes no time; `false` says nothing.
+    pub fn remembers(&self, user: &str, password: &str) -> bool {
+        self.users.get(user).is_some_and(|hash| self.is_fresh(&key(user, password, hash)))
+    }
+
+    fn is_fresh(&self, key: &Digest) -> bool {
+        let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        remembered.get(key).is_some_and(|since| since.elapsed() < REMEMBERED)
+    }
+
     /// Is it this user's password? Takes tens of milliseconds when it was not asked lately: not for a thread that
     /// others wait for.
     pub fn verify(&self, user: &str, password: &str) -> bool {
@@ -80,16 +90,13 @@ impl Passwords {
             }
             return false;
         };
-        let key = Digest::of(Algorithm::Sha256, format!("{user}\0{password}\0{hash}").as_bytes());
-        let fresh = |remembered: &HashMap<Digest, Instant>| {
-            remembered.get(&key).is_some_and(|since| since.elapsed() < REMEMBERED)
-        };
-        if fresh(&self.remembered.lock().unwrap_or_else(PoisonError::into_inner)) {
+        let key = key(user, password, hash);
+        if self.is_fresh(&key) {
             return true;
         }
         let _one = self.hashing.lock().unwrap_or_else(PoisonError::into_inner);
         // Several requests of one client have waited for the same answer.
-        if fresh(&self.remembered.lock().unwrap_or_else(PoisonError::into_inner)) {
+        if self.is_fresh(&key) {
             return true;
         }
         let right = check(password, hash);
@@ -104,6 +111,10 @@ impl Passwords {
         }
         right
     }
+}
+
+fn key(user: &str, password: &str, hash: &str) -> Digest {
+    Digest::of(Algorithm::Sha256, format!("{user}\0{password}\0{hash}").as_bytes())
 }
 
 fn check(password: &str, hash: &str) -> bool {

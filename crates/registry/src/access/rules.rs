@@ -218,6 +218,16 @@ impl Rules {
         fits.max_by_key(|(rule, _)| rule.prefix.len())
     }
 
+    /// May `who` do this in every repository, whatever it is called? Only a rule for `**` says so.
+    pub fn allows_everywhere(&self, who: &Principal, action: Action) -> bool {
+        let Some(access) = &self.document.access else { return self.defaults.allow(who, action) };
+        access.iter().any(|rule| {
+            rule.may.contains(&action)
+                && rule.who.iter().any(|entry| self.is_one(who, entry))
+                && rule.repositories.iter().any(|glob| *glob == Glob::new("**"))
+        })
+    }
+
     /// May `who` do it?
     pub fn allows(&self, who: &Principal, name: &Name, action: Action) -> bool {
         let Some(access) = &self.document.access else { return self.defaults.allow(who, action) };

@@ -19,10 +19,16 @@ pub(crate) struct Journal {
     /// Bytes of whole lines.
     length: u64,
     sync: Option<Arc<GroupSync>>,
+    /// There is half a line at its end that could not be taken out.
+    torn: bool,
 }
 
 impl Journal {
-    /// Applies what is there to `state`, and cuts off a torn last line.
+    /// Applies what is there to `state`, and cuts off what a power cut has left of the last write: it was never
+    /// acknowledged.
+    ///
+    /// # Errors
+    /// A whole line that is no change: acknowledged pushes may follow it, so nothing is cut off.
     pub fn read(directory: &Path, state: &mut State, writable: bool) -> Result<Journal> {
         let path = directory.join(NAME);
         let mut text = Vec::new();
@@ -32,12 +38,18 @@ impl Journal {
             Err(source) => return Err(Error::Io { op: "read", path, source }),
         }
         let mut length = 0;
-        for line in text.split_inclusive(|byte| *byte == b'\n') {
-            let Some(change) = line.strip_suffix(b"\n").and_then(|line| serde_json::from_slice::<Change>(line).ok())
-            else {
+        for (at, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
+            // Blocks that did not reach the disk read as zeros.
+            let whole = line.strip_suffix(b"\n").filter(|line| !line.contains(&0));
+            let Some(whole) = whole else {
                 tracing::warn!(path = %path.display(), at = length, "the journal ends in a torn line, which is dropped");
                 break;
             };
+            let change: Change = serde_json::from_slice(whole).map_err(|error| Error::Configuration {
+                path: path.clone(),
+                line: at + 1,
+                detail: format!("the journal is damaged, or of a later version: {error}"),
+            })?;
             state.apply(&change);
             length += line.len() as u64;
         }
@@ -45,7 +57,7 @@ impl Journal {
             let file = OpenOptions::new().write(true).open(&path).map_err(Error::io("open", &path))?;
             file.set_len(length).and_then(|()| file.sync_all()).map_err(Error::io("truncate", &path))?;
         }
-        Ok(Journal { path, length, sync: None })
+        Ok(Journal { path, length, sync: None, torn: false })
     }
 
     pub fn is_empty(&self) -> bool {
@@ -73,6 +85,10 @@ impl Journal {
     /// Writes the lines; the caller syncs, without holding the journal. A line that does not get in whole (full disk)
     /// is taken out again.
     pub fn append(&mut self, changes: &[Change]) -> Result<Arc<GroupSync>> {
+        if self.torn {
+            let source = std::io::Error::other("it ends in half a line; the next start mends that");
+            return Err(Error::Io { op: "write", path: self.path.clone(), source });
+        }
         let mut lines = Vec::new();
         for change in changes {
             serde_json::to_writer(&mut lines, change).expect("changes are plain data");
@@ -81,7 +97,7 @@ impl Journal {
         let sync = self.file()?;
         let mut file = sync.file();
         if let Err(source) = file.write_all(&lines) {
-            let _ = file.set_len(self.length);
+            self.torn = file.set_len(self.length).is_err();
             return Err(Error::Io { op: "write", path: self.path.clone(), source });
         }
         self.length += lines.len() as u64;
@@ -92,7 +108,7 @@ impl Journal {
     pub fn clear(&mut self) -> Result<()> {
         let sync = self.file()?;
         sync.file().set_len(0).map_err(Error::io("truncate", &self.path))?;
-        self.length = 0;
+        (self.length, self.torn) = (0, false);
         Ok(())
     }
 }
