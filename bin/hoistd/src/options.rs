@@ -58,7 +58,7 @@ use Kind::{Bool, List, Map, Number, Pools, Runtimes, Text, Ulimits};
 
 /// In the order of `--help`.
 #[rustfmt::skip]
-pub static OPTIONS: [Option; 70] = [
+pub static OPTIONS: [Option; 71] = [
     option("add-runtime", "runtimes", Runtimes, "Another OCI runtime, name=path", runtime),
     option("bip", "bip", Text, "Address and subnet of the default bridge, in CIDR notation", |s, v| text(&mut s.engine.bip, v)),
     option("bip6", "bip6", Text, "IPv6 address and subnet of the default bridge, in CIDR notation", |s, v| text(&mut s.engine.bip6, v)),
@@ -114,6 +114,7 @@ pub static OPTIONS: [Option; 70] = [
     option("published-ports", "published-ports", Text, "Whom published ports let in: open (the kernel forwards them past the host's rules for incoming packets) or respect-host-firewall (default \"open\")", |s, v| { one_of(v, &["open", "respect-host-firewall"])?; s.engine.respect_host_firewall = v != "open"; Ok(()) }),
     option("registry-mirror", "registry-mirrors", List, "Mirror of docker.io", |s, v| list(&mut s.engine.registry_mirrors, v)),
     option("selinux-enabled", "selinux-enabled", Bool, "Always false: hoistd sets no SELinux labels yet", |_, v| always(false, v, "sets no SELinux labels yet")),
+    option("storage-opt", "storage-opts", List, "Option of storage: overlay2.size=SIZE, the largest writable layer of a container", |s, v| { s.engine.default_storage_size = storage_size(v)?; Ok(()) }),
     option("storage-driver", "storage-driver", Text, "How layers are mounted: erofs, directory, or auto, which is directory where the kernel has no EROFS (default \"auto\")", layers).short('s'),
     option("userland-proxy", "userland-proxy", Bool, "Always false: the kernel forwards published ports", |_, v| always(false, v, "has no proxy: the kernel forwards published ports")),
     option("tls", "tls", Bool, "TLS on tcp:// addresses; implied by --tlsverify", |s, v| boolean(&mut s.tls.on, v)),
@@ -181,6 +182,18 @@ fn path(place: &mut std::path::PathBuf, value: &str) -> Result<(), String> {
     }
     *place = api::bind::clean_path(value).into();
     Ok(())
+}
+
+/// As with dockerd's overlay2.
+fn storage_size(value: &str) -> Result<String, String> {
+    let (key, size) = pair(value)?;
+    if !matches!(key.to_ascii_lowercase().as_str(), "overlay2.size" | "size") {
+        return Err(format!("overlay2: unknown option {key}"));
+    }
+    match api::size::parse(&size).map_err(|e| e.0)? {
+        bytes if bytes < 1 << 20 => Err(format!("invalid size: '{size}': it has to be between 1 MiB and 15 TiB")),
+        _ => Ok(size),
+    }
 }
 
 fn list(place: &mut Vec<String>, value: &str) -> Result<(), String> {

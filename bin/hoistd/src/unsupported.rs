@@ -2,19 +2,19 @@
 
 /// Flags of dockerd.
 #[rustfmt::skip]
-const FLAGS: [&str; 25] = [
+const FLAGS: [&str; 24] = [
     "allow-direct-routing", "authorization-plugin", "bridge-accept-fwmark", "cdi-spec-dir",
     "containerd", "containerd-namespace", "containerd-plugins-namespace", "cpu-rt-period",
     "cpu-rt-runtime", "cri-containerd", 
     "default-network-opt", "exec-opt", "feature",
     "firewall-backend", "host-gateway-ip", "init-path",
     "ip-forward-no-drop", "network-control-plane-mtu", "no-new-privileges", "node-generic-resource", "raw-logs",
-    "seccomp-profile", "storage-opt", "swarm-default-advertise-addr", "userland-proxy-path",
+    "seccomp-profile", "swarm-default-advertise-addr", "userland-proxy-path",
 ];
 
 /// Keys of dockerd's `daemon.json`.
 #[rustfmt::skip]
-const KEYS: [&str; 38] = [
+const KEYS: [&str; 37] = [
     "allow-direct-routing", "authorization-plugins", "bridge-accept-fwmark", "builder", "cdi-spec-dirs",
     "containerd", "containerd-namespace", "containerd-plugin-namespace", "cpu-rt-period",
     "cpu-rt-runtime", "cri-containerd", 
@@ -23,7 +23,7 @@ const KEYS: [&str; 38] = [
     "host-gateway-ip", "host-gateway-ips", "http-proxy", "https-proxy", "init-path", "ip-forward-no-drop", 
     "min-api-version",
     "network-control-plane-mtu", "network-diagnostic-port", "no-new-privileges", "no-proxy", "node-generic-resources",
-    "nri-opts", "raw-logs", "resolv-conf", "seccomp-profile", "storage-opts", "swarm-default-advertise-addr", "swarm-raft-election-tick", "swarm-raft-heartbeat-tick", "userland-proxy-path",
+    "nri-opts", "raw-logs", "resolv-conf", "seccomp-profile", "swarm-default-advertise-addr", "swarm-raft-election-tick", "swarm-raft-heartbeat-tick", "userland-proxy-path",
 ];
 
 pub fn is_flag(name: &str) -> bool {

@@ -74,6 +74,8 @@ pub struct Config {
     pub log_options: BTreeMap<String, String>,
     /// Bytes; 0 is Docker's default.
     pub default_shm_size: i64,
+    /// Largest size of writable layers, as `--storage-opt size=` has it; empty is none.
+    pub default_storage_size: String,
     pub default_ulimits: Vec<api::container::Ulimit>,
     /// `private` or `shareable`.
     pub default_ipc_mode: String,
@@ -150,6 +152,7 @@ impl Default for Config {
             log_driver: String::new(),
             log_options: BTreeMap::new(),
             default_shm_size: 0,
+            default_storage_size: String::new(),
             default_ulimits: Vec::new(),
             default_ipc_mode: "private".to_owned(),
             userns_remap: String::new(),

@@ -34,6 +34,8 @@ pub struct Engine {
     pub(crate) workers: Workers,
     /// Held while a volume's record is looked for and made.
     pub(crate) making_volumes: Mutex<()>,
+    /// Operations that need a volume mounted, besides containers.
+    pub(crate) volume_uses: Mutex<std::collections::BTreeMap<String, usize>>,
     /// Held by the one prune that runs.
     pub(crate) pruning: Mutex<()>,
     /// Held while images are deleted, so that a name means one image from the check to the end.
@@ -156,6 +158,7 @@ impl Engine {
             events: Bus::default(),
             workers: Workers::new(),
             making_volumes: Mutex::new(()),
+            volume_uses: Mutex::default(),
             pruning: Mutex::new(()),
             deleting: Mutex::new(()),
             id_ranges: container::IdRanges::default(),

@@ -59,11 +59,7 @@ fn broken(doing: &'static str) -> impl FnOnce(VolumeError) -> Error {
 
 /// Whether options of the local driver mean something.
 pub(crate) fn check_options(name: &str, options: &BTreeMap<String, String>) -> Result<()> {
-    let parsed = Options::parse(options).map_err(|error| Error::invalid(format!("create {name}: {error}")))?;
-    if parsed.size.is_some() {
-        return Err(Error::not_implemented("the option \"size\" of volumes"));
-    }
-    Ok(())
+    Options::parse(options).map(drop).map_err(|error| Error::invalid(format!("create {name}: {error}")))
 }
 
 fn missing(name: &str) -> Error {
@@ -96,6 +92,11 @@ fn make(
     }
     engine.volumes.create(name).map_err(broken("make the volume"))?;
     let record = Record { name: name.to_owned(), created: logs::time::now_ns(), labels, options };
+    if let Some(size) = record.parsed().size
+        && engine.volumes.size(name) != Some(size)
+    {
+        engine.volumes.limit(name, size).map_err(broken("make the volume"))?;
+    }
     let json = serde_json::to_string(&record).map_err(|error| Error::system("write a volume's record", error))?;
     engine.store.records().put(KIND, name, Some(name), &json).map_err(failed("store a volume's record"))?;
     publish(engine, "create", name);
@@ -248,7 +249,7 @@ pub fn prune(engine: &Engine, filters: &Filters) -> Result<PruneReport> {
         if !users_of(engine, &record.name).is_empty() {
             continue;
         }
-        let size = engine.volumes.data(&record.name).map_or(0, |data| crate::disk::usage(&data));
+        let size = usage(engine, &record.name);
         delete(engine, &record.name)?;
         reclaimed += size;
         deleted.push(record.name);
@@ -258,13 +259,21 @@ pub fn prune(engine: &Engine, filters: &Filters) -> Result<PruneReport> {
     Ok(PruneReport { volumes_deleted: time::list_or_null(deleted), space_reclaimed: reclaimed })
 }
 
+/// Bytes of a volume's files.
+fn usage(engine: &Engine, name: &str) -> u64 {
+    match engine.volumes.used_at_rest(name) {
+        Some(used) => used,
+        None => engine.volumes.data(name).map_or(0, |data| crate::disk::usage(&data)),
+    }
+}
+
 /// All volumes with their sizes, for `system df`.
 pub(crate) fn with_usage(engine: &Engine) -> Result<Vec<Volume>> {
     let all = read_all(engine)?;
     Ok(all
         .iter()
         .map(|record| {
-            let size = engine.volumes.data(&record.name).map_or(0, |data| crate::disk::usage(&data));
+            let size = usage(engine, &record.name);
             let users = users_of(engine, &record.name).len();
             let usage = UsageData {
                 ref_count: i64::try_from(users).unwrap_or(i64::MAX),
@@ -304,11 +313,36 @@ pub(crate) fn copy_up(engine: &Engine, layers: &[Digest], name: &str, destinatio
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK;
     // The image has nothing there, or something that is no directory.
     let Ok(source) = root.open(destination, flags) else { return Ok(()) };
-    let filled = mount(engine, name).and_then(|()| {
-        engine.volumes.fill(name, source.as_fd()).map_err(broken("copy the image's files into the volume"))
-    });
-    unmount(engine, name);
-    filled.map(drop)
+    let _held = hold(engine, name)?;
+    engine.volumes.fill(name, source.as_fd()).map(drop).map_err(broken("copy the image's files into the volume"))
+}
+
+/// A volume that stays mounted as long as this lives.
+pub(crate) struct Held<'a> {
+    engine: &'a Engine,
+    name: String,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let mut uses = self.engine.volume_uses.lock().unwrap_or_else(PoisonError::into_inner);
+        match uses.get_mut(&self.name) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(uses.remove(&self.name)),
+        }
+        drop(uses);
+        unmount(self.engine, &self.name);
+    }
+}
+
+/// Mounts what a volume's options name, for an operation.
+pub(crate) fn hold<'a>(engine: &'a Engine, name: &str) -> Result<Held<'a>> {
+    let mut uses = engine.volume_uses.lock().unwrap_or_else(PoisonError::into_inner);
+    *uses.entry(name.to_owned()).or_default() += 1;
+    drop(uses);
+    let held = Held { engine, name: name.to_owned() };
+    mount(engine, name)?;
+    Ok(held)
 }
 
 /// Mounts what a volume's options name.
@@ -324,18 +358,19 @@ pub(crate) fn mount(engine: &Engine, name: &str) -> Result<()> {
 }
 
 /// Whether a volume is what its options mount, and no directory of ours.
-pub(crate) fn has_mount(engine: &Engine, name: &str) -> Result<bool> {
-    Ok(read(engine, name)?.is_some_and(|record| record.parsed().has_mount()))
+pub(crate) fn has_device(engine: &Engine, name: &str) -> Result<bool> {
+    Ok(read(engine, name)?.is_some_and(|record| record.parsed().has_device()))
 }
 
-/// Takes away what [`mount`] has mounted, unless a container that lives, or is starting, uses it.
+/// Takes away what [`mount`] has mounted, unless a container that lives, or is starting, or an operation uses it.
 pub(crate) fn unmount(engine: &Engine, name: &str) {
     let used = || {
-        engine.containers.all().iter().any(|container| {
-            let record = container.snapshot();
-            let phase = record.state.phase;
-            (phase.is_alive() || phase == crate::container::Phase::Starting) && record.uses_volume(name)
-        })
+        engine.volume_uses.lock().unwrap_or_else(PoisonError::into_inner).contains_key(name)
+            || engine.containers.all().iter().any(|container| {
+                let record = container.snapshot();
+                let phase = record.state.phase;
+                (phase.is_alive() || phase == crate::container::Phase::Starting) && record.uses_volume(name)
+            })
     };
     let mounted = read(engine, name).ok().flatten().is_some_and(|record| record.parsed().has_mount());
     if mounted && let Err(error) = engine.volumes.unmount(name, used) {
@@ -353,10 +388,8 @@ pub(crate) fn unmount_unused(engine: &Engine) {
 /// `GET /hoist/volumes/{name}/export`: a tar archive. `begin` gives the sink.
 pub fn export<W: Write>(engine: &Engine, name: &str, begin: impl FnOnce() -> W) -> Result<()> {
     read(engine, name)?.ok_or_else(|| missing(name))?;
-    mount(engine, name)?;
-    let outcome = engine.volumes.export(name, begin()).map_err(broken("export the volume"));
-    unmount(engine, name);
-    outcome
+    let _held = hold(engine, name)?;
+    engine.volumes.export(name, begin()).map_err(broken("export the volume"))
 }
 
 /// `POST /hoist/volumes/{name}/import`: fills an empty volume, made when it is missing, with a tar archive, compressed or
@@ -364,8 +397,11 @@ pub fn export<W: Write>(engine: &Engine, name: &str, begin: impl FnOnce() -> W) 
 pub fn import(engine: &Engine, name: &str, source: &mut (dyn Read + Send)) -> Result<()> {
     check_volume_name(name)?;
     let (_, made) = make(engine, name, BTreeMap::new(), BTreeMap::new())?;
-    let outcome = mount(engine, name).and_then(|()| engine.volumes.import(name, source).map_err(not_filled(name)));
-    unmount(engine, name);
+    let mut import = || {
+        let _held = hold(engine, name)?;
+        engine.volumes.import(name, source).map_err(not_filled(name))
+    };
+    let outcome = import();
     if made && outcome.is_err() {
         remove_unused(engine, name);
     }
@@ -377,7 +413,7 @@ pub fn import(engine: &Engine, name: &str, source: &mut (dyn Read + Send)) -> Re
 pub fn clone(engine: &Engine, name: &str, new: &str) -> Result<Volume> {
     let record = read(engine, name)?.ok_or_else(|| missing(name))?;
     check_volume_name(new)?;
-    if record.parsed().has_mount() {
+    if record.parsed().has_device() {
         let text = format!("volume {name} is mounted from {}: clone that", record.parsed().device);
         return Err(Error::invalid(text));
     }
@@ -387,9 +423,13 @@ pub fn clone(engine: &Engine, name: &str, new: &str) -> Result<Volume> {
     if !is_new {
         return Err(Error::conflict(format!("a volume named {new} exists already")));
     }
-    if let Err(error) = engine.volumes.clone_from(name, new) {
+    let copy = || {
+        let _held = (hold(engine, name)?, hold(engine, new)?);
+        engine.volumes.clone_from(name, new).map_err(not_filled(new))
+    };
+    if let Err(error) = copy() {
         remove_unused(engine, new);
-        return Err(not_filled(new)(error));
+        return Err(error);
     }
     Ok(document(engine, &made))
 }
@@ -439,11 +479,13 @@ pub(crate) fn adopt(engine: &Engine) -> Result<()> {
         }
         let data = engine.volumes.data(&name).map_err(broken("find the volume"))?;
         let empty = std::fs::read_dir(&data).map_or(true, |mut entries| entries.next().is_none());
-        if empty {
+        let size = engine.volumes.size(&name);
+        if empty && size.is_none() {
             delete(engine, &name)?;
         } else {
             tracing::warn!(volume = name, "a volume without a record is taken up");
-            make(engine, &name, BTreeMap::new(), BTreeMap::new())?;
+            let options = size.map(|size| ("size".to_owned(), size.to_string())).into_iter().collect();
+            make(engine, &name, BTreeMap::new(), options)?;
         }
     }
     Ok(())

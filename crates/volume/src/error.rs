@@ -24,6 +24,12 @@ pub enum Error {
     /// A value that means nothing.
     #[error("invalid value for the option \"{name}\": {value:?}")]
     OptionValue { name: &'static str, value: String },
+    /// Neither a file system of this size can be made, nor would it be of use.
+    #[error("invalid size {size}: it has to be between 1 MiB and 15 TiB")]
+    Size { size: u64 },
+    /// What is mounted from elsewhere has its own size.
+    #[error("the option \"size\" is of volumes without a device; a tmpfs takes it in \"o\"")]
+    SizeOfDevice,
     /// The kernel cannot mount it at all.
     #[error("this kernel has no file system \"{kind}\"")]
     NoFilesystem { kind: String },
@@ -60,6 +66,8 @@ impl Error {
                 | Error::UnknownOption { .. }
                 | Error::MissingOption { .. }
                 | Error::OptionValue { .. }
+                | Error::Size { .. }
+                | Error::SizeOfDevice
                 | Error::Archive { source: archive::tree::Error::Archive(_), .. }
         )
     }

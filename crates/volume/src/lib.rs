@@ -2,7 +2,9 @@
 //!
 //! ```text
 //!  volumes/<name>/_data        what containers see; a volume with options has their file system mounted here
+//!          <name>/_data.ext4   the file system of a volume with a size, mounted on `_data` in the same way
 //!          <name>/.filling     a copy in progress: a crash removes it
+//!          <name>/.import-*    an archive that is being unpacked: a crash removes it
 //!          <name>/.filled      a copy that is whole, on its way into `_data`: after a crash that is gone on with
 //! ```
 //!
@@ -17,6 +19,7 @@
 
 mod error;
 mod fill;
+pub mod image;
 mod mount;
 mod options;
 mod volumes;

@@ -41,11 +41,15 @@ impl Options {
         let size = match get("size") {
             "" => None,
             text => match parse_size(text) {
-                Some(size) if size > 0 => Some(size),
+                Some(size) if crate::image::SIZES.contains(&size) => Some(size),
+                Some(size) if size > 0 => return Err(Error::Size { size }),
                 _ => return Err(Error::OptionValue { name: "size", value: text.to_owned() }),
             },
         };
         let parsed = Options { kind: get("type").to_owned(), device: get("device").to_owned(), words, size };
+        if parsed.size.is_some() && parsed.has_device() {
+            return Err(Error::SizeOfDevice);
+        }
         match (parsed.is_bind(), parsed.device.starts_with('/')) {
             (true, false) => Err(Error::OptionValue { name: "device", value: parsed.device }),
             _ => Ok(parsed),
@@ -54,6 +58,11 @@ impl Options {
 
     /// Whether something has to be mounted before the volume can be used.
     pub fn has_mount(&self) -> bool {
+        self.has_device() || self.size.is_some()
+    }
+
+    /// Whether it is kept elsewhere, and is no directory of ours.
+    pub fn has_device(&self) -> bool {
         !self.device.is_empty()
     }
 
@@ -111,6 +120,11 @@ mod tests {
         check("type=tmpfs", Err("missing required option: \"device\""));
         check("o=bind", Err("missing required option: \"device\""));
         check("size=big", Err("invalid value for the option \"size\": \"big\""));
+        check("size=1k", Err("invalid size 1024: it has to be between 1 MiB and 15 TiB"));
+        check(
+            "size=10m type=tmpfs device=tmpfs",
+            Err("the option \"size\" is of volumes without a device; a tmpfs takes it in \"o\""),
+        );
         check("size=0", Err("invalid value for the option \"size\": \"0\""));
         check("type=none device=srv o=bind", Err("invalid value for the option \"device\": \"srv\""));
     }

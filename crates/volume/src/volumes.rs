@@ -15,6 +15,12 @@ use crate::{Error, Result, fill, mount};
 
 const DATA: &str = "_data";
 
+/// The file system of a volume that has a size.
+const IMAGE: &str = "_data.ext4";
+
+/// What the directory of an archive that is being unpacked begins with.
+const IMPORT: &str = ".import-";
+
 /// A copy in progress. It goes with a crash.
 const FILLING: &str = ".filling";
 
@@ -78,9 +84,10 @@ impl Volumes {
         for name in volumes.list()? {
             let directory = volumes.directory(&name)?;
             remove_tree(&directory.join(FILLING))?;
+            remove_imports(&directory)?;
             let filled = directory.join(FILLED);
             if filled.is_dir() {
-                move_in(&filled, &directory.join(DATA))?;
+                move_in(&filled, &directory.join(DATA), Taken::Leave)?;
             }
         }
         Ok(volumes)
@@ -98,6 +105,25 @@ impl Volumes {
         match DirBuilder::new().mode(0o755).create(&data) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(Error::io("make", data)(error)),
             _ => Ok(made),
+        }
+    }
+
+    /// Gives a volume that was just made a file system of its own for `size` bytes of files.
+    pub fn limit(&self, name: &str, size: u64) -> Result<()> {
+        crate::image::create(&self.directory(name)?.join(IMAGE), size)
+    }
+
+    /// The size that a volume was made with.
+    pub fn size(&self, name: &str) -> Option<u64> {
+        crate::image::sizes(&self.directory(name).ok()?.join(IMAGE)).ok().map(|(size, _)| size)
+    }
+
+    /// What is in a volume with a size that is mounted nowhere, in bytes.
+    pub fn used_at_rest(&self, name: &str) -> Option<u64> {
+        let directory = self.directory(name).ok()?;
+        match mount::is_mounted(&directory.join(DATA)) {
+            Ok(false) => crate::image::sizes(&directory.join(IMAGE)).ok().map(|(_, used)| used),
+            _ => None,
         }
     }
 
@@ -146,7 +172,11 @@ impl Volumes {
         if !options.has_mount() || mount::is_mounted(&data)? {
             return Ok(());
         }
-        mount::mount(options, &data)
+        match options.size {
+            // Not its root directory, which has a `lost+found` that no database likes to see.
+            Some(_) => crate::image::mount(&self.directory(name)?.join(IMAGE), Some("data"), &data),
+            None => mount::mount(options, &data),
+        }
     }
 
     /// Takes away what is mounted, unless `used` says that somebody needs it.
@@ -177,10 +207,7 @@ impl Volumes {
 
     /// Fills a volume with what is in another.
     pub fn clone_from(&self, source: &str, name: &str) -> Result<()> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let data = self.data(source)?;
-        let source =
-            rustix::fs::open(&data, flags, Mode::empty()).map_err(|errno| Error::io("open", &data)(errno.into()))?;
+        let source = open_directory(&self.data(source)?)?;
         match self.fill(name, source.as_fd())? {
             true => Ok(()),
             false => Err(Error::NotEmpty { name: name.to_owned() }),
@@ -203,16 +230,27 @@ impl Volumes {
 
     /// Fills an empty volume from a tar archive, compressed or not: everything of it, or nothing.
     pub fn import(&self, name: &str, source: &mut dyn io::Read) -> Result<()> {
-        let filled = self.fill_by(name, |target| {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let directory = rustix::fs::open(target, flags, Mode::empty())
-                .map_err(|errno| Error::io("open", target)(errno.into()))?;
-            let tar = archive::decompress(source).map_err(Error::io("read the archive for", target))?;
-            let mut reader = archive::tar::Reader::new(tar);
-            archive::tree::extract(&mut reader, directory.as_fd(), b"", archive::tree::ExtractOptions::default())
-                .map_err(|source| Error::Archive { path: target.to_owned(), source })
-        })?;
-        if filled { Ok(()) } else { Err(Error::NotEmpty { name: name.to_owned() }) }
+        let directory = self.directory(name)?;
+        let not_empty = || Error::NotEmpty { name: name.to_owned() };
+        if !is_empty(&directory.join(DATA))? {
+            return Err(not_empty());
+        }
+        // Whoever sends the archive may take a day: nobody waits for that.
+        let unpacked = directory.join(format!("{IMPORT}{}", unique()));
+        let outcome = unpack(&unpacked, source).and_then(|()| {
+            self.fill_by(name, |target| match fs::rename(&unpacked, target) {
+                Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                    fill::copy_tree(open_directory(&unpacked)?.as_fd(), target)
+                }
+                renamed => renamed.map_err(Error::io("move", &unpacked)),
+            })
+        });
+        let removed = remove_tree(&unpacked);
+        match outcome {
+            Ok(true) => removed,
+            Ok(false) => Err(not_empty()),
+            Err(error) => Err(error),
+        }
     }
 
     fn fill_by(&self, name: &str, copy: impl FnOnce(&Path) -> Result<()>) -> Result<bool> {
@@ -239,8 +277,7 @@ impl Volumes {
         }
         let filled = directory.join(FILLED);
         fs::rename(&filling, &filled).map_err(Error::io("move", &filling))?;
-        move_in(&filled, &data)?;
-        Ok(true)
+        move_in(&filled, &data, Taken::GiveUp)
     }
 
     fn directory(&self, name: &str) -> Result<PathBuf> {
@@ -256,6 +293,37 @@ fn is_empty(directory: &Path) -> Result<bool> {
     let mut entries = fs::read_dir(directory).map_err(Error::io("read", directory))?;
     // A file system of its own has it from the beginning.
     Ok(entries.all(|entry| entry.is_ok_and(|entry| entry.file_name() == "lost+found")))
+}
+
+/// A name that no other copy has.
+fn unique() -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    format!("{}-{}", std::process::id(), now.as_nanos())
+}
+
+fn open_directory(path: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| Error::io("open", path)(errno.into()))
+}
+
+/// Makes the directory of what is in an archive, compressed or not.
+fn unpack(target: &Path, source: &mut dyn io::Read) -> Result<()> {
+    DirBuilder::new().mode(0o755).create(target).map_err(Error::io("make", target))?;
+    let tar = archive::decompress(source).map_err(Error::io("read the archive for", target))?;
+    let mut reader = archive::tar::Reader::new(tar);
+    let directory = open_directory(target)?;
+    archive::tree::extract(&mut reader, directory.as_fd(), b"", archive::tree::ExtractOptions::default())
+        .map_err(|source| Error::Archive { path: target.to_owned(), source })
+}
+
+/// Whose archives came to no end.
+fn remove_imports(directory: &Path) -> Result<()> {
+    for entry in fs::read_dir(directory).map_err(Error::io("read", directory))?.flatten() {
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(IMPORT)) {
+            remove_tree(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn remove_tree(path: &Path) -> Result<()> {
@@ -278,24 +346,40 @@ fn make_durable(directory: &Path) -> Result<()> {
     rustix::fs::syncfs(&file).map_err(|errno| failed(errno.into()))
 }
 
+/// What becomes of a copy whose names somebody else has made in the data directory meanwhile.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    /// Theirs stay, the others of the copy are moved: after a crash nobody can tell who was first.
+    Leave,
+    /// Nothing of the copy stays.
+    GiveUp,
+}
+
 /// Moves the entries of a whole copy into the data directory, gives that the copy's attributes, and removes the copy. Can
-/// be repeated.
-fn move_in(filled: &Path, data: &Path) -> Result<()> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let open = |path: &Path| {
-        rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| Error::io("open", path)(errno.into()))
-    };
-    let (from, to) = (open(filled)?, open(data)?);
+/// be repeated. Says whether the copy is in its place.
+fn move_in(filled: &Path, data: &Path, taken: Taken) -> Result<bool> {
+    let (from, to) = (open_directory(filled)?, open_directory(data)?);
+    let mut moved = Vec::new();
     for entry in fs::read_dir(filled).map_err(Error::io("read", filled))? {
         let name = entry.map_err(Error::io("read", filled))?.file_name();
         match rustix::fs::renameat_with(&from, &name, &to, &name, RenameFlags::NOREPLACE) {
+            Ok(()) => moved.push(name),
             // A container that has the volume already has made one of this name.
-            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(rustix::io::Errno::EXIST) if taken == Taken::Leave => {}
+            Err(rustix::io::Errno::EXIST) => {
+                for name in moved {
+                    // What a container has removed is gone as it wanted.
+                    let _ = rustix::fs::renameat(&to, &name, &from, &name);
+                }
+                remove_tree(filled)?;
+                return Ok(false);
+            }
             Err(errno) => return Err(Error::io("move into place", filled.join(name))(errno.into())),
         }
     }
     fill::copy_attributes(filled, data)?;
-    remove_tree(filled)
+    remove_tree(filled)?;
+    Ok(true)
 }
 
 /// The same inside of a file system of the volume's own, which others may write to at the same time: the copy is made
@@ -307,8 +391,7 @@ fn fill_mounted(directory: &Path, data: &Path, copy: impl FnOnce(&Path) -> Resul
     if !is_empty(data)? {
         return Ok(false);
     }
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let name = format!("{COPY}{}-{}", std::process::id(), now.as_nanos());
+    let name = format!("{COPY}{}", unique());
     let note = |text: &str| -> Result<()> {
         let made = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&mark);
         let written = made.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
@@ -328,9 +411,9 @@ fn fill_mounted(directory: &Path, data: &Path, copy: impl FnOnce(&Path) -> Resul
         return Err(error);
     }
     note(&format!("{name} {WHOLE}"))?;
-    move_in(&filling, data)?;
+    let is_in = move_in(&filling, data, Taken::GiveUp)?;
     fs::remove_file(&mark).map_err(Error::io("remove", &mark))?;
-    Ok(true)
+    Ok(is_in)
 }
 
 /// Ends what a crash left of [`fill_mounted`]: a whole copy is moved into place, half a copy is removed.
@@ -345,9 +428,103 @@ fn finish_partial(mark: &Path, data: &Path) -> Result<()> {
     if name.starts_with(COPY) && !name.contains('/') {
         let filling = data.join(name);
         match state {
-            WHOLE if filling.is_dir() => move_in(&filling, data)?,
+            WHOLE if filling.is_dir() => drop(move_in(&filling, data, Taken::Leave)?),
             _ => remove_tree(&filling)?,
         }
     }
     fs::remove_file(mark).map_err(Error::io("remove", mark))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Scratch {
+            let path = std::env::temp_dir().join(format!("hoist-volume-{name}-{}", unique()));
+            fs::create_dir_all(path.join(DATA)).unwrap();
+            Scratch(path)
+        }
+
+        fn data(&self) -> PathBuf {
+            self.0.join(DATA)
+        }
+
+        fn names(&self) -> Vec<String> {
+            let mut names: Vec<String> = fs::read_dir(self.data())
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
+            names.sort();
+            names
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn two_files(target: &Path) -> Result<()> {
+        fs::write(target.join("a"), "1").unwrap();
+        fs::write(target.join("b"), "2").unwrap();
+        Ok(())
+    }
+
+    #[test]
+    fn a_mounted_volume_is_filled_whole_or_not_at_all() {
+        let scratch = Scratch::new("mounted");
+        let fail = |target: &Path| {
+            two_files(target)?;
+            Err(Error::TooDeep { path: target.to_owned() })
+        };
+        assert!(fill_mounted(&scratch.0, &scratch.data(), fail).is_err());
+        assert!(scratch.names().is_empty() && !scratch.0.join(PARTIAL).exists());
+        assert!(fill_mounted(&scratch.0, &scratch.data(), two_files).unwrap());
+        assert_eq!(scratch.names(), ["a", "b"]);
+        assert!(!scratch.0.join(PARTIAL).exists());
+        assert!(!fill_mounted(&scratch.0, &scratch.data(), |_| panic!("it is not empty")).unwrap());
+    }
+
+    #[test]
+    fn a_name_that_somebody_made_meanwhile_stops_it() {
+        let scratch = Scratch::new("meanwhile");
+        let data = scratch.data();
+        let beside = |target: &Path| {
+            fs::write(data.join("b"), "theirs").unwrap();
+            two_files(target)
+        };
+        assert!(!fill_mounted(&scratch.0, &data, beside).unwrap());
+        assert_eq!(scratch.names(), ["b"]);
+        assert_eq!(fs::read_to_string(data.join("b")).unwrap(), "theirs");
+    }
+
+    /// What a crash leaves at each step.
+    #[test]
+    fn what_was_cut_short_is_finished_or_removed() {
+        let check = |mark: &str, copy: Option<&str>, expected: &[&str]| {
+            let scratch = Scratch::new("cut");
+            if let Some(name) = copy {
+                fs::create_dir(scratch.data().join(name)).unwrap();
+                two_files(&scratch.data().join(name)).unwrap();
+            }
+            fs::write(scratch.0.join(PARTIAL), mark).unwrap();
+            finish_partial(&scratch.0.join(PARTIAL), &scratch.data()).unwrap();
+            assert_eq!(scratch.names(), expected, "{mark:?} {copy:?}");
+            assert!(!scratch.0.join(PARTIAL).exists());
+        };
+        let name = ".hoist-filling-1-2";
+        check(name, None, &[]);
+        check(name, Some(name), &[]);
+        check(".hoist-filling-1-2 whole", Some(name), &["a", "b"]);
+        check(".hoist-filling-1-2 whole", None, &[]);
+        // A mark that was cut short, or leads elsewhere, is nobody's name.
+        check("", Some("theirs"), &["theirs"]);
+        check(".hoist-fi", Some("theirs"), &["theirs"]);
+        check("theirs", Some("theirs"), &["theirs"]);
+        check("../x whole", Some("theirs"), &["theirs"]);
+    }
 }

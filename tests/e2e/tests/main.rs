@@ -41,6 +41,7 @@ mod resolving;
 mod runtimes;
 mod service;
 mod sharing;
+mod sizes;
 mod store;
 mod storm;
 mod streams;
@@ -75,6 +76,8 @@ fn main() {
         service::TESTS,
         mounts::TESTS,
         mounts::HOIST_TESTS,
+        sizes::TESTS,
+        sizes::HOIST_TESTS,
         swapping::TESTS,
         sharing::TESTS,
         sharing::HOIST_TESTS,

@@ -172,14 +172,12 @@ fn config_itself(config: &Config) -> Result<()> {
 
 /// Fields that mean something to Docker and nothing to us yet: refused by name when they are set.
 fn unsupported(host: &HostConfig) -> Result<()> {
-    let set = [
-        ("VolumeDriver", !matches!(host.volume_driver.as_str(), "" | "local")),
-        ("Cgroup", !host.cgroup.is_empty()),
-        ("StorageOpt", !host.storage_opt.is_empty()),
-    ];
+    let set =
+        [("VolumeDriver", !matches!(host.volume_driver.as_str(), "" | "local")), ("Cgroup", !host.cgroup.is_empty())];
     if let Some((name, _)) = set.iter().find(|(_, set)| *set) {
         return Err(Error::invalid(format!("hoist does not support HostConfig.{name} yet")));
     }
+    storage_size(host)?;
     if !matches!(host.isolation.as_str(), "" | "default") {
         return Err(Error::invalid(format!("invalid isolation '{}': linux only supports 'default'", host.isolation)));
     }
@@ -195,6 +193,23 @@ fn unsupported(host: &HostConfig) -> Result<()> {
         device_rule(rule)?;
     }
     Ok(())
+}
+
+/// The largest size of the writable layer, in bytes: `StorageOpt`.
+pub(super) fn storage_size(host: &HostConfig) -> Result<Option<u64>> {
+    let mut size = None;
+    for (key, value) in host.storage_opt.iter() {
+        if !key.eq_ignore_ascii_case("size") {
+            return Err(Error::invalid(format!("Unknown option {key}")));
+        }
+        let parsed = ::volume::parse_size(value);
+        let parsed = parsed.ok_or_else(|| Error::invalid(format!("invalid size: '{value}'")))?;
+        if !::volume::image::SIZES.contains(&parsed) {
+            return Err(Error::invalid(format!("invalid size: '{value}': it has to be between 1 MiB and 15 TiB")));
+        }
+        size = Some(parsed);
+    }
+    Ok(size)
 }
 
 fn modes(config: &Config, host: &HostConfig) -> Result<()> {

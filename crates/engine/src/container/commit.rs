@@ -8,7 +8,7 @@ use oci::image::ContainerConfig;
 use oci::{Digest, History, ImageConfig};
 use store::ImageRecord;
 
-use super::{Phase, Record, directory, files, pause, publish};
+use super::{Phase, Record, files, pause, publish};
 use crate::{Engine, Error, Result, image, time};
 
 /// Digest of an archive without a member: what a layer is called that changes nothing.
@@ -76,7 +76,7 @@ pub fn commit(engine: &Engine, id: &str, request: &CommitRequest) -> Result<Stri
 
 /// What the container's files are that its image has not; written as a layer while it is read.
 fn pack(engine: &Engine, record: &Record) -> Result<(Digest, u64)> {
-    let upper = directory::open(&files::upper(engine, record))?;
+    let upper = files::upper(engine, record)?;
     let (mut sink, source) = pipe();
     let failed = |error| Error::system("write the layer", error);
     let writer = engine.store.layers().writer().map_err(failed)?;

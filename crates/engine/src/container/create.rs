@@ -63,7 +63,7 @@ pub fn create(
 
     // Guards: what follows is undone unless the record is written.
     let mut guard = Guard { engine, id: &id, volumes: Vec::new(), done: false };
-    directory::make(engine, &id)?;
+    directory::make(engine, &id, check::storage_size(&record.host_config)?)?;
     make_volumes(engine, &mut record, &mut guard)?;
 
     // Commit.
@@ -133,6 +133,9 @@ fn with_defaults(engine: &Engine, mut host: HostConfig) -> HostConfig {
     if host.shm_size == 0 {
         host.shm_size =
             if config.default_shm_size > 0 { config.default_shm_size } else { api::container::DEFAULT_SHM_SIZE };
+    }
+    if host.storage_opt.is_empty() && !config.default_storage_size.is_empty() {
+        host.storage_opt = [("size".to_owned(), config.default_storage_size.clone())].into_iter().collect();
     }
     if host.ipc_mode.is_empty() {
         host.ipc_mode.clone_from(&config.default_ipc_mode);

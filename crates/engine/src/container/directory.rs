@@ -5,7 +5,9 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::Mutex;
 
+use ::volume::image;
 use shim_api::names;
 
 use super::logging;
@@ -14,6 +16,9 @@ use crate::{Engine, Error, Result};
 
 /// Holds the overlay's two directories.
 pub(super) const WRITABLE: &str = "overlay";
+
+/// The file system on it, when the writable layer has a largest size.
+const WRITABLE_IMAGE: &str = "overlay.ext4";
 
 /// Files that are mounted over those in `/etc`.
 pub(super) const RESOLV_CONF: &str = "resolv.conf";
@@ -25,19 +30,47 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
     move |error| Error::system(format!("prepare {}", path.display()), error)
 }
 
-/// Makes the durable directory with everything that a start needs in it.
-pub(super) fn make(engine: &Engine, id: &ContainerId) -> Result<()> {
+/// Makes the durable directory with everything that a start needs in it; `size` limits the writable layer.
+pub(super) fn make(engine: &Engine, id: &ContainerId, size: Option<u64>) -> Result<()> {
     let directory = engine.container_dir(id);
     let make = |path: &Path, mode: u32| DirBuilder::new().mode(mode).create(path).map_err(failed(path));
     make(&directory, 0o710)?;
     let overlay = directory.join(WRITABLE);
     make(&overlay, 0o700)?;
+    if let Some(size) = size {
+        image::create(&directory.join(WRITABLE_IMAGE), size)
+            .map_err(|error| Error::system("make the writable layer", error))?;
+        ensure_writable(engine, id)?;
+    }
     make(&overlay.join("upper"), 0o755)?;
     make(&overlay.join("work"), 0o700)?;
     for name in [RESOLV_CONF, HOSTS, HOSTNAME] {
         write(&directory, name, "")?;
     }
     Ok(())
+}
+
+/// Mounts the writable layer's own file system, if it has one: it stays as long as the container does, or the machine runs.
+pub(super) fn ensure_writable(engine: &Engine, id: &ContainerId) -> Result<()> {
+    let directory = engine.container_dir(id);
+    let (file, target) = (directory.join(WRITABLE_IMAGE), directory.join(WRITABLE));
+    if !file.exists() {
+        return Ok(());
+    }
+    // Two who find nothing mounted would mount it twice.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _one = super::lock(&ONE_AT_A_TIME);
+    let mounted =
+        image::is_mounted(&target).and_then(|is| if is { Ok(()) } else { image::mount(&file, None, &target) });
+    mounted.map_err(|error| Error::system("mount the writable layer", error))
+}
+
+fn release_writable(engine: &Engine, id: &ContainerId) -> io::Result<()> {
+    let directory = engine.container_dir(id);
+    match directory.join(WRITABLE_IMAGE).exists() {
+        true => image::unmount(&directory.join(WRITABLE)).map_err(io::Error::other),
+        false => Ok(()),
+    }
 }
 
 /// Writes one of the files in place: it may be mounted in a container, which sees the inode.
@@ -92,6 +125,7 @@ pub(super) fn open(path: &Path) -> Result<OwnedFd> {
 
 /// Takes the durable directory away at once (renamed out of sight), and removes it after the answer.
 pub(super) fn remove(engine: &Engine, id: &ContainerId) -> io::Result<()> {
+    release_writable(engine, id)?;
     let directory = engine.container_dir(id);
     let trash = engine.trash_dir().join(format!("container-{id}"));
     match fs::rename(&directory, &trash) {
@@ -113,6 +147,7 @@ pub(super) fn remove(engine: &Engine, id: &ContainerId) -> io::Result<()> {
 pub(super) fn set_aside(engine: &Engine, id: &ContainerId) -> io::Result<()> {
     let lost = engine.lost_dir();
     fs::create_dir_all(&lost)?;
+    release_writable(engine, id)?;
     let kept = lost.join(format!("container-{id}"));
     fs::rename(engine.container_dir(id), &kept)?;
     tracing::warn!(container = id.short(), path = %kept.display(), "nothing is known of a container but its files");

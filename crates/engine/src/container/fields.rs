@@ -53,6 +53,7 @@ fn effect(request: &Value) -> Result<(Vec<String>, Value)> {
         "mounts": record.mounts,
         "log": format!("{log:?}"),
         "restart": format!("{:?}", host.restart_policy.rule()?),
+        "size": check::storage_size(host)?,
         "remove": record.auto_remove(),
         "ports": format!("{:?}", networking::ports(&record)?),
         "network": [networking::wants_endpoint(&record).to_string(), host.network_mode.clone()],

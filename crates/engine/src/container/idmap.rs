@@ -147,7 +147,7 @@ pub(super) fn resolve(engine: &Engine, record: &Record) -> Result<BTreeMap<Strin
         let shared = record.userns.is_some() && mount.kind == Kind::Volume;
         let wanted = match &mount.id_mapping {
             Some(wanted) => wanted,
-            None if shared && !crate::volume::has_mount(engine, &mount.volume)? => &IdMapping::Userns,
+            None if shared && !crate::volume::has_device(engine, &mount.volume)? => &IdMapping::Userns,
             None => continue,
         };
         if engine.host.kernel < (5, 12) {

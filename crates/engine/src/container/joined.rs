@@ -6,10 +6,10 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use api::container::{HostConfig, IpcMode, NetworkMode, PidMode};
-use shim_api::Role;
+use shim_api::{Role, State as ShimState, names};
 use sys::mount;
 
-use super::{Container, Phase, Record};
+use super::{Container, Phase, Record, directory};
 use crate::{Engine, Error, Kind, Result};
 
 /// Whether there are the containers whose namespaces are asked for.
@@ -45,14 +45,14 @@ pub(super) fn descriptors(engine: &Engine, record: &Record) -> Result<Vec<(Role,
                 other.id
             ))));
         }
-        all.push((Role::IpcNs, namespace(&other, "ipc")?));
-        all.push((Role::Shm, shared_memory(&other)?));
+        all.push((Role::IpcNs, namespace(engine, &other, "ipc")?));
+        all.push((Role::Shm, shared_memory(engine, &other)?));
     }
     if let PidMode::Container(other) = PidMode::parse(&record.host_config.pid_mode)? {
         let prefixed =
             |error: Error| Error { message: format!("failed to join PID namespace: {}", error.message), ..error };
         let other = running(engine, &other).map_err(prefixed)?;
-        all.push((Role::PidNs, namespace(&other, "pid")?));
+        all.push((Role::PidNs, namespace(engine, &other, "pid")?));
     }
     Ok(all)
 }
@@ -69,17 +69,24 @@ fn running(engine: &Engine, name: &str) -> Result<std::sync::Arc<Record>> {
     }
 }
 
-fn namespace(record: &Record, kind: &str) -> Result<OwnedFd> {
+fn namespace(engine: &Engine, record: &Record, kind: &str) -> Result<OwnedFd> {
     let failed = |error| Error::system(format!("open the {kind} namespace of container {}", record.id), error);
-    File::open(format!("/proc/{}/ns/{kind}", record.state.pid)).map(OwnedFd::from).map_err(failed)
+    let state = directory::read_exec::<ShimState>(engine, &record.id, names::STATE);
+    let state = state.ok_or_else(|| super::not_running(&record.id))?;
+    let opened = File::open(format!("/proc/{}/ns/{kind}", state.pid)).map(OwnedFd::from).map_err(failed)?;
+    // Another process may have its number by now.
+    match sys::process::start_time(state.pid) {
+        Ok(time) if time == state.pid_start_time => Ok(opened),
+        _ => Err(super::not_running(&record.id)),
+    }
 }
 
 /// A detached copy of the mount that the other container has on `/dev/shm`.
 ///
 /// Only in its own mount namespace can a mount be copied. The path is followed there, below the other's own root.
-fn shared_memory(record: &Record) -> Result<OwnedFd> {
+fn shared_memory(engine: &Engine, record: &Record) -> Result<OwnedFd> {
     let failed = |error: io::Error| Error::system(format!("open the shared memory of container {}", record.id), error);
-    let namespace = namespace(record, "mnt")?;
+    let namespace = namespace(engine, record, "mnt")?;
     let copy = move || {
         mount::join(namespace)?;
         mount::clone_path("/dev/shm", false)

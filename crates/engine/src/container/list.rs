@@ -291,6 +291,9 @@ fn human_duration(seconds: u64) -> String {
 
 /// Bytes of the container's own files.
 pub(super) fn size_rw(engine: &Engine, record: &Record) -> u64 {
+    if let Err(error) = super::directory::ensure_writable(engine, &record.id) {
+        tracing::warn!(container = record.id.short(), error = error.full_text(), "its size is not known");
+    }
     crate::disk::usage(&engine.container_dir(&record.id).join(super::directory::WRITABLE).join("upper"))
 }
 

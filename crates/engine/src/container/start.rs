@@ -146,6 +146,7 @@ impl Drop for Start<'_> {
 impl Start<'_> {
     fn run(engine: &Engine, container: &Arc<Container>, record: &Arc<Record>) -> Result<(), Failure> {
         // Look.
+        directory::ensure_writable(engine, &record.id)?;
         prepare_sources(engine, record)?;
         let sources = sources::open(engine, record)?;
         let id_mappings = idmap::resolve(engine, record)?;

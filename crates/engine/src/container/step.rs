@@ -131,7 +131,7 @@ pub fn run<'a>(
     let layers = super::start::layers(engine, &record)?;
 
     let mut place = Place { engine, id: record.id.clone(), endpoints: Vec::new() };
-    directory::make(engine, &record.id)?;
+    directory::make(engine, &record.id, None)?;
     let exec_dir = directory::make_exec(engine, &record.id)?;
     let namespace = networking::namespace(engine, &record)?;
     networking::write_files(engine, &record)?;

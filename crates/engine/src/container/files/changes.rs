@@ -7,7 +7,6 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fgetxattr, openat, 
 use rustix::io::Errno;
 
 use super::view;
-use crate::container::directory;
 use crate::{Engine, Error, Result};
 
 /// Directories inside of each other; two descriptors are open for each.
@@ -23,7 +22,7 @@ const DIRECTORY: OFlags =
 pub fn changes(engine: &Engine, id: &str) -> Result<Vec<Change>> {
     let container = engine.containers.find(id)?;
     let record = container.snapshot();
-    let upper = directory::open(&view::upper(engine, &record))?;
+    let upper = view::upper(engine, &record)?;
     let lower = view::lower(engine, &record, false)?;
     let failed = |errno: Errno| Error::system("compare the container with its image", std::io::Error::from(errno));
     let mut changes = compare(upper, Some(lower)).map_err(failed)?;

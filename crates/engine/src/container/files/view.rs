@@ -30,10 +30,14 @@ pub(super) fn with_root<T>(
     }
     let _operation = container.operate();
     let record = container.snapshot();
-    let root = if record.state.phase.is_alive() { running(engine, &record)? } else { at_rest(engine, &record)? };
+    if record.state.phase.is_alive() {
+        return work(&running(engine, &record)?, &record);
+    }
+    let volumes = record.mounts.iter().filter(|mount| mount.kind == MountKind::Volume);
+    let held = volumes.map(|mount| crate::volume::hold(engine, &mount.volume)).collect::<Result<Vec<_>>>()?;
+    let root = at_rest(engine, &record)?;
     let outcome = work(&root, &record);
-    drop(root);
-    crate::container::start::release_volumes(engine, &record);
+    drop((root, held));
     outcome
 }
 
@@ -57,9 +61,6 @@ fn at_rest(engine: &Engine, record: &Record) -> Result<OwnedFd> {
     let failed = |error: io::Error| Error::system("assemble the container's files", error);
     let overlay = writable(engine, record)?;
     let own = engine.container_dir(&record.id);
-    for wanted in record.mounts.iter().filter(|mount| mount.kind == MountKind::Volume) {
-        crate::volume::mount(engine, &wanted.volume)?;
-    }
     let mut given: BTreeMap<String, OwnedFd> = sources::open(engine, record)?.into_iter().collect();
     // A mount namespace is needed to put mounts together; it ends with this thread, the tree does not.
     std::thread::scope(|scope| {
@@ -126,6 +127,7 @@ fn assemble(
 /// The overlay that a start would mount.
 fn writable(engine: &Engine, record: &Record) -> Result<OwnedFd> {
     let layers = layers(engine, record)?;
+    directory::ensure_writable(engine, &record.id)?;
     let writable = directory::open(&engine.container_dir(&record.id).join(WRITABLE))?;
     let own = || -> io::Result<(OwnedFd, OwnedFd)> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
@@ -184,7 +186,7 @@ fn overlay_of(
 pub(super) fn lower(engine: &Engine, record: &Record, upper: bool) -> Result<OwnedFd> {
     let mut layers = layers(engine, record)?;
     if upper {
-        layers.insert(0, directory::open(&self::upper(engine, record))?);
+        layers.insert(0, self::upper(engine, record)?);
     }
     if layers.len() == 1 {
         return layers.pop().ok_or_else(|| Error::not_found("the image has no layers"));
@@ -194,8 +196,9 @@ pub(super) fn lower(engine: &Engine, record: &Record, upper: bool) -> Result<Own
 }
 
 /// The container's own files: the overlay's upper directory.
-pub(in crate::container) fn upper(engine: &Engine, record: &Record) -> std::path::PathBuf {
-    engine.container_dir(&record.id).join(WRITABLE).join("upper")
+pub(in crate::container) fn upper(engine: &Engine, record: &Record) -> Result<OwnedFd> {
+    directory::ensure_writable(engine, &record.id)?;
+    directory::open(&engine.container_dir(&record.id).join(WRITABLE).join("upper"))
 }
 
 fn layers(engine: &Engine, record: &Record) -> Result<Vec<OwnedFd>> {
