@@ -6,7 +6,7 @@
 //!                                 ▼
 //!                digest known: does the registry have it? then the rest is not sent
 //! ```
-//! Only what has become long is sent so; a short layer's digest is known before a connection would be worth it. Whatever
+//! What is long is sent so; a short layer's digest is known before a connection would be worth it. Whatever
 //! goes wrong with the stream, the blob is a file by then, and is sent as every other.
 
 use std::cell::Cell;
@@ -78,9 +78,25 @@ impl Growth {
         (state.written, state.end.clone())
     }
 
+    /// All of the blob is in the file, which has no name yet.
+    pub(super) fn whole(&self, blob: &Descriptor) {
+        self.change(|state| state.end = Some(End::Whole(Box::new(blob.clone()))));
+    }
+
     /// Nobody wants the blob any more.
     pub(super) fn is_unwanted(&self) -> bool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).unwanted
+    }
+}
+
+/// Whatever ends the writing, nobody waits for more. What was whole by then may still be sent.
+struct Ending<'a>(&'a Growth);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.change(|state| {
+            state.end.get_or_insert(End::Failed);
+        });
     }
 }
 
@@ -117,10 +133,8 @@ impl Push<'_> {
         let growth = Growth::default();
         thread::scope(|scope| {
             let make = || {
-                let made = self.compress(job, diff_id, &growth);
-                let end = made.as_ref().map_or(End::Failed, |blob| End::Whole(Box::new(blob.clone())));
-                growth.change(|state| state.end = Some(end));
-                made
+                let _end = Ending(&growth);
+                self.compress(job, diff_id, &growth)
             };
             let maker = thread::Builder::new()
                 .name("compress-layer".into())
@@ -129,7 +143,7 @@ impl Push<'_> {
             // Where pieces were asked for, a stream is what is not wanted.
             let whole = self.session.registry.config.upload_piece == u64::MAX;
             let sent = match growth.wait(LONG) {
-                (_, None) if whole => self.send_early(job, &growth),
+                (written, _) if whole && written > LONG => self.send_early(job, &growth),
                 _ => Ok(Early::No),
             };
             if sent.is_err() {

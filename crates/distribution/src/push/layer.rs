@@ -129,8 +129,11 @@ impl Push<'_> {
         done.map_err(|source| Error::Compress { layer: *diff_id, source })?;
         let size = blob.written();
         let digest = blob.digest();
+        let descriptor = Descriptor::new(media_type, digest, size);
+        // The registry need not wait until it is on the disk here.
+        growth.whole(&descriptor);
         blob.commit(&digest)?;
-        Ok(Descriptor::new(media_type, digest, size))
+        Ok(descriptor)
     }
 
     /// A configuration: sent in one piece.
