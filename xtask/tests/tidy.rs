@@ -14,6 +14,7 @@ const RINGS: &[(&str, u8)] = &[
     ("api", 0),
     ("shim-api", 0),
     ("dockerfile", 0),
+    ("session", 0),
     // 1: the machine
     ("sys", 1),
     ("cgroup", 1),

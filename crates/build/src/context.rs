@@ -33,6 +33,12 @@ impl TarContext {
         Ok(TarContext { local: Arc::new(Local { tree, ignored: Patterns::default() }) })
     }
 
+    /// Files that are here already.
+    #[must_use]
+    pub fn of_tree(tree: Arc<Tree>) -> TarContext {
+        TarContext { local: Arc::new(Local { tree, ignored: Patterns::default() }) }
+    }
+
     /// The Dockerfile, with the patterns of its ignore file applied from now on. Gives its text.
     pub fn dockerfile(&mut self, name: &str) -> Result<String> {
         let tree = Arc::clone(&self.local.tree);

@@ -83,6 +83,7 @@ impl Builder {
         sweep(&engine.config().exec_root.join("build"));
         let contexts = Arc::new(Contexts::new(&engine.config().data_root));
         contexts.sweep();
+        crate::git::sweep(&engine.config().data_root);
         Builder { engine, cache: Cache::default(), caches: Caches::default(), contexts }
     }
 

@@ -10,21 +10,29 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
+use session::frame::Opening;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
+use crate::frames::Frames;
 use crate::grpc::{Incoming, Outgoing, WINDOW};
 use crate::status::{Code, Status};
 
 /// One client's session.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    requests: SendRequest<Bytes>,
+    transport: Transport,
     methods: Arc<HashSet<String>>,
     /// Names the same directories from build to build.
     shared_key: Arc<str>,
     ended: watch::Receiver<bool>,
     runtime: tokio::runtime::Handle,
+}
+
+#[derive(Debug, Clone)]
+enum Transport {
+    Http2(SendRequest<Bytes>),
+    Frames(Frames),
 }
 
 /// What a call is made with beside its message.
@@ -46,7 +54,7 @@ impl Caller {
             .await?;
         let (end, ended) = watch::channel(false);
         let caller = Caller {
-            requests,
+            transport: Transport::Http2(requests),
             methods: Arc::new(methods.into_iter().map(|method| method.to_lowercase()).collect()),
             shared_key: shared_key.into(),
             ended,
@@ -59,6 +67,23 @@ impl Caller {
             let _ = end.send(true);
         };
         Ok((caller, driven))
+    }
+
+    /// The caller of a connection that carries frames, and what tells it that the connection is over.
+    pub fn of_frames(
+        frames: Frames,
+        methods: impl IntoIterator<Item = String>,
+        shared_key: &str,
+    ) -> (Caller, watch::Sender<bool>) {
+        let (end, ended) = watch::channel(false);
+        let caller = Caller {
+            transport: Transport::Frames(frames),
+            methods: Arc::new(methods.into_iter().map(|method| method.to_lowercase()).collect()),
+            shared_key: shared_key.into(),
+            ended,
+            runtime: tokio::runtime::Handle::current(),
+        };
+        (caller, end)
     }
 
     /// Whether the client serves a method: `/moby.filesync.v1.FileSync/DiffCopy`.
@@ -94,6 +119,15 @@ impl Caller {
         if !self.serves(method) {
             return Err(Status::new(Code::Unimplemented, format!("method {method} not supported by the client")));
         }
+        let requests = match &self.transport {
+            Transport::Http2(requests) => requests,
+            Transport::Frames(frames) => {
+                let metadata = metadata.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+                let (out, incoming) = frames.call(&Opening { method: method.to_owned(), metadata })?;
+                let answer = Answer { response: None, incoming: Some(Incoming::Frames(incoming)) };
+                return Ok((Outgoing::Frames(out), answer));
+            }
+        };
         let mut request = http::Request::post(format!("http://localhost{method}"))
             .header("content-type", "application/grpc")
             .header("te", "trailers")
@@ -102,7 +136,7 @@ impl Caller {
             request = request.header(*name, value);
         }
         let request = request.body(()).map_err(|error| Status::invalid(error.to_string()))?;
-        let mut requests = self.requests.clone().ready().await?;
+        let mut requests = requests.clone().ready().await?;
         let (response, stream) = requests.send_request(request, false)?;
         Ok((Outgoing::new(stream), Answer { response: Some(response), incoming: None }))
     }

@@ -145,7 +145,15 @@ async fn solve(door: &Arc<Door>, request: Solve) -> Result<Message, Status> {
             .await?
         };
         let (door, job) = (Arc::clone(door), Arc::clone(&job));
-        on_thread("export", move || export::export(&door, &job, &made)).await
+        on_thread("export", move || {
+            // A subrequest has answers in place of a result.
+            if !made.answers.is_empty() {
+                let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
+                return Ok(made.answers.iter().map(|(key, value)| (format!("frontend.{key}"), text(value))).collect());
+            }
+            export::export(&door, &job, &made)
+        })
+        .await
     };
     let outcome = tokio::select! {
         outcome = work => outcome,

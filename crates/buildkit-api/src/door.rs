@@ -69,6 +69,15 @@ impl Door {
         }
     }
 
+    /// Serves `POST /hoist/build` once the connection carries frames: calls of the client, and its session.
+    pub async fn serve_build(
+        self: Arc<Self>,
+        io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        introduction: Introduction,
+    ) {
+        crate::server::serve_frames(self, io, introduction).await;
+    }
+
     /// Runs a frontend on a thread of its own.
     pub(crate) async fn run(
         self: &Arc<Self>,

@@ -9,7 +9,6 @@
 //! Paths are the client's word: each is checked, and followed only by descriptor below the directory, without links.
 
 mod place;
-pub mod stat;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -22,7 +21,7 @@ use crate::status::{Code, Status};
 use crate::wire::{self, Message};
 
 pub use place::Place;
-pub use stat::Stat;
+pub use session::stat::{self, Stat};
 
 /// The method.
 pub const METHOD: &str = "/moby.filesync.v1.FileSync/DiffCopy";

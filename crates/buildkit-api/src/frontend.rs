@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use api::container::Ulimit;
 use build::context::TarContext;
+use build::remote::Fetched;
 use build::request::{Client as _, Entitlements, Limits, NamedContext, NetworkMode, NoCache, Request};
+use build::tree::Tree;
 use build::{Built, Error};
 use dockerfile::ignore::Patterns;
 use oci::{Platform, Reference};
@@ -45,10 +47,16 @@ pub fn run(
     attributes: &Attributes,
     inputs: &BTreeMap<String, Definition>,
 ) -> Result<Made, Status> {
-    match frontend {
-        "dockerfile.v0" => {}
-        "gateway.v0" => {
-            let source = attributes.get("source").map_or("", String::as_str);
+    let empty = String::new();
+    let named = match frontend {
+        // Clients that do not look at it themselves.
+        "dockerfile.v0" => attributes.get("build-arg:BUILDKIT_SYNTAX"),
+        "gateway.v0" => Some(attributes.get("source").unwrap_or(&empty)),
+        other => return Err(Status::unsupported(&format!("the frontend {other:?}"))),
+    };
+    match named {
+        None => {}
+        Some(source) => {
             let name = source.split(':').next().unwrap_or_default().trim_start_matches("docker.io/");
             if !["docker/dockerfile", "docker/dockerfile-upstream"].contains(&name) {
                 return Err(Status::unsupported(&format!(
@@ -56,7 +64,6 @@ pub fn run(
                 )));
             }
         }
-        other => return Err(Status::unsupported(&format!("the frontend {other:?}"))),
     }
     refuse(attributes)?;
     let get = |key: &str| attributes.get(key).map_or("", String::as_str);
@@ -68,7 +75,7 @@ pub fn run(
         }
     }
     let mut request = request(attributes, job)?;
-    let named = contexts(door, attributes, inputs, &request.platforms, &mut lent)?;
+    let named = contexts(door, job, attributes, inputs, &request.platforms, &mut lent)?;
     request.contexts = named;
     tell_imports(job, attributes);
     let (source, mut tar) = load(door, job, attributes, &mut lent, get("context"))?;
@@ -274,6 +281,7 @@ fn fields_of(text: &str) -> impl Iterator<Item = &str> {
 /// `--build-context`, and what bake links targets with.
 fn contexts(
     door: &Door,
+    job: &Arc<Job>,
     attributes: &Attributes,
     inputs: &BTreeMap<String, Definition>,
     platforms: &[Platform],
@@ -306,7 +314,16 @@ fn contexts(
                 let result = result_of(door, definition, name)?;
                 NamedContext::Built(result.map(|built| Arc::new(built.config.clone())))
             }
-            _ => return Err(Status::unsupported(&format!("the build context {name}={value}"))),
+            _ => match remote(door, job, value, false)? {
+                Fetched::Context(context) => {
+                    let local = context.context().map_err(|error| failure::status(&error, "", ""))?;
+                    lent.set_directory(name, local);
+                    NamedContext::Local(name.to_owned())
+                }
+                Fetched::Dockerfile(_) => {
+                    return Err(Status::invalid(format!("the build context {name}={value} is no archive")));
+                }
+            },
         };
         contexts.insert(name.to_owned(), context);
     }
@@ -333,8 +350,28 @@ fn load(
         return Err(Status::unsupported("a directory inside of the build context as the context"));
     }
     let mut tar = None;
+    let mut alone = None;
     if !context.is_empty() {
-        tar = Some(remote(door, job, context)?);
+        let keep = attributes
+            .get("build-arg:BUILDKIT_CONTEXT_KEEP_GIT_DIR")
+            .is_some_and(|value| value == "1" || value == "true");
+        match remote(door, job, context, keep)? {
+            Fetched::Context(context) => tar = Some(context),
+            Fetched::Dockerfile(text) => alone = Some(text),
+        }
+    }
+    if let Some(text) = alone {
+        if own_directory {
+            return Err(Status::invalid(format!(
+                "the build context {context:?} is a Dockerfile, and another one is given"
+            )));
+        }
+        job.journal.set_source(&name, &text, oci::Digest::of(job.id.as_bytes()));
+        let empty = Tree::of_layers(door.builder().engine().store().layers(), &[]);
+        let empty = empty.map_err(|error| failure::status(&error, &name, ""))?;
+        let local =
+            TarContext::of_tree(Arc::new(empty)).context().map_err(|error| failure::status(&error, &name, ""))?;
+        return Ok((Source { name, text }, Some(local)));
     }
     if let Some(tar) = &mut tar
         && !own_directory
@@ -384,7 +421,7 @@ fn load(
 }
 
 /// A context that is an archive: of the session (standard input of the client), or somewhere else.
-fn remote(door: &Door, job: &Arc<Job>, url: &str) -> Result<TarContext, Status> {
+fn remote(door: &Door, job: &Arc<Job>, url: &str, keep_git: bool) -> Result<Fetched, Status> {
     const UPLOAD: &str = "http://buildkit-session/";
     let engine = door.builder().engine();
     let failed = |error: Error| failure::status(&error, "", "");
@@ -396,10 +433,17 @@ fn remote(door: &Door, job: &Arc<Job>, url: &str) -> Result<TarContext, Status> 
                 out.end()?;
                 Ok::<_, Status>(answer)
             })?;
-            TarContext::read(engine, Upload { job, answer, current: Vec::new(), at: 0 }).map_err(failed)
+            let upload = Upload { job, answer, current: Vec::new(), at: 0 };
+            TarContext::read(engine, upload).map(Fetched::Context).map_err(failed)
         });
     }
-    Err(Status::unsupported(&format!("the build context {url:?}")))
+    crate::policy::check(job, url, &Platform::host())?;
+    let title = if url.contains(".git") || url.starts_with("git") {
+        format!("[internal] load git source {url}")
+    } else {
+        format!("[internal] load remote build context {url}")
+    };
+    job.journal.step(&title, |_| build::remote::context(engine, url, keep_git, &job.cancel).map_err(failed))
 }
 
 /// The messages of an upload as something to read.

@@ -1,4 +1,4 @@
-//! gRPC's messages on an HTTP/2 stream: five bytes of prefix, then the message.
+//! The messages of a call: on an HTTP/2 stream (five bytes of prefix, then the message), or in frames.
 //!
 //! Source: <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>.
 
@@ -6,6 +6,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use h2::{RecvStream, SendStream};
 use std::future::poll_fn;
 
+use crate::frames;
 use crate::status::{Code, Status};
 
 /// The largest message, which is also what BuildKit's own parts take from one another.
@@ -16,7 +17,16 @@ pub const WINDOW: u32 = 4 * 1024 * 1024;
 
 /// Messages as they come.
 #[derive(Debug)]
-pub struct Incoming {
+pub enum Incoming {
+    /// Over HTTP/2.
+    Http2(Body),
+    /// In frames.
+    Frames(frames::Receiver),
+}
+
+/// A body of HTTP/2.
+#[derive(Debug)]
+pub struct Body {
     stream: RecvStream,
     buffer: BytesMut,
     ended: bool,
@@ -26,11 +36,29 @@ impl Incoming {
     /// Messages of a body.
     #[must_use]
     pub fn new(stream: RecvStream) -> Incoming {
-        Incoming { stream, buffer: BytesMut::new(), ended: false }
+        Incoming::Http2(Body { stream, buffer: BytesMut::new(), ended: false })
     }
 
     /// The next one; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Status> {
+        match self {
+            Incoming::Http2(body) => body.next().await,
+            Incoming::Frames(receiver) => receiver.next().await,
+        }
+    }
+
+    /// How the other side says it ended, once [`Incoming::next`] gave `None`.
+    pub async fn trailers(&mut self) -> Result<(), Status> {
+        let Incoming::Http2(body) = self else { return Ok(()) };
+        match body.stream.trailers().await? {
+            Some(trailers) => Status::from_trailers(&trailers).map_or(Ok(()), Err),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Body {
+    async fn next(&mut self) -> Result<Option<Bytes>, Status> {
         loop {
             if let Some(message) = self.whole()? {
                 return Ok(Some(message));
@@ -71,31 +99,30 @@ impl Incoming {
         self.buffer.advance(5);
         Ok(Some(self.buffer.split_to(length).freeze()))
     }
-
-    /// How the other side says it ended, once [`Incoming::next`] gave `None`.
-    pub async fn trailers(&mut self) -> Result<(), Status> {
-        match self.stream.trailers().await? {
-            Some(trailers) => Status::from_trailers(&trailers).map_or(Ok(()), Err),
-            None => Ok(()),
-        }
-    }
 }
 
 /// Messages to the other side.
 #[derive(Debug)]
-pub struct Outgoing {
-    stream: SendStream<Bytes>,
+pub enum Outgoing {
+    /// Over HTTP/2.
+    Http2(SendStream<Bytes>),
+    /// In frames.
+    Frames(frames::Sender),
 }
 
 impl Outgoing {
     /// Messages on a body.
     #[must_use]
     pub fn new(stream: SendStream<Bytes>) -> Outgoing {
-        Outgoing { stream }
+        Outgoing::Http2(stream)
     }
 
     /// Sends one; waits where the other side does not read.
     pub async fn send(&mut self, message: &[u8]) -> Result<(), Status> {
+        let stream = match self {
+            Outgoing::Http2(stream) => stream,
+            Outgoing::Frames(sender) => return sender.send(message).await,
+        };
         let mut bytes = BytesMut::with_capacity(5 + message.len());
         bytes.extend_from_slice(&[0]);
         let length =
@@ -104,34 +131,43 @@ impl Outgoing {
         bytes.extend_from_slice(message);
         let mut bytes = bytes.freeze();
         while !bytes.is_empty() {
-            self.stream.reserve_capacity(bytes.len());
-            let granted = match poll_fn(|cx| self.stream.poll_capacity(cx)).await {
+            stream.reserve_capacity(bytes.len());
+            let granted = match poll_fn(|cx| stream.poll_capacity(cx)).await {
                 None => return Err(Status::cancelled()),
                 Some(granted) => granted?,
             };
-            self.stream.send_data(bytes.split_to(granted.min(bytes.len())), false)?;
+            stream.send_data(bytes.split_to(granted.min(bytes.len())), false)?;
         }
         Ok(())
     }
 
     /// Nothing more comes from here; for callers.
     pub fn end(&mut self) -> Result<(), Status> {
-        self.stream.send_data(Bytes::new(), true)?;
-        Ok(())
+        match self {
+            Outgoing::Http2(stream) => Ok(stream.send_data(Bytes::new(), true)?),
+            Outgoing::Frames(sender) => sender.end(),
+        }
     }
 
     /// The call is over; for those who were called.
-    pub fn finish(mut self, outcome: Result<(), Status>) {
+    pub fn finish(self, outcome: Result<(), Status>) {
+        let mut stream = match self {
+            Outgoing::Http2(stream) => stream,
+            Outgoing::Frames(sender) => return sender.finish(outcome),
+        };
         let trailers = match outcome {
             Ok(()) => Status::new(Code::Ok, "").trailers(),
             Err(status) => status.trailers(),
         };
         // The caller may be gone.
-        let _ = self.stream.send_trailers(trailers);
+        let _ = stream.send_trailers(trailers);
     }
 
     /// Waits until the other side gives the stream up.
     pub async fn gone(&mut self) {
-        let _ = poll_fn(|cx| self.stream.poll_reset(cx)).await;
+        match self {
+            Outgoing::Http2(stream) => drop(poll_fn(|cx| stream.poll_reset(cx)).await),
+            Outgoing::Frames(sender) => sender.gone().await,
+        }
     }
 }

@@ -71,6 +71,12 @@ impl Lent {
         self.fixed = Some(local);
     }
 
+    /// A directory that came some other way.
+    pub fn set_directory(&mut self, name: &str, local: Arc<Local>) {
+        let known = self.known.get_mut().unwrap_or_else(PoisonError::into_inner);
+        known.insert(name.to_owned(), Arc::new(Mutex::new(Some(local))));
+    }
+
     /// What the main context hides.
     pub fn set_ignored(&mut self, ignored: Patterns) {
         self.ignored = ignored;
@@ -159,6 +165,12 @@ impl Client for Lent {
     }
 
     fn local(&self, name: &str) -> Result<Arc<Local>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        if let Some(known) = known
+            && let Some(local) = &*known.lock().unwrap_or_else(PoisonError::into_inner)
+        {
+            return Ok(Arc::clone(local));
+        }
         let shown = format!("[context {name}] load from client");
         let few = self.few(name, &[".dockerignore".into()], dockerfile::ignore::MAX_BYTES);
         let few = few.map_err(|status| error("failed to load the build context", status))?;
@@ -180,7 +192,7 @@ impl Client for Lent {
         };
         let mut secret = Vec::new();
         for field in fields(&answer) {
-            if let (1, value) = field.map_err(|status| error("read a secret", status))? {
+            if let (1, value) = field.map_err(|malformed| error("read a secret", malformed.into()))? {
                 secret = value.bytes().to_vec();
             }
         }

@@ -5,6 +5,8 @@
 //!                                                     └── LLBBridge ─ Solve, Return, ReadFile   (buildx is its own gateway)
 //!  POST /session ─ upgrade ─▶ HTTP/2: the daemon calls ── FileSync, FileSend, Auth, Secrets, SSH, Upload
 //!
+//!  POST /hoist/build ─ upgrade ─▶ frames: both at once, for `hoist build` (crate `session`)
+//!
 //!  Solve ─▶ frontend: attributes ─▶ build::Request ─▶ build ─▶ result ─▶ export: image store, tar, local
 //! ```
 //!
@@ -24,6 +26,7 @@ mod door;
 mod export;
 mod failure;
 pub mod filesync;
+mod frames;
 mod frontend;
 mod gateway;
 mod grpc;
@@ -35,8 +38,8 @@ pub mod request;
 mod server;
 mod sessions;
 mod status;
-pub mod wire;
 
 pub use door::Door;
+pub use session::{PROTOCOL, wire};
 pub use sessions::Introduction;
 pub use status::{Code, Status};

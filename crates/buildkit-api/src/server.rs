@@ -5,12 +5,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
-use http::{HeaderMap, Request};
+use http::{HeaderMap, HeaderName, Request};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
+use crate::caller::Caller;
 use crate::control;
 use crate::door::Door;
+use crate::frames::{Frames, Opened};
 use crate::gateway;
 use crate::grpc::{Incoming, Outgoing, WINDOW};
 use crate::sessions::Introduction;
@@ -51,10 +53,50 @@ async fn answer(door: Arc<Door>, request: Request<RecvStream>, mut respond: Send
     let (head, body) = request.into_parts();
     let response = http::Response::builder().header("content-type", "application/grpc").body(());
     let response = response.map_err(|error| Status::invalid(error.to_string()))?;
-    let mut out = Outgoing::new(respond.send_response(response, false)?);
+    let out = Outgoing::new(respond.send_response(response, false)?);
+    run(&door, head.uri.path(), &head.headers, Incoming::new(body), out).await;
+    Ok(())
+}
+
+/// Serves the calls of one of our own clients, and its session, for as long as its connection lasts.
+pub async fn serve_frames(
+    door: Arc<Door>,
+    io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    introduction: Introduction,
+) {
+    let (frames, mut calls, connection) = Frames::open(io);
+    let Introduction { id, shared_key, methods } = introduction;
+    let (caller, end) = Caller::of_frames(frames, methods, &shared_key);
+    door.sessions().add(&id, caller);
+    let answering = async {
+        while let Some(Opened { opening, incoming, outgoing }) = calls.recv().await {
+            let door = Arc::clone(&door);
+            tokio::spawn(async move {
+                let mut headers = HeaderMap::new();
+                for (name, value) in &opening.metadata {
+                    if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value.parse()) {
+                        headers.append(name, value);
+                    }
+                }
+                let (incoming, out) = (Incoming::Frames(incoming), Outgoing::Frames(outgoing));
+                run(&door, &opening.method, &headers, incoming, out).await;
+            });
+        }
+    };
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        () = &mut connection => {}
+        () = answering => connection.await,
+    }
+    // Builds that this client began hear of it.
+    let _ = end.send(true);
+    door.sessions().remove(&id);
+}
+
+async fn run(door: &Arc<Door>, path: &str, headers: &HeaderMap, incoming: Incoming, mut out: Outgoing) {
     let (sender, mut queue) = mpsc::channel(QUEUE);
     let outcome = {
-        let work = dispatch(&door, head.uri.path(), &head.headers, Incoming::new(body), sender);
+        let work = dispatch(door, path, headers, incoming, sender);
         let mut work = std::pin::pin!(work);
         let mut ended = None;
         loop {
@@ -79,10 +121,9 @@ async fn answer(door: Arc<Door>, request: Request<RecvStream>, mut respond: Send
         }
     };
     if let Err(error) = &outcome {
-        tracing::debug!(call = head.uri.path(), code = ?error.code, %error, "a call of BuildKit's API");
+        tracing::debug!(call = path, code = ?error.code, %error, "a call of BuildKit's API");
     }
     out.finish(outcome);
-    Ok(())
 }
 
 /// Finds who answers. Messages go to `sender`, which is dropped at the end.

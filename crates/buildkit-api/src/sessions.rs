@@ -61,10 +61,20 @@ impl Sessions {
             Ok(opened) => opened,
             Err(error) => return tracing::debug!(%error, "open a session"),
         };
-        self.open().insert(id.clone(), caller);
-        self.changed.notify_waiters();
+        self.add(&id, caller);
         connection.await;
-        self.open().remove(&id);
+        self.remove(&id);
+    }
+
+    /// A session is there.
+    pub fn add(&self, id: &str, caller: Caller) {
+        self.open().insert(id.to_owned(), caller);
+        self.changed.notify_waiters();
+    }
+
+    /// It is over.
+    pub fn remove(&self, id: &str) {
+        self.open().remove(id);
     }
 
     /// The session of an id, as soon as it is there.

@@ -173,6 +173,12 @@ impl From<h2::Error> for Status {
     }
 }
 
+impl From<session::Malformed> for Status {
+    fn from(error: session::Malformed) -> Status {
+        Status::invalid(error.0)
+    }
+}
+
 impl From<std::io::Error> for Status {
     fn from(error: std::io::Error) -> Status {
         Status::new(Code::Unknown, error.to_string())

@@ -16,6 +16,7 @@
 //!
 //! Does not do: proxies, redirects, HTTP/2, asynchronous calls.
 
+mod calls;
 mod connection;
 mod encode;
 mod error;
@@ -25,6 +26,7 @@ mod response;
 mod ssh;
 mod tls;
 
+pub use calls::{Call, Calls, Ended, Serve};
 pub use connection::Socket;
 pub use encode::{path_escape, query_escape};
 pub use error::Error;

@@ -249,9 +249,14 @@ impl Client {
     }
 
     /// Sends a request that turns the connection into a raw stream.
-    pub fn hijack(&self, mut request: Request<'_>) -> Result<Hijacked> {
+    pub fn hijack(&self, request: Request<'_>) -> Result<Hijacked> {
+        self.upgrade(request, "tcp")
+    }
+
+    /// The same for a protocol of a name.
+    pub fn upgrade(&self, mut request: Request<'_>, protocol: &str) -> Result<Hijacked> {
         for attempt in 0..2 {
-            let (connection, head) = self.exchange(&mut request, Some("tcp"))?;
+            let (connection, head) = self.exchange(&mut request, Some(protocol))?;
             if head.status == 101 || head.status == 200 {
                 return Ok(Hijacked::new(connection, &head));
             }

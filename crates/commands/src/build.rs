@@ -1,7 +1,14 @@
-//! `build`.
+//! `build`: over hoist's own session; over the classic door where the daemon has no other, or `DOCKER_BUILDKIT=0` wants it.
 
+mod by_session;
 pub(crate) mod context;
+mod lend;
+mod progress;
 pub(crate) mod prune;
+mod receive;
+mod share;
+mod told;
+mod wanted;
 
 use std::io::{self, Read, Write};
 
@@ -12,7 +19,6 @@ use crate::cli::{Args, Command, Kind, Parsed, check, flag, hidden};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome, io_text};
 use crate::options::{kvfile, resource};
-use crate::terminal::progress;
 use context::Directory;
 
 /// Table of `build`.
@@ -22,9 +28,31 @@ pub(crate) const COMMAND: Command = Command {
     about: "Build an image from a Dockerfile",
     flags: &[
         flag("add-host", '\0', Kind::Many("list", check::extra_host), "Add a custom host-to-IP mapping (\"host:ip\")"),
+        flag(
+            "allow",
+            '\0',
+            TEXTS,
+            "Allow extra privileged entitlement (e.g., \"network.host\", \"security.insecure\")",
+        ),
+        flag("annotation", '\0', TEXTS, "Add annotation to the image"),
+        flag("attest", '\0', TEXTS, "Attestation parameters (format: \"type=sbom,generator=image\")"),
         flag("build-arg", '\0', Kind::LIST, "Set build-time variables"),
-        flag("cache-from", '\0', Kind::Many("strings", check::any), "Images to consider as cache sources"),
+        flag("build-context", '\0', TEXTS, "Additional build contexts (e.g., name=path)"),
+        flag(
+            "cache-from",
+            '\0',
+            TEXTS,
+            "External cache sources (e.g., \"user/app:cache\", \"type=local,src=path/to/dir\")",
+        ),
+        flag(
+            "cache-to",
+            '\0',
+            TEXTS,
+            "Cache export destinations (e.g., \"user/app:cache\", \"type=local,dest=path/to/dir\")",
+        ),
+        flag("call", '\0', Kind::Str("build"), "Set method for evaluating build (\"build\", \"check\")"),
         flag("cgroup-parent", '\0', Kind::Str(""), "Set the parent cgroup for the \"RUN\" instructions during build"),
+        flag("check", '\0', Kind::Bool(false), "Shorthand for \"--call=check\""),
         flag("compress", '\0', Kind::Bool(false), "Compress the build context using gzip"),
         flag("cpu-period", '\0', Kind::Int(0), "Limit the CPU CFS (Completely Fair Scheduler) period"),
         flag("cpu-quota", '\0', Kind::Int(0), "Limit the CPU CFS (Completely Fair Scheduler) quota"),
@@ -37,6 +65,7 @@ pub(crate) const COMMAND: Command = Command {
         flag("iidfile", '\0', Kind::Str(""), "Write the image ID to the file"),
         flag("isolation", '\0', Kind::Str(""), "Container isolation technology"),
         flag("label", '\0', Kind::Many("list", check::label), "Set metadata for an image"),
+        flag("load", '\0', Kind::Bool(false), "Shorthand for \"--output=type=docker\""),
         flag("memory", 'm', Kind::BYTES, "Memory limit"),
         flag(
             "memory-swap",
@@ -44,6 +73,7 @@ pub(crate) const COMMAND: Command = Command {
             Kind::Custom("bytes", check::swap_bytes),
             "Swap limit equal to memory plus swap: -1 to enable unlimited swap",
         ),
+        flag("metadata-file", '\0', Kind::Str(""), "Write build result metadata to a file"),
         flag(
             "network",
             '\0',
@@ -51,13 +81,26 @@ pub(crate) const COMMAND: Command = Command {
             "Set the networking mode for the RUN instructions during build (default \"default\")",
         ),
         flag("no-cache", '\0', Kind::Bool(false), "Do not use cache when building the image"),
-        flag("platform", '\0', Kind::Str(""), "Set platform if server is multi-platform capable"),
+        flag("no-cache-filter", '\0', Kind::Many("strings", check::any), "Do not cache specified stages"),
+        flag("output", 'o', TEXTS, "Output destination (format: \"type=local,dest=path\")"),
+        flag("platform", '\0', TEXTS, "Set target platform for build"),
+        flag(
+            "progress",
+            '\0',
+            Kind::Str("auto"),
+            "Set type of progress output (\"auto\", \"none\", \"plain\", \"quiet\", \"rawjson\", \"tty\")",
+        ),
+        flag("provenance", '\0', Kind::Str(""), "Shorthand for \"--attest=type=provenance\""),
         flag("pull", '\0', Kind::Bool(false), "Always attempt to pull a newer version of the image"),
+        flag("push", '\0', Kind::Bool(false), "Shorthand for \"--output=type=registry\""),
         flag("quiet", 'q', Kind::Bool(false), "Suppress the build output and print image ID on success"),
         flag("rm", '\0', Kind::Bool(true), "Remove intermediate containers after a successful build (default true)"),
+        flag("sbom", '\0', Kind::Str(""), "Shorthand for \"--attest=type=sbom\""),
+        flag("secret", '\0', TEXTS, "Secret to expose to the build (format: \"id=mysecret[,src=/local/secret]\")"),
         flag("security-opt", '\0', Kind::Many("strings", check::any), "Security options"),
         flag("shm-size", '\0', Kind::BYTES, "Size of \"/dev/shm\""),
         hidden("squash", Kind::Bool(false)),
+        flag("ssh", '\0', TEXTS, "SSH agent socket to expose to the build (format: \"default|<id>[=<socket>]\")"),
         flag("tag", 't', Kind::Many("list", reference), "Name and optionally a tag in the \"name:tag\" format"),
         flag("target", '\0', Kind::Str(""), "Set the target build stage to build."),
         flag("ulimit", '\0', Kind::Many("ulimit", check::ulimit), "Ulimit options (default [])"),
@@ -66,6 +109,30 @@ pub(crate) const COMMAND: Command = Command {
     interspersed: true,
     run,
 };
+
+/// A text that may be given many times.
+const TEXTS: Kind = Kind::Many("stringArray", check::any);
+
+/// Flags that only a session can keep.
+const OF_SESSION: [&str; 17] = [
+    "allow",
+    "annotation",
+    "attest",
+    "build-context",
+    "cache-from",
+    "cache-to",
+    "check",
+    "load",
+    "metadata-file",
+    "no-cache-filter",
+    "output",
+    "progress",
+    "provenance",
+    "push",
+    "sbom",
+    "secret",
+    "ssh",
+];
 
 fn reference(text: &str) -> Result<String, String> {
     oci::Reference::parse(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
@@ -77,22 +144,45 @@ fn run(context: &Context, parsed: &Parsed) -> Outcome {
             return Err(Failure::new(format!("{}: 'build --{name}' is not supported", context.program)));
         }
     }
-    for name in ["isolation", "security-opt", "cache-from"] {
+    for name in ["isolation", "security-opt"] {
         if parsed.list(name).into_iter().chain([parsed.str(name)]).any(|value| !value.is_empty() && value != "default")
         {
-            return Err(Failure::new(format!("{}: 'build --{name}' is not supported at this door", context.program)));
+            return Err(Failure::new(format!("{}: 'build --{name}' is not supported", context.program)));
         }
     }
+    let iidfile = parsed.str("iidfile");
+    if !iidfile.is_empty() {
+        // An old id must not be taken for this build's.
+        match std::fs::remove_file(iidfile) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Failure::new(io_text("remove", iidfile, &error)));
+            }
+            _ => {}
+        }
+    }
+    let classic = std::env::var("DOCKER_BUILDKIT").is_ok_and(|value| ["0", "false"].contains(&value.as_str()));
+    if !classic && by_session::run(context, parsed)?.is_some() {
+        return Ok(());
+    }
+    let refused = OF_SESSION.iter().find(|name| parsed.changed(name) && **name != "progress");
+    if let Some(name) = refused {
+        return Err(Failure::new(format!(
+            "{}: 'build --{name}' is not supported at the daemon's classic door",
+            context.program
+        )));
+    }
+    at_classic_door(context, parsed)
+}
+
+/// `POST /build`: an archive there, messages back.
+fn at_classic_door(context: &Context, parsed: &Parsed) -> Outcome {
     let (path, file) = (parsed.args[0].as_str(), parsed.str("file"));
     let mut source: Box<dyn Read + Send> = match path {
         "-" if file == "-" => {
             return Err(Failure::new("invalid argument: can't use stdin for both build context and dockerfile"));
         }
         "-" => Box::new(io::stdin()),
-        url if ["http://", "https://", "git://", "git@", "github.com/"]
-            .iter()
-            .any(|prefix| url.starts_with(prefix)) =>
-        {
+        url if wanted::is_remote(url) => {
             return Err(Failure::new(format!(
                 "{}: building from the remote context {url} is not supported",
                 context.program
@@ -114,15 +204,6 @@ fn run(context: &Context, parsed: &Parsed) -> Outcome {
         source = archive_or_dockerfile(source)?;
     }
     let iidfile = parsed.str("iidfile");
-    if !iidfile.is_empty() {
-        // An old id must not be taken for this build's.
-        match std::fs::remove_file(iidfile) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Failure::new(io_text("remove", iidfile, &error)));
-            }
-            _ => {}
-        }
-    }
     let mut id = String::new();
     let outcome = std::thread::scope(|scope| {
         // The walk over the directory goes on while the daemon reads.
@@ -143,7 +224,7 @@ fn run(context: &Context, parsed: &Parsed) -> Outcome {
         };
         let request = request(context, parsed, &name)?.stream("application/x-tar", &mut reader);
         let response = context.client()?.send(request)?;
-        progress::build(response, &mut |aux| {
+        crate::terminal::progress::build(response, &mut |aux| {
             if let Some(found) = aux.get("ID").and_then(Value::as_str) {
                 found.clone_into(&mut id);
             }
@@ -166,7 +247,7 @@ fn request<'a>(context: &Context, parsed: &Parsed, dockerfile: &str) -> Outcome<
         .query_some("cgroupparent", parsed.text("cgroup-parent"))
         .query_some("cpusetcpus", parsed.text("cpuset-cpus"))
         .query_some("cpusetmems", parsed.text("cpuset-mems"))
-        .query_some("platform", context.platform(parsed.str("platform")))
+        .query_some("platform", context.platform(&parsed.list("platform").join(",")))
         .query("networkmode", parsed.str("network"))
         .query_if("nocache", parsed.bool("no-cache"))
         .query_if("pull", parsed.bool("pull"))
@@ -223,14 +304,21 @@ fn read_dockerfile() -> Outcome<Vec<u8>> {
     Ok(text)
 }
 
-/// Standard input is an archive, or a Dockerfile alone, which becomes an archive.
-fn archive_or_dockerfile(mut from: Box<dyn Read + Send>) -> Outcome<Box<dyn Read + Send>> {
+/// Whether something is an archive; what was read of it, and the rest.
+#[allow(clippy::type_complexity, reason = "one caller each")]
+fn sniff(mut from: Box<dyn Read + Send>) -> Outcome<(bool, Vec<u8>, Box<dyn Read + Send>)> {
     let mut first = Vec::new();
     from.by_ref().take(512).read_to_end(&mut first).map_err(|error| Failure::new(io_text("read", "stdin", &error)))?;
     let compressed = [&[0x1f, 0x8b][..], b"BZh", &[0xfd, b'7', b'z', b'X', b'Z'], &[0x28, 0xb5, 0x2f, 0xfd]]
         .iter()
         .any(|magic| first.starts_with(magic));
-    if compressed || (first.len() == 512 && &first[257..262] == b"ustar") {
+    Ok((compressed || (first.len() == 512 && &first[257..262] == b"ustar"), first, from))
+}
+
+/// Standard input is an archive, or a Dockerfile alone, which becomes an archive.
+fn archive_or_dockerfile(from: Box<dyn Read + Send>) -> Outcome<Box<dyn Read + Send>> {
+    let (archive, mut first, from) = sniff(from)?;
+    if archive {
         return Ok(Box::new(io::Cursor::new(first).chain(from)));
     }
     from.take(dockerfile::MAX_BYTES as u64)

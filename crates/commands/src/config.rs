@@ -17,7 +17,7 @@ use crate::failure::{Failure, Outcome, io_text};
 pub(crate) const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 
 /// The parts of the file that this client uses.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, Clone)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct ConfigFile {
     /// Where it is, or would be.
@@ -67,7 +67,7 @@ impl Credentials {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, Clone)]
 #[serde(default, rename_all = "camelCase")]
 struct Proxy {
     http_proxy: String,

@@ -1,8 +1,6 @@
 //! `COPY` and `ADD` in a stage.
 
 use std::fs::File;
-use std::io::{Read, Write};
-use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 
 use dockerfile::Instruction;
@@ -15,7 +13,9 @@ use crate::cache::Key;
 use crate::copy::walk::{Content, Entry};
 use crate::copy::{digest, layer, mode, owner, place, select, walk};
 use crate::error::{Error, Result};
+use crate::git;
 use crate::plan::{self, From};
+use crate::remote::{download, is_archive, repository};
 use crate::request::NamedContext;
 use crate::tree::Tree;
 
@@ -187,9 +187,17 @@ impl Stage<'_> {
     fn remote(&self, source: &str, transfer: &Transfer) -> Result<place::Source> {
         let build = self.build;
         let path = source.split(['?', '#']).next().unwrap_or(source);
-        let is_web = source.starts_with("http://") || source.starts_with("https://");
-        if !is_web || path.ends_with(".git") || source.contains(".git#") {
-            return Err(Error::Unsupported(format!("ADD of the git repository {source:?}")));
+        if let Some(wanted) = git::parse(source)? {
+            if !transfer.checksum.is_empty() {
+                return Err(Error::Unsupported(format!("ADD --checksum of the repository {source:?}")));
+            }
+            build.request.client.admit(source, &self.platform)?;
+            let tree = repository(build.engine, &wanted, transfer.keep_git_dir == Some(true), build.cancel)?;
+            let entries = walk::walk(&Arc::new(tree), b"", &|_, _| false)?;
+            return Ok(place::Source { name: Vec::new(), parents: None, entries, keep_owner: false });
+        }
+        if transfer.keep_git_dir.is_some() {
+            return Err(Error::Invalid("keep-git-dir can only be used with repositories".into()));
         }
         if transfer.unpack == Some(true) {
             return Err(Error::Unsupported(format!("ADD --unpack of the remote source {source:?}")));
@@ -215,39 +223,7 @@ impl Stage<'_> {
     }
 }
 
-/// Fetches a file into one without a name; its size and digest.
-fn download(engine: &engine::Engine, address: &str, cancel: &engine::Cancel) -> Result<(File, u64, oci::Digest)> {
-    let failed = |error: std::io::Error| Error::system(format!("fetch {address}"), error);
-    let mut body = engine::image::fetch(engine, address, cancel)?;
-    let folder = engine.config().data_root.join("build");
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(failed)?;
-    let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
-    let opened = rustix::fs::open(&folder, flags, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR);
-    let mut file = File::from(opened.map_err(|errno| failed(errno.into()))?);
-    let (mut buffer, mut size, mut hasher) = (vec![0; 128 * 1024], 0, oci::DigestHasher::new());
-    loop {
-        let length = match body.read(&mut buffer) {
-            _ if cancel.is_cancelled() => return Err(Error::Cancelled),
-            Ok(length) => length,
-            Err(error) => return Err(failed(error)),
-        };
-        if length == 0 {
-            return Ok((file, size, hasher.finish()));
-        }
-        hasher.update(&buffer[..length]);
-        file.write_all(&buffer[..length]).map_err(failed)?;
-        size += length as u64;
-    }
-}
-
 /// A URL or a repository.
 pub(crate) fn is_remote(source: &str) -> bool {
     ["http://", "https://", "git://", "ssh://", "git@"].iter().any(|prefix| source.starts_with(prefix))
-}
-
-/// Whether a file is a tar, compressed or not: its first header says so.
-fn is_archive(file: File) -> bool {
-    let Ok(data) = archive::decompress(file) else { return false };
-    let mut reader = archive::tar::Reader::new(data);
-    matches!(reader.next_entry(), Ok(Some(_)))
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use ::build::context::TarContext;
 use ::build::prune::Wanted;
+use ::build::remote::Fetched;
 use ::build::request::{Entitlements, Limits, NetworkMode, NoCache, Request};
 use api::image::{Progress, RegistryAuth};
 use api::system::{BuildCache, BuildPruned};
@@ -71,9 +72,19 @@ fn build(mut call: Call) -> crate::route::Task {
             move |emit| {
                 // Held until the image is recorded: nothing of it may be swept before.
                 let _lease = call.engine.store().lease();
-                let mut context = TarContext::read(&call.engine, &mut upload).map_err(translate)?;
-                wanted.request.dockerfile = context.dockerfile(&wanted.request.dockerfile_name).map_err(translate)?;
-                wanted.request.client = Arc::new(context);
+                let fetched = match call.query.text("remote") {
+                    // The archive of the request, which some clients name.
+                    "" | "client-session" => TarContext::read(&call.engine, &mut upload).map(Fetched::Context),
+                    address => ::build::remote::context(&call.engine, address, false, &token),
+                };
+                match fetched.map_err(translate)? {
+                    Fetched::Context(mut context) => {
+                        let name = &wanted.request.dockerfile_name;
+                        wanted.request.dockerfile = context.dockerfile(name).map_err(translate)?;
+                        wanted.request.client = Arc::new(context);
+                    }
+                    Fetched::Dockerfile(text) => wanted.request.dockerfile = text,
+                }
                 let results = classic::watch(&call.builder, &wanted.request, &token, wanted.quiet, emit)
                     .map_err(|error| with_excerpt(error, &wanted.request))?;
                 finish(&call, &wanted, results, emit)
@@ -119,12 +130,8 @@ fn wanted(call: &Call) -> engine::Result<Asked> {
     if query.text("version") == "2" {
         return Err(Error::not_implemented("building with version=2 at this door (use BuildKit's session)"));
     }
-    for (key, what) in [
-        ("remote", "building from a remote context"),
-        ("squash", "squashing"),
-        ("outputs", "outputs at the classic door"),
-        ("isolation", "isolation"),
-    ] {
+    for (key, what) in [("squash", "squashing"), ("outputs", "outputs at the classic door"), ("isolation", "isolation")]
+    {
         let value = query.text(key);
         if !value.is_empty() && !["0", "false", "default"].contains(&value) {
             return Err(Error::not_implemented(what));

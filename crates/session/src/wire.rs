@@ -3,7 +3,7 @@
 //! Source: <https://protobuf.dev/programming-guides/encoding/>. A field that is not known is passed over, a field that
 //! comes twice counts the last time, as the format wants it.
 
-use crate::status::Status;
+use crate::Malformed;
 
 /// The deepest message in a message; nothing here has more than six.
 const MAX_FIELDS: usize = 4_000_000;
@@ -68,14 +68,14 @@ impl<'a> Fields<'a> {
 }
 
 impl<'a> Iterator for Fields<'a> {
-    type Item = Result<(u64, Value<'a>), Status>;
+    type Item = Result<(u64, Value<'a>), Malformed>;
 
     fn next(&mut self) -> Option<Self::Item> {
         while !self.rest.is_empty() {
             self.left = self.left.saturating_sub(1);
             let Some((number, value)) = self.field().filter(|_| self.left > 0) else {
                 self.rest = &[];
-                return Some(Err(Status::invalid("a message that is no protocol buffer")));
+                return Some(Err(Malformed("a message that is no protocol buffer".into())));
             };
             if let Some(value) = value {
                 return Some(Ok((number, value)));
@@ -117,14 +117,14 @@ impl<'a> Value<'a> {
     }
 
     /// Text; what is no UTF-8 is an error, as in every implementation.
-    pub fn text(self) -> Result<String, Status> {
+    pub fn text(self) -> Result<String, Malformed> {
         std::str::from_utf8(self.bytes())
             .map(str::to_owned)
-            .map_err(|_| Status::invalid("a string field contains invalid UTF-8"))
+            .map_err(|_| Malformed("a string field contains invalid UTF-8".into()))
     }
 
     /// One entry of a `map<string, …>`: its key, and its value's field.
-    pub fn entry(self) -> Result<(String, Value<'a>), Status> {
+    pub fn entry(self) -> Result<(String, Value<'a>), Malformed> {
         let (mut key, mut value) = (String::new(), Value::Bytes(&[]));
         for field in fields(self.bytes()) {
             match field? {

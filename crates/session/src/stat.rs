@@ -1,6 +1,6 @@
 //! `fsutil.types.Stat`: a path's metadata, with modes as Go's `os.FileMode` has them.
 
-use crate::status::Status;
+use crate::Malformed;
 use crate::wire::{self, Message};
 
 const DIRECTORY: u32 = 1 << 31;
@@ -50,7 +50,7 @@ pub enum Kind {
 
 impl Stat {
     /// Reads one. The path has to be a plain one below the directory.
-    pub fn read(message: &[u8]) -> Result<Stat, Status> {
+    pub fn read(message: &[u8]) -> Result<Stat, Malformed> {
         let mut stat = Stat::default();
         let word = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
         for field in wire::fields(message) {
@@ -73,7 +73,7 @@ impl Stat {
         }
         let is_plain = |part: &[u8]| !part.is_empty() && part != b"." && part != b".." && !part.contains(&0);
         if stat.path.len() > 4096 || !stat.path.split(|byte| *byte == b'/').all(is_plain) {
-            return Err(Status::invalid(format!("invalid path {:?}", String::from_utf8_lossy(&stat.path))));
+            return Err(Malformed(format!("invalid path {:?}", String::from_utf8_lossy(&stat.path))));
         }
         Ok(stat)
     }
