@@ -170,6 +170,10 @@ note "== the daemon comes and goes, containers stay"
 pid=$(hoist inspect -f '{{.State.Pid}}' ws1)
 holds "the container's cgroup is in its own slice" "$(cat "/proc/$pid/cgroup")" "/hoist.slice/hoist-containers.service/hoist/"
 holds "and is a delegated one" "$(systemctl show -P Delegate hoist-containers.service)" yes
+shim=$(sed -n 's/^PPid:[[:space:]]*//p' "/proc/$pid/status")
+holds "its shim is there too" "$(cat "/proc/$shim/cgroup")" "/hoist.slice/hoist-containers.service/hoist/"
+same "hoistd.service has the daemon alone" "$(systemctl show -P MainPID hoistd.service)" \
+    "$(xargs </sys/fs/cgroup/system.slice/hoistd.service/cgroup.procs)"
 before=$(systemctl show -P MainPID hoistd.service)
 check "systemctl daemon-reload" systemctl daemon-reload
 check "systemctl restart hoistd" systemctl restart hoistd.service
@@ -190,7 +194,16 @@ systemctl daemon-reload
 systemctl restart hoistd.service
 systemctl stop hoistd.service 2>/dev/null
 check "stop: the container lives" kill -0 "$pid"
+if [ -e /sys/fs/cgroup/system.slice/hoistd.service ]; then bad "stop: the unit's cgroup is gone"; else ok "stop: the unit's cgroup is gone"; fi
 same "socket activation starts it" "$pid" "$(hoist inspect -f '{{.State.Pid}}' ws1)"
+# Even a unit that ends all of its processes has nothing but the daemon to end.
+mkdir -p /run/systemd/system/hoistd.service.d
+printf '[Service]\nKillMode=control-group\n' >/run/systemd/system/hoistd.service.d/test.conf
+systemctl daemon-reload
+check "KillMode=control-group: restart" systemctl restart hoistd.service
+same "KillMode=control-group: the container is the same" "$pid true" "$(hoist inspect -f '{{.State.Pid}} {{.State.Running}}' ws1)"
+rm -r /run/systemd/system/hoistd.service.d
+systemctl daemon-reload
 echo '{"debug": true}' >/etc/hoist/daemon.json
 check "systemctl reload" systemctl reload hoistd.service
 until_true "reload: the new setting holds" sh -c '[ "$(hoist info --format "{{.Debug}}")" = true ]'

@@ -1,6 +1,7 @@
 //! `cargo xtask machine`: the packages in a machine of their own, with systemd: installed, upgraded under running
-//! containers, through a shutdown and the next boot, removed.
+//! containers, through a shutdown and the next boot, removed. Or only its boots, each with a kernel of its own.
 
+use std::fs;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
@@ -11,18 +12,21 @@ use crate::steps;
 pub const USAGE: &str = "\
   machine --runtime [TEST…]  the tests of hoist-runtime in such a machine (HOIST_VM_RUN is called in the same way): cgroup
                            version 2, systemd's driver, and as a plain user
-  machine [--network]      the packages of target/package in a throw-away machine; HOIST_VM_RUN names the program that
+  machine [--network | --reboot]
+                           the packages of target/package in a throw-away machine; HOIST_VM_RUN names the program that
                            runs one: it is called with --systemd --share DIR:PATH --timeout SECONDS -- COMMAND
         --network          less, but published ports; asks for --backend tcg, a kernel with nf_tables
+        --reboot           three boots with one data root: a shutdown after the first, a power cut in the second
 ";
 
 /// Environment variable with the program.
 const RUNNER: &str = "HOIST_VM_RUN";
 
 pub fn run(words: &[&str]) -> Result<ExitCode> {
-    let network = match words {
-        [] => false,
-        ["--network"] => true,
+    let form = match words {
+        [] => Form::Life,
+        ["--network"] => Form::Network,
+        ["--reboot"] => Form::Reboot,
         ["--runtime", only @ ..] => return runtime(only),
         other => bail!("unknown argument of machine: {}", other.join(" ")),
     };
@@ -34,17 +38,43 @@ pub fn run(words: &[&str]) -> Result<ExitCode> {
     if !packages.join("apt/dists").is_dir() {
         bail!("{} has no packages: cargo xtask package --make-key", packages.display());
     }
-    let mut command = Command::new(runner);
-    command.args(["--systemd", "--timeout", if network { "1800" } else { "600" }]);
-    if network {
-        command.args(["--backend", "tcg"]);
+    let stays = target().join("machine");
+    let boots: &[&str] = match form {
+        Form::Reboot => &["first", "second", "third"],
+        Form::Life | Form::Network => &[""],
+    };
+    fs::create_dir_all(&stays)?;
+    for boot in boots {
+        let mut command = Command::new(&runner);
+        command.args(["--systemd", "--timeout", if form == Form::Network { "1800" } else { "600" }]);
+        if form == Form::Network {
+            command.args(["--backend", "tcg"]);
+        }
+        command.arg("--share").arg(format!("{}:/packages:ro", packages.display()));
+        command.arg("--share").arg(format!("{}:/test:ro", workspace().join("packaging/test").display()));
+        match form {
+            Form::Reboot => {
+                command.arg("--share").arg(format!("{}:/stays", stays.display()));
+                command.args(["--", "sh", "/test/reboot.sh", "/packages", "/stays", boot])
+            }
+            Form::Network => command.args(["--", "sh", "/test/machine.sh", "/packages", "network"]),
+            Form::Life => command.args(["--", "sh", "/test/machine.sh", "/packages"]),
+        };
+        println!("    $ {}", steps::text(&command));
+        if !command.status().context("start the machine")?.success() {
+            return Ok(ExitCode::FAILURE);
+        }
     }
-    command.arg("--share").arg(format!("{}:/packages:ro", packages.display()));
-    command.arg("--share").arg(format!("{}:/test:ro", workspace().join("packaging/test").display()));
-    command.args(["--", "sh", "/test/machine.sh", "/packages", if network { "network" } else { "" }]);
-    println!("    $ {}", steps::text(&command));
-    let status = command.status().context("start the machine")?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let _ = fs::remove_dir_all(&stays);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the machine is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Life,
+    Network,
+    Reboot,
 }
 
 /// The test programs of the runtime and of what it is made of, where there is version 2 alone and systemd: all of them as

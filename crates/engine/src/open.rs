@@ -131,7 +131,9 @@ impl Engine {
         check_host(&host)?;
         // Before the spawner, so that it is dropped after it.
         let mut unopened = Unopened(Some(config.cgroup_parent()));
-        let spawner = Spawner::new(&config.runtime, config.cgroup_parent(), config.parked_shims)?;
+        let cgroups = cgroup::Hierarchies::detect().inspect_err(|error| tracing::warn!(%error, "no cgroups")).ok();
+        let place = shim::Place::new(&config, cgroups.as_ref());
+        let spawner = Spawner::new(&config.runtime, place, config.cgroup_parent(), config.parked_shims)?;
         let keeper = shim::ensure_keeper(&config.exec_root, &spawner)?;
         let options = store::Options { keeper: Some(keeper), form: config.layer_form, witness: None };
         let store = store::Store::open_with(&config.data_root, options)
@@ -145,7 +147,7 @@ impl Engine {
         let resolver = shim::Resolver::new(&config.exec_root);
         let engine = Arc::new(Engine {
             machine_id: machine_id(&store)?,
-            cgroups: cgroup::Hierarchies::detect().inspect_err(|error| tracing::warn!(%error, "no cgroups")).ok(),
+            cgroups,
             config,
             host,
             store,

@@ -12,6 +12,7 @@
 mod dispatch;
 mod forwarder;
 mod keeper;
+mod place;
 mod resolver;
 mod run;
 mod spawner;
@@ -30,6 +31,7 @@ use crate::{Error, Result};
 pub(crate) use dispatch::{drain, start_thread};
 pub(crate) use forwarder::forwarder;
 pub(crate) use keeper::{SOCKET as KEEPER_SOCKET, ensure_keeper};
+pub(crate) use place::Place;
 pub(crate) use resolver::Resolver;
 pub(crate) use run::{Run, Slot};
 pub(crate) use spawner::Spawner;

@@ -479,7 +479,10 @@ mod tests {
     }
 
     fn restored(place: &Place, patience: Duration) -> Found {
-        let shims = Shims::new(Spawner::new(Path::new("/proc/self/exe"), "/x".to_owned(), 0).unwrap()).unwrap();
+        let shims = Shims::new(
+            Spawner::new(Path::new("/proc/self/exe"), crate::shim::Place::default(), "/x".to_owned(), 0).unwrap(),
+        )
+        .unwrap();
         let id = ContainerId::random();
         let asked = ask(&shims, &place.0, &id);
         let Found::Unstarted(run) = answer(asked, Instant::now() + PATIENCE) else { panic!("it has not started") };
@@ -499,7 +502,10 @@ mod tests {
             sys::socket::send(&link, hello.as_bytes(), &[]).unwrap();
             hear(&link)
         });
-        let shims = Shims::new(Spawner::new(Path::new("/proc/self/exe"), "/x".to_owned(), 0).unwrap()).unwrap();
+        let shims = Shims::new(
+            Spawner::new(Path::new("/proc/self/exe"), crate::shim::Place::default(), "/x".to_owned(), 0).unwrap(),
+        )
+        .unwrap();
         let found = answer(ask(&shims, &place.0, &ContainerId::random()), Instant::now() + STARTING);
         let Found::Alive { run, state, execs } = found else { panic!("{found:?}") };
         assert_eq!((state.pid, execs[0].pid), (9, 11));

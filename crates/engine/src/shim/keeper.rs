@@ -24,8 +24,7 @@ pub(crate) fn ensure_keeper(exec_root: &Path, spawner: &Spawner) -> Result<Keepe
     let failed = |error| Error::system("start the keeper", error);
     let path = socket.to_str().ok_or_else(|| Error::invalid("the exec root's path is not UTF-8"))?;
     let null = File::open("/dev/null").map_err(failed)?;
-    let mut child = sys::process::start_sealed(spawner.program(), &["hoist-runtime", "keeper", path], null.into())
-        .map_err(failed)?;
+    let mut child = spawner.start_role("keeper", path, null.into()).map_err(failed)?;
     let deadline = Instant::now() + PATIENCE;
     loop {
         match Keeper::connect(&socket) {

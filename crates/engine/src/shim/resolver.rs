@@ -106,9 +106,7 @@ impl Resolver {
         let failed = |error| Error::system("start the resolver", error);
         let path = self.path.to_str().ok_or_else(|| Error::invalid("the exec root's path is not UTF-8"))?;
         let null = File::open("/dev/null").map_err(failed)?;
-        let program = engine.shims.spawner.program();
-        let mut child =
-            sys::process::start_sealed(program, &["hoist-runtime", "resolver", path], null.into()).map_err(failed)?;
+        let mut child = engine.shims.spawner.start_role("resolver", path, null.into()).map_err(failed)?;
         let deadline = Instant::now() + PATIENCE;
         loop {
             match Client::connect(&self.path) {

@@ -11,7 +11,7 @@ use rustix::event::epoll;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use shim_api::{FromSpawner, Launch, ToSpawner};
 
-use super::{SPAWNER, Shims};
+use super::{Place, SPAWNER, Shims};
 use crate::{Error, Result};
 
 /// A spawner is ready within milliseconds.
@@ -25,6 +25,7 @@ const SHORT_LIFE: Duration = Duration::from_secs(1);
 pub(crate) struct Spawner {
     /// The sealed copy of `hoist-runtime`.
     program: OwnedFd,
+    place: Place,
     cgroup_parent: String,
     parked: usize,
     link: Mutex<Option<Link>>,
@@ -48,15 +49,17 @@ impl Link {
 
 impl Spawner {
     /// Takes a copy of the program; nothing is started yet.
-    pub fn new(runtime: &Path, cgroup_parent: String, parked: usize) -> Result<Spawner> {
+    pub fn new(runtime: &Path, place: Place, cgroup_parent: String, parked: usize) -> Result<Spawner> {
         let program = sys::memfd::sealed_copy(runtime)
             .map_err(|error| Error::system(format!("copy the program {}", runtime.display()), error))?;
-        Ok(Spawner { program, cgroup_parent, parked, link: Mutex::new(None) })
+        Ok(Spawner { program, place, cgroup_parent, parked, link: Mutex::new(None) })
     }
 
-    /// The sealed program, for other roles.
-    pub fn program(&self) -> BorrowedFd<'_> {
-        self.program.as_fd()
+    /// Starts the sealed program in a role that outlives this process, with the path of its socket.
+    pub fn start_role(&self, role: &str, socket: &str, stdin: OwnedFd) -> io::Result<Child> {
+        let child = sys::process::start_sealed(&self.program, &["hoist-runtime", role, socket], stdin)?;
+        self.place.take(&child);
+        Ok(child)
     }
 
     /// Asks for a shim. `control` is its end of the control socket; descriptors go with [`Launch::descriptors`].
