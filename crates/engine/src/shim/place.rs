@@ -1,4 +1,4 @@
-//! Where keeper and resolver are, which outlive the daemon: in the shims' cgroup, beside those of the containers, and not in
+//! Where keeper, resolver and forwarder are, which outlive the daemon: in the shims' cgroup, beside those of the containers, and not in
 //! the daemon's. (The spawner goes there by itself, and its shims are born there.)
 //!
 //! A service manager ends, counts and removes a service by its cgroup. What stayed in there would be ended with the
@@ -14,7 +14,7 @@ use crate::Config;
 const NAME: &str = "shims";
 
 /// The cgroup; none without a service manager, which leaves a place to us by [`Config::cgroup_parent`].
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Place(Option<(Hierarchies, String)>);
 
 impl Place {

@@ -55,6 +55,11 @@ impl Spawner {
         Ok(Spawner { program, place, cgroup_parent, parked, link: Mutex::new(None) })
     }
 
+    /// The sealed program, for a role that is started again without the spawner, and the place for that.
+    pub fn program(&self) -> (BorrowedFd<'_>, &Place) {
+        (self.program.as_fd(), &self.place)
+    }
+
     /// Starts the sealed program in a role that outlives this process, with the path of its socket.
     pub fn start_role(&self, role: &str, socket: &str, stdin: OwnedFd) -> io::Result<Child> {
         let child = sys::process::start_sealed(&self.program, &["hoist-runtime", role, socket], stdin)?;
