@@ -13,6 +13,7 @@ use crate::check::{eq, fetch_from_container, has};
 pub const TESTS: &[Test] = tests![
     w05_port_forwarding,
     w05_udp,
+    a_thousand_ports,
     random_port,
     w33_publish_all,
     port_taken_by_container,
@@ -66,6 +67,33 @@ fn w05_port_forwarding(lab: &mut Lab) -> Result<()> {
 }
 
 /// A datagram comes back from where it was sent to.
+/// More ports than a message between our processes has room for.
+fn a_thousand_ports(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    let run = "run -d --name many -p 127.0.0.1:21000-21999:1000-1999 busybox httpd -f -p 1999 -h /etc";
+    lab.client.ok(run)?;
+    let page = || {
+        wait::until_true("a page", SOON, || {
+            Ok(testkit::http::get(([127, 0, 0, 1], 21_999).into(), "/hostname")
+                .is_ok_and(|answer| answer.status == 200))
+        })
+    };
+    page()?;
+    ensure!(std::net::TcpListener::bind("127.0.0.1:21500").is_err(), "a published port is not reserved");
+    lab.daemon.kill9()?;
+    ensure!(std::net::TcpListener::bind("127.0.0.1:21500").is_err(), "a published port is free without the daemon");
+    lab.daemon.restart()?;
+    page()?;
+    lab.client.ok("restart -t 0 many")?;
+    page()?;
+    lab.client.ok("rm -f many")?;
+    // All of them are free again.
+    lab.client.ok(run)?;
+    lab.client.ok("rm -f many")?;
+    std::net::TcpListener::bind("127.0.0.1:21500")?;
+    Ok(())
+}
+
 fn w05_udp(lab: &mut Lab) -> Result<()> {
     lab.pull("httpd")?;
     let port = UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();

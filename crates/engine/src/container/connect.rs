@@ -432,6 +432,34 @@ pub(super) fn withdraw(engine: &Engine, container: &Container, ports: &[BoundPor
     });
 }
 
+/// Reserved ports that go to the shim: a message carries 253 descriptors, and layers are among them.
+const MOST_WITH_SHIM: usize = 64;
+
+/// Leaves as many of the sockets that reserve `ports` as the shim is given; the keeper gets the others.
+pub(super) fn keep_surplus<'a>(
+    engine: &Engine,
+    record: &Record,
+    ports: impl Iterator<Item = &'a BoundPort>,
+    holds: &mut Vec<std::os::fd::OwnedFd>,
+    kept: &mut Vec<String>,
+) -> Result<()> {
+    if holds.len() <= MOST_WITH_SHIM {
+        return Ok(());
+    }
+    let failed = |error| Error::system("keep a published port", error);
+    let keeper = keeper::Keeper::connect(&engine.config.exec_root.join(KEEPER_SOCKET)).map_err(failed)?;
+    let surplus = holds.split_off(MOST_WITH_SHIM);
+    let ports = ports.filter(|port| port.host_port != 0).skip(MOST_WITH_SHIM);
+    for (port, hold) in ports.zip(&surplus) {
+        let name = hold_name(record, port);
+        // Of a start that a daemon's end cut short.
+        keeper.release(&name).map_err(failed)?;
+        keeper.hold(&name, hold).map_err(failed)?;
+        kept.push(name);
+    }
+    Ok(())
+}
+
 /// Under which name the keeper holds a port.
 fn hold_name(record: &Record, port: &BoundPort) -> String {
     format!("port:{}:{}:{}:{}", record.id, port.protocol, port.host_address, port.host_port)
@@ -450,12 +478,17 @@ fn note(container: &Container, endpoint: EndpointRecord) {
 
 /// The ports that the keeper holds for a container which has ended are free again.
 pub(super) fn let_go(engine: &Engine, record: &Record) {
-    if record.kept_ports.is_empty() {
+    release_kept(engine, &record.kept_ports);
+}
+
+/// The keeper lets go of such ports.
+pub(super) fn release_kept(engine: &Engine, names: &[String]) {
+    if names.is_empty() {
         return;
     }
     match keeper::Keeper::connect(&engine.config.exec_root.join(KEEPER_SOCKET)) {
         Ok(keeper) => {
-            for name in &record.kept_ports {
+            for name in names {
                 let _ = keeper.release(name);
             }
         }

@@ -22,8 +22,8 @@ use super::mounts::Kind as MountKind;
 use super::networking::{self, Namespace};
 use super::state::Change;
 use super::{
-    Container, Phase, Record, attach, directory, health, idmap, joined, link, lock, logging, persist, publish, remove,
-    resolver, runtime, sources, spec,
+    Container, Phase, Record, attach, connect, directory, health, idmap, joined, link, lock, logging, persist, publish,
+    remove, resolver, runtime, sources, spec,
 };
 use crate::host;
 use crate::shim::Run;
@@ -110,6 +110,8 @@ struct Start<'a> {
     container: &'a Arc<Container>,
     /// What became of the record's attachments.
     attachments: Vec<Attachment>,
+    /// Under which names the keeper holds the ports that the shim does not.
+    kept: Vec<String>,
     exec_dir: bool,
     committed: bool,
 }
@@ -128,6 +130,7 @@ impl Drop for Start<'_> {
             }
             networking::publish(self.engine, "disconnect", &record, attachment);
         }
+        connect::release_kept(self.engine, &self.kept);
         if !self.attachments.is_empty() {
             self.container.update(|record| {
                 for attachment in &mut record.networks {
@@ -135,6 +138,7 @@ impl Drop for Start<'_> {
                     attachment.endpoint = None;
                 }
                 record.held_ports.clear();
+                record.kept_ports.clear();
             });
         }
         if self.exec_dir {
@@ -179,7 +183,8 @@ impl Start<'_> {
         }
 
         // Ask.
-        let mut start = Start { engine, container, attachments: Vec::new(), exec_dir: false, committed: false };
+        let mut start =
+            Start { engine, container, attachments: Vec::new(), kept: Vec::new(), exec_dir: false, committed: false };
         let exec_dir = directory::make_exec(engine, &record.id)?;
         start.exec_dir = true;
         let joined = joined::descriptors(engine, record)?;
@@ -248,7 +253,7 @@ impl Start<'_> {
             let record = container.update(|record| {
                 record.networks.clone_from(&start.attachments);
                 record.held_ports = held;
-                record.kept_ports.clear();
+                record.kept_ports.clone_from(&start.kept);
             });
             if !endpoints.is_empty() {
                 persist::save(engine, container)?;
@@ -305,6 +310,9 @@ impl Start<'_> {
             }
             networking::publish(self.engine, "connect", record, attachment);
         }
+        let endpoints = self.attachments.iter().filter_map(|attachment| attachment.endpoint.as_ref());
+        let ports = endpoints.flat_map(|endpoint| &endpoint.ports);
+        connect::keep_surplus(self.engine, record, ports, &mut holds, &mut self.kept)?;
         Ok(holds)
     }
 }
