@@ -122,6 +122,8 @@ async fn solve(door: &Arc<Door>, request: Solve) -> Result<Message, Status> {
     let caller = door.sessions().get(&request.session).await?;
     let (job, returned) = door.jobs().begin(request, caller.clone())?;
     let mut guard = Guard { door, job: Arc::clone(&job), outcome: None };
+    // Until the export is done: nobody refers to what was built before.
+    let lease = door.builder().engine().store().lease();
     let work = async {
         // The build has begun, or its progress would be waited for.
         if let Err(refused) = export::check(&job.request) {
@@ -138,14 +140,11 @@ async fn solve(door: &Arc<Door>, request: Solve) -> Result<Message, Status> {
             gateway::returned(door, &returned)?
         } else {
             let (door, job) = (Arc::clone(door), Arc::clone(&job));
-            on_thread("build", move || {
-                let _lease = door.builder().engine().store().lease();
-                gateway::direct(&door, &job)
-            })
-            .await?
+            on_thread("build", move || gateway::direct(&door, &job)).await?
         };
         let (door, job) = (Arc::clone(door), Arc::clone(&job));
         on_thread("export", move || {
+            let _lease = lease;
             // A subrequest has answers in place of a result.
             if !made.answers.is_empty() {
                 let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();

@@ -130,14 +130,14 @@ impl Layers {
     /// [`Error::NoLayer`]
     pub fn info(&self, diff_id: &Digest) -> Result<LayerInfo> {
         let file = self.open(diff_id)?;
-        let layer = file.metadata().map_err(Error::io("look at", self.path(diff_id)))?;
-        let split = std::fs::metadata(self.split_path(diff_id)).map_or(0, |split| disk::used(&split));
         let label = self.label(diff_id, &file)?;
-        Ok(LayerInfo {
-            diff_id: *diff_id,
-            content: label.content,
-            disk: disk::used(&layer) + split + self.tree_use(diff_id),
-        })
+        Ok(LayerInfo { diff_id: *diff_id, content: label.content, disk: self.disk_use(diff_id) })
+    }
+
+    /// Bytes that a layer takes on the disk, without looking into it.
+    pub(crate) fn disk_use(&self, diff_id: &Digest) -> u64 {
+        let used = |path| std::fs::metadata(path).map_or(0, |metadata| disk::used(&metadata));
+        used(self.path(diff_id)) + used(self.split_path(diff_id)) + self.tree_use(diff_id)
     }
 
     /// The uncompressed tar that the layer was made of, byte for byte: its digest is the diffID, and reading the end
@@ -190,12 +190,18 @@ impl Layers {
     /// Removes a layer unless it is in use; the bytes it took on the disk.
     pub(crate) fn retire(&self, diff_id: &Digest) -> Result<Option<u64>> {
         let disk = &self.0.disk;
-        let retired = self.0.leases.unless_used(diff_id, || disk.discard(&self.path(diff_id))).unwrap_or(Ok(None))?;
-        let Some(layer) = retired else { return Ok(None) };
-        self.release(diff_id);
-        let split = disk.discard(&self.split_path(diff_id))?;
-        let tree = disk.discard(&self.tree(diff_id))?;
-        Ok(Some(layer + split.unwrap_or(0) + tree.unwrap_or(0)))
+        // All of it at once: whoever writes this layer anew after that has a new one.
+        let retired = self.0.leases.unless_used(diff_id, || -> Result<Option<u64>> {
+            let Some(layer) = disk.discard(&self.path(diff_id))? else { return Ok(None) };
+            let split = disk.discard(&self.split_path(diff_id))?;
+            let tree = disk.discard(&self.tree(diff_id))?;
+            Ok(Some(layer + split.unwrap_or(0) + tree.unwrap_or(0)))
+        });
+        let freed = retired.unwrap_or(Ok(None))?;
+        if freed.is_some() {
+            self.release(diff_id);
+        }
+        Ok(freed)
     }
 
     /// Removes halves of layers that a crash left: a split file without its layer, and a layer that should have one,

@@ -51,7 +51,7 @@ pub use image::{CompressedLayer, ImageRecord, Images, Keep, MAX_VERSIONS, Versio
 pub use layer::{Form, LayerInfo, LayerWriter, Layers, WrittenLayer};
 pub use lease::Lease;
 pub use load::Loaded;
-pub use prune::{BUILD_CACHE, Garbage, Pruned};
+pub use prune::{BUILD_CACHE, CONTAINER, Garbage, Pruned};
 pub use records::{Record, Records};
 pub use save::Saving;
 pub use split::LayerTar;

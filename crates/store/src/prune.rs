@@ -10,6 +10,10 @@ use crate::error::Result;
 /// Kind of the records of build steps. Each keeps the layer that its field `layer` names.
 pub const BUILD_CACHE: &str = "build-cache";
 
+/// Kind of the records of containers. Each keeps the layers of its own field `layers` and of those of its `mounts`, also
+/// when their image is gone.
+pub const CONTAINER: &str = "container";
+
 /// What was removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pruned {
@@ -32,7 +36,7 @@ impl Store {
         self.prune_unreferenced_except(&HashSet::new())
     }
 
-    /// The same, and keeps `in_use`: layers of containers whose image is gone.
+    /// The same, and keeps `in_use`.
     pub fn prune_unreferenced_except(&self, in_use: &HashSet<Digest>) -> Result<Pruned> {
         self.prune(|_| true, in_use)
     }
@@ -40,6 +44,26 @@ impl Store {
     /// The same for those in `written` only.
     pub(crate) fn prune_of(&self, written: &HashSet<Digest>) -> Result<Pruned> {
         self.prune(|digest| written.contains(digest), &HashSet::new())
+    }
+
+    /// Layers that containers have.
+    fn layers_of_containers(&self) -> Result<Vec<Digest>> {
+        /// What counts of such a record here, and of a mount in it.
+        #[derive(serde::Deserialize)]
+        struct Layered {
+            #[serde(default)]
+            layers: Vec<Digest>,
+            #[serde(default)]
+            mounts: Vec<Layered>,
+        }
+        let mut found = Vec::new();
+        for record in self.records().list(CONTAINER)? {
+            // One that cannot be read is no container for the engine either.
+            let Ok(container) = serde_json::from_str::<Layered>(&record.json) else { continue };
+            found.extend(container.layers);
+            found.extend(container.mounts.into_iter().flat_map(|mount| mount.layers));
+        }
+        Ok(found)
     }
 
     /// Layers that the build cache keeps.
@@ -68,8 +92,10 @@ impl Store {
             referenced.insert(image.id);
         }
         referenced.extend(self.build_cache()?);
+        referenced.extend(self.layers_of_containers()?);
         let free = |digest: &Digest| !referenced.contains(digest) && !self.leased(digest);
-        let size = |digest: &Digest| self.layers().info(digest).map_or(0, |info| info.disk);
+        // Without a note of the look: it would be in use.
+        let size = |digest: &Digest| self.layers().disk_use(digest);
         Ok(Garbage {
             layers: layers.into_iter().filter(free).map(|digest| (digest, size(&digest))).collect(),
             blobs: blobs.into_iter().filter(|(digest, _)| free(digest)).collect(),
@@ -77,6 +103,8 @@ impl Store {
     }
 
     fn prune(&self, candidate: impl Fn(&Digest) -> bool, in_use: &HashSet<Digest>) -> Result<Pruned> {
+        // Who takes up a layer from here on leaves a note, which must outlast him until this is over.
+        let _notes = self.lease();
         let Garbage { layers, blobs } = self.garbage(in_use, &HashSet::new())?;
         let mut pruned = Pruned::default();
         // Compressed forms first: they can be made again of the layers.

@@ -269,6 +269,38 @@ fn prune_and_leases() {
     assert_eq!(place.leftovers(), [""; 0].map(PathBuf::from));
 }
 
+/// Containers outlive their images; the last lease of others, a build's for one, may end long after that.
+#[test]
+fn layers_of_containers_stay() {
+    let place = Place::new("containers");
+    let store = place.store();
+    let lease = store.lease();
+    let (own, mounted, free) = (layer(&store, b"own"), layer(&store, b"mounted"), layer(&store, b"free"));
+    let record = image("i", &[own, mounted, free]);
+    store.images().create(&record).unwrap();
+    let document =
+        serde_json::json!({"layers": [own], "mounts": [{"kind": "Image", "layers": [mounted]}, {"kind": "Bind"}]});
+    store.records().put(store::CONTAINER, "c", None, &document.to_string()).unwrap();
+    store.images().delete(&record.id).unwrap();
+    drop(lease);
+    assert!(store.layers().has(&own) && store.layers().has(&mounted) && !store.layers().has(&free));
+    store.records().delete(store::CONTAINER, "c").unwrap();
+    let pruned = store.prune_unreferenced().unwrap().layers;
+    assert_eq!(pruned.iter().collect::<std::collections::HashSet<_>>(), [&own, &mounted].into());
+}
+
+/// Looking at the size of what could go does not keep it.
+#[test]
+fn prune_frees_while_others_work() {
+    let place = Place::new("busy");
+    let store = place.store();
+    let orphan = layer(&store, b"orphan");
+    let _other = store.lease();
+    let garbage = store.garbage(&Default::default(), &Default::default()).unwrap();
+    assert!(garbage.layers.iter().any(|(layer, size)| *layer == orphan && *size > 0));
+    assert_eq!(store.prune_unreferenced().unwrap().layers, [orphan]);
+}
+
 /// A docker archive: names and bytes.
 fn docker_archive(layers: &[(&str, &[u8])], diff_ids: &[Digest]) -> Vec<u8> {
     let raw_config = image("loaded", diff_ids).raw_config;

@@ -26,6 +26,7 @@ pub fn create(
     // Layers of the image stay until the record that uses them is there.
     let _lease = engine.store.lease();
     let image = image::resolve(engine, &request.config.image)?;
+    hold(engine, &image.layers, &request.config.image)?;
     let mut warnings = check_platform(&image, &request.config.image, platform)?;
     let config = merge::merge(request.config.clone(), &image.config.config)?;
     let mut host_config = request.host_config.clone();
@@ -196,10 +197,19 @@ fn check_bind_sources(mounts: &[Mount]) -> Result<()> {
     }
 }
 
+/// Looks at layers, which the caller's lease notes: from here on nobody removes them, or they are gone with their image.
+fn hold(engine: &Engine, layers: &[oci::Digest], image: &str) -> Result<()> {
+    match layers.iter().all(|layer| engine.store.layers().has(layer)) {
+        true => Ok(()),
+        false => Err(Error::not_found(format!("No such image: {image}"))),
+    }
+}
+
 /// The layers of images that are mounted. They are safe from here on: the caller has a lease, then the record has them.
 fn find_images(engine: &Engine, mounts: &mut [Mount]) -> Result<()> {
     for mount in mounts.iter_mut().filter(|mount| mount.kind == MountKind::Image && mount.layers.is_empty()) {
         mount.layers = image::resolve(engine, &mount.source)?.layers;
+        hold(engine, &mount.layers, &mount.source)?;
         if mount.layers.is_empty() {
             return Err(Error::invalid(format!("image {} has no files to mount", mount.source)));
         }

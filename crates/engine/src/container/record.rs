@@ -11,7 +11,7 @@ use super::state::State;
 use crate::id::ContainerId;
 
 /// Kind of these documents in the database.
-pub(crate) const KIND: &str = "container";
+pub(crate) const KIND: &str = store::CONTAINER;
 
 /// A container, as durable as it gets. What lives only while its process lives is in [`super::Container`].
 #[derive(Clone, Debug, Serialize, Deserialize)]

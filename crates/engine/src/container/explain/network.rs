@@ -254,8 +254,13 @@ mod tests {
             r#"{"NetworkSettings":{"Ports":{"80/tcp":[{"HostIp":"0.0.0.0","HostPort":"8080"}],"81/tcp":null}}}"#,
         )
         .unwrap();
-        let port =
-            Port { protocol: "tcp".to_owned(), host_address: "0.0.0.0".to_owned(), host_port: 8080, ..Port::default() };
+        let port = Port {
+            protocol: "tcp".to_owned(),
+            host_address: "0.0.0.0".to_owned(),
+            host_port: 8080,
+            table: "inet hoist0".to_owned(),
+            ..Port::default()
+        };
         let mut differences = Vec::new();
         compare_ports(&known, std::slice::from_ref(&port), &mut differences);
         assert!(differences.is_empty(), "{differences:?}");
