@@ -6,6 +6,7 @@
 //! | `ubuntu:18.04` | a minimal Debian with apt and bash, by mmdebstrap: stands in for the name |
 //! | `httpd` | Apache from Debian; the pages in `/usr/local/apache2/htdocs`, as in the image of that name |
 //! | `tomcat` | Debian's tomcat10 in the long form (`HOIST_E2E_LONG=1`), else a small web server in the same layout |
+//! | `mariadb`, `wordpress` | Debian's, in the long form only; they understand some of the well-known images' variables |
 //!
 //! What takes long is made once and kept in [`programs::cache`], by the list of packages.
 
@@ -180,6 +181,8 @@ pub fn ensure(registry: &Registry, name: &str) -> Result<Pushed> {
         "ubuntu" | "ubuntu:18.04" => (debian()?, "18.04"),
         "httpd" => (httpd()?, "latest"),
         "tomcat" => (tomcat()?, "latest"),
+        "mariadb" => (mariadb()?, "latest"),
+        "wordpress" => (wordpress()?, "latest"),
         other => bail!("no test image is called {other}"),
     };
     let repository = name.split(':').next().unwrap_or(name);
@@ -321,6 +324,79 @@ pub fn tomcat() -> Result<Image> {
         "WorkingDir": "/usr/local/tomcat", "ExposedPorts": {"8080/tcp": {}},
     });
     Ok(Image::new(vec![debian_layer()?, Layer::of_tar(&own.finish())], config))
+}
+
+/// MariaDB with a database and a user that variables name, made at the first start.
+pub fn mariadb() -> Result<Image> {
+    const ENTRY: &str = r#"#!/bin/sh
+set -e
+mkdir -p /run/mysqld
+chown mysql:mysql /run/mysqld /var/lib/mysql
+if [ ! -d "/var/lib/mysql/$MARIADB_DATABASE" ]; then
+    # What the package has set up is not this database's.
+    find /var/lib/mysql -mindepth 1 -delete
+    mariadb-install-db --user=mysql --skip-test-db >/dev/null
+    printf '%s\n' "CREATE DATABASE $MARIADB_DATABASE;"         "CREATE USER '$MARIADB_USER'@'%' IDENTIFIED BY '$MARIADB_PASSWORD';"         "GRANT ALL ON $MARIADB_DATABASE.* TO '$MARIADB_USER'@'%';" >/run/mysqld/first.sql
+    set -- --init-file=/run/mysqld/first.sql
+fi
+exec mariadbd --user=mysql --bind-address=0.0.0.0 "$@"
+"#;
+    let base = debootstrap("mariadb", "essential", &["mariadb-server"])?;
+    let mut own = tar::Builder::new();
+    own.file("usr/local/bin/entry", 0o755, ENTRY.as_bytes());
+    let config = json!({
+        "Env": [PATH], "Entrypoint": ["/usr/local/bin/entry"], "ExposedPorts": {"3306/tcp": {}},
+        "Volumes": {"/var/lib/mysql": {}},
+    });
+    Ok(Image::new(vec![base, Layer::of_tar(&own.finish())], config))
+}
+
+/// WordPress below Apache, set up by the variables of the well-known image.
+pub fn wordpress() -> Result<Image> {
+    const SETTINGS: &[u8] = br#"<?php
+define('DB_NAME', getenv('WORDPRESS_DB_NAME'));
+define('DB_USER', getenv('WORDPRESS_DB_USER'));
+define('DB_PASSWORD', getenv('WORDPRESS_DB_PASSWORD'));
+define('DB_HOST', getenv('WORDPRESS_DB_HOST'));
+define('WP_HTTP_BLOCK_EXTERNAL', true);
+define('DISABLE_WP_CRON', true);
+define('WP_CONTENT_DIR', '/usr/share/wordpress/wp-content');
+$table_prefix = 'wp_';
+"#;
+    const SITE: &[u8] = b"ServerName localhost
+ErrorLog /proc/self/fd/2
+<VirtualHost *:80>
+  DocumentRoot         /usr/share/wordpress
+  CustomLog /proc/self/fd/1 combined
+  PassEnv WORDPRESS_DB_NAME WORDPRESS_DB_USER         WORDPRESS_DB_PASSWORD WORDPRESS_DB_HOST
+</VirtualHost>
+<Directory /usr/share/wordpress>
+  Options         FollowSymLinks
+  DirectoryIndex index.php
+  Require all granted
+</Directory>
+";
+    let packages =
+        ["wordpress", "wordpress-theme-twentytwentythree", "apache2", "libapache2-mod-php", "php-mysql", "curl"];
+    let base = debootstrap("wordpress", "essential", &packages)?;
+    let mut own = tar::Builder::new();
+    own.file(
+        "usr/local/bin/apache2-foreground",
+        0o755,
+        b"#!/bin/sh
+set -e
+. /etc/apache2/envvars
+mkdir -p /run/apache2 /run/lock/apache2 /var/log/apache2
+          rm -f /run/apache2/apache2.pid
+exec apache2 -DFOREGROUND \"$@\"
+",
+    );
+    own.file("etc/wordpress/config-default.php", 0o644, SETTINGS);
+    own.file("etc/apache2/sites-enabled/000-default.conf", 0o644, SITE);
+    let config = json!({
+        "Env": [PATH], "Cmd": ["apache2-foreground"], "ExposedPorts": {"80/tcp": {}}, "StopSignal": "SIGWINCH",
+    });
+    Ok(Image::new(vec![base, Layer::of_tar(&own.finish())], config))
 }
 
 /// A Debian root file system with these packages, as one layer; made by mmdebstrap and cached.

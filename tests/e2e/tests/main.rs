@@ -67,6 +67,7 @@ fn main() {
         exec::TESTS,
         explain::TESTS,
         terminal::TESTS,
+        terminal::HOIST_TESTS,
         apt::TESTS,
         tomcat::TESTS,
         options::TESTS,

@@ -6,7 +6,7 @@ use testkit::tests;
 
 use crate::check::{eq, has, lacks};
 
-pub const TESTS: &[Test] = tests![hoist only: live_table, logs_of_several, doctor, damaged_and_repaired, completions, completions_in_fish, fitting_tables, colours];
+pub const TESTS: &[Test] = tests![hoist only: live_table, logs_of_several, doctor, damaged_and_repaired, completions, completions_in_zsh, completions_in_fish, fitting_tables, colours];
 
 fn live_table(lab: &mut Lab) -> Result<()> {
     lab.pull("busybox")?;
@@ -126,6 +126,33 @@ fn shell(lab: &Lab, name: &str) -> Result<std::process::Command> {
     command.env("PATH", format!("{own}:{}", std::env::var("PATH").unwrap_or_default())).current_dir(&home);
     command.env("DOCKER_HOST", lab.client.host()).env("HOME", &home).env("TERM", "xterm").env("LC_ALL", "C.UTF-8");
     Ok(command)
+}
+
+/// zsh completes at its prompt only: on a terminal, by the key.
+fn completions_in_zsh(lab: &mut Lab) -> Result<()> {
+    let zsh = shell(lab, "zsh")?;
+    lab.pull("busybox")?;
+    lab.client.ok("run -d --name lighthouse busybox sleep 1000")?;
+    let mut command = std::process::Command::new("setsid");
+    command.arg("--ctty").arg(zsh.get_program()).arg("-f").current_dir(lab.daemon.tmp().join("zsh"));
+    command.envs(zsh.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    let mut pty = testkit::pty::Pty::spawn(command)?;
+    pty.resize(40, 200)?;
+    pty.send(
+        "PS1='ready> '; autoload -Uz compinit; compinit -u -D; source <(hoist completion zsh); echo s$((1+1))t\n",
+    )?;
+    pty.expect("s2t", SOON)?;
+    pty.expect("ready> ", SOON)?;
+    // One candidate is written out; several are shown.
+    pty.send("hoist inspect --format found-{{.Name}} lightho\t\n")?;
+    pty.expect("found-/lighthouse", SOON)?;
+    pty.send("hoist network l\t\n")?;
+    pty.expect("NETWORK ID", SOON)?;
+    pty.send("hoist network \t")?;
+    pty.expect("disconnect", SOON)?;
+    pty.expect("prune", SOON)?;
+    pty.send("\u{15}exit\n")?;
+    eq("exit status", pty.wait(SOON)?, 0)
 }
 
 fn completions_in_fish(lab: &mut Lab) -> Result<()> {

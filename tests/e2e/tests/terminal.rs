@@ -16,9 +16,13 @@ pub const TESTS: &[Test] = tests![
     detach_keys,
     resize_reaches_process,
     not_a_terminal,
+    prune_asks,
     login_asks,
     build_shows_its_steps,
 ];
+
+/// The docker client does not end on Ctrl-C there, or only late: nothing of ours.
+pub const HOIST_TESTS: &[Test] = tests![hoist only: stats_are_drawn_again, events_and_logs_follow];
 
 /// Types `command` and waits for what only its output has: `expect` must not be part of the typed text.
 fn ask(pty: &mut Pty, command: &str, expect: &str) -> Result<()> {
@@ -133,6 +137,65 @@ fn not_a_terminal(lab: &mut Lab) -> Result<()> {
     let output = lab.client.run("run -it --rm busybox true")?;
     ensure!(output.code == 1 || output.code == 125, "{}", output.describe());
     has(&output.stderr, "the input device is not a TTY")
+}
+
+fn prune_asks(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    lab.client.ok("create --name box busybox")?;
+    for (line, answer, left) in [("container prune", "n\n", "box"), ("container prune", "y\n", "")] {
+        let mut pty = lab.client.pty(line)?;
+        pty.expect("Are you sure you want to continue? [y/N]", SOON)?;
+        pty.send(answer)?;
+        pty.wait(SOON)?;
+        eq("what is left", lab.client.ok("ps -a --format '{{.Names}}'")?.as_str(), left)?;
+    }
+    lab.client.ok("network create kept")?;
+    for line in ["network prune", "system prune"] {
+        let mut pty = lab.client.pty(line)?;
+        pty.expect("Are you sure you want to continue? [y/N]", SOON)?;
+        // Ctrl-C is a no, and leaves the terminal as it was.
+        pty.send("\x03")?;
+        pty.wait(SOON)?;
+        ensure!(pty.is_cooked()?, "{line} left the terminal in raw mode");
+        has(&lab.client.ok("network ls --format '{{.Name}}'")?, "kept")?;
+    }
+    lab.client.ok("network rm kept").map(drop)
+}
+
+fn stats_are_drawn_again(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    lab.client.ok("run -d --name box busybox sleep 1000")?;
+    let mut pty = lab.client.pty("stats box")?;
+    // The table comes again, over the last one.
+    for _ in 0..2 {
+        pty.expect("MEM USAGE / LIMIT", SOON)?;
+        pty.expect("box", SOON)?;
+    }
+    pty.send("\x03")?;
+    pty.wait(SOON)?;
+    ensure!(pty.is_cooked()?, "the terminal was left in raw mode");
+    Ok(())
+}
+
+fn events_and_logs_follow(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    lab.client.ok("run -d -i --name box busybox cat")?;
+    let mut events = lab.client.pty("events --since 1h --filter event=start --filter event=rename")?;
+    events.expect("container start", SOON)?;
+    lab.client.ok("rename box boat")?;
+    events.expect("container rename", SOON)?;
+    events.send("\x03")?;
+    events.wait(SOON)?;
+    let mut logs = lab.client.pty("logs -f boat")?;
+    let mut attached = lab.client.pty("attach --sig-proxy=false boat")?;
+    attached.send("ahoy\n")?;
+    logs.expect("ahoy", SOON)?;
+    for pty in [&mut logs, &mut attached] {
+        pty.send("\x03")?;
+        pty.wait(SOON)?;
+        ensure!(pty.is_cooked()?, "the terminal was left in raw mode");
+    }
+    is_running(&lab.client, "boat")
 }
 
 /// Name and password are asked for; the password is not shown.
