@@ -128,7 +128,8 @@ fn blocks_say_what_they_are() {
         for line in fs::read_to_string(&page).unwrap().lines() {
             if let Some(mark) = line.trim_start().strip_prefix("```") {
                 fenced = !fenced;
-                if fenced && !known.contains(&mark.trim()) {
+                // Behind the word may stand why nobody runs it.
+                if fenced && !known.contains(&mark.split_whitespace().next().unwrap_or("")) {
                     odd.push(format!("{}: {mark}", page.display()));
                 }
             }
