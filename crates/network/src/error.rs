@@ -27,6 +27,11 @@ pub enum Error {
     /// A link of the bridge's name exists, and is something else.
     #[error("the link {name} exists and is not a bridge")]
     NotABridge { name: String },
+    /// It would get our addresses, and go with the network.
+    #[error(
+        "the bridge {name} is there already, and not of this network: choose another com.docker.network.bridge.name"
+    )]
+    OthersBridge { name: String },
     /// What was asked for makes no network; each problem in Docker's words.
     #[error("invalid network config:\n{}", problems.join("\n"))]
     InvalidNetwork { problems: Vec<String> },

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use rustix::io::Errno;
 
 /// A copy of a program that nobody can change any more.
 ///
@@ -20,8 +21,21 @@ pub fn sealed_copy(path: &Path) -> io::Result<OwnedFd> {
     let mut copy = File::from(memfd);
     io::copy(&mut source, &mut copy)?;
     let memfd = OwnedFd::from(copy);
-    fcntl_add_seals(&memfd, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
+    seal(&memfd)?;
     Ok(memfd)
+}
+
+/// While the kernel itself holds a page of the file for a moment (it moves pages, for one), it answers EBUSY after a
+/// wait of its own of some 150 ms.
+fn seal(memfd: &OwnedFd) -> io::Result<()> {
+    let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+    let mut left = 20;
+    loop {
+        match fcntl_add_seals(memfd, seals) {
+            Err(Errno::BUSY) if left > 0 => left -= 1,
+            outcome => return Ok(outcome?),
+        }
+    }
 }
 
 /// A memory file that holds `bytes`, positioned at its start.

@@ -91,6 +91,13 @@ fn refusals(lab: &mut Lab) -> Result<()> {
         ensure!(output.code != 0, "{line} went well");
         has(&output.stderr, text).with_context(|| line.to_owned())?;
     }
+    // A bridge of somebody else's is neither given addresses nor deleted.
+    let ip = |words: &[&str]| std::process::Command::new("ip").args(words).status();
+    ensure!(ip(&["link", "add", "hoist-e2e9", "type", "bridge"])?.success(), "no bridge could be made");
+    let refused = client.run("network create -o com.docker.network.bridge.name=hoist-e2e9 second")?;
+    let there = ip(&["link", "delete", "hoist-e2e9"])?.success();
+    ensure!(refused.code != 0 && there, "{}", refused.describe());
+    has(&refused.stderr, "the bridge hoist-e2e9 is there already, and not of this network")?;
     lab.pull("busybox")?;
     client.ok("create --name box --network nosuch busybox true")?;
     has(&client.fails(1, "start box")?.stderr, "network nosuch not found")?;

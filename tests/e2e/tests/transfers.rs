@@ -129,7 +129,7 @@ fn push_imported(lab: &mut Lab) -> Result<()> {
     client.ok(&format!("tag own {name}:2"))?;
     has(&client.ok(&format!("push {name}:2"))?, ": Layer already exists")?;
     eq("uploads", registry.requests_since(mark)?.iter().filter(|r| r.method == "PATCH").count(), 0)?;
-    has(&text, ": Pushed")?;
+    has(&text, ": Mounted from imported")?;
     eq("left behind", other.clean()?, Vec::<String>::new())
 }
 

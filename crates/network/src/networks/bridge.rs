@@ -20,6 +20,11 @@ pub fn mark(config: &Config, id: &str) -> String {
     format!("hoist:{}:{id}", config.table_name)
 }
 
+/// Whether a link was made for the network with this id, by this daemon or one with another table before it.
+fn is_of(alias: &str, id: &str) -> bool {
+    alias.starts_with("hoist:") && alias.rsplit(':').next() == Some(id)
+}
+
 /// MTU of bridges that are told none.
 pub fn default_mtu(socket: &mut Socket, config: &Config) -> Result<u32> {
     match config.mtu {
@@ -42,12 +47,16 @@ pub fn own_addresses(record: &NetworkRecord) -> Vec<IpNet> {
 /// The bridge of a user-defined network, as its record says, up; its index. May be called for one that is there.
 ///
 /// # Errors
-/// [`Error::NotABridge`] when the name belongs to something else.
+/// [`Error::NotABridge`] when the name belongs to something else, [`Error::OthersBridge`] to a bridge that is not this
+/// network's: it would get our addresses, and go with the network.
 pub fn ensure(socket: &mut Socket, config: &Config, record: &NetworkRecord) -> Result<u32> {
     let bridge = record.bridge.as_ref().ok_or_else(|| Error::NotAttachable { name: record.name.clone() })?;
     let present = link::find(socket, &bridge.link).map_err(Error::netlink("look for the bridge"))?;
     let (index, made) = match present {
         Some(link) if link.kind != "bridge" => return Err(Error::NotABridge { name: bridge.link.clone() }),
+        Some(link) if !is_of(&link.alias, &record.id) => {
+            return Err(Error::OthersBridge { name: bridge.link.clone() });
+        }
         Some(link) => (link.index, false),
         None => make(socket, &bridge.link, &mark(config, &record.id), bridge.mtu)?,
     };

@@ -115,7 +115,10 @@ impl Shared {
             let stray_way = matches!(found.kind.as_str(), "vxlan" | "vlan" | "dummy")
                 && found.alias.starts_with(&mark)
                 && !made.contains(&found.name);
-            let stray_port = found.kind == "veth" && bridges.contains(&found.master) && !ports.contains(&found.name);
+            // What hangs on a bridge that was there before us may be anybody's.
+            let on_ours = bridges.contains(&found.master)
+                && links.iter().any(|link| link.index == found.master && link.alias.starts_with(&mark));
+            let stray_port = found.kind == "veth" && on_ours && !ports.contains(&found.name);
             if stray_bridge || stray_way || stray_port {
                 tracing::info!(link = found.name, "deleting what an earlier daemon left");
                 self.graveyard.bury(&found.name);
