@@ -41,7 +41,8 @@ pub struct Pulled {
 /// Pulls `reference` for `platform` into the store and tags it.
 ///
 /// `progress` is called from several threads, one call at a time for one layer. Once `cancel` is true the pull ends soon with
-/// [`Error::Cancelled`]; whatever goes wrong, no image and no tag appears and temporary files are gone.
+/// [`Error::Cancelled`]; whatever goes wrong, no image and no tag appears and temporary files are gone, but for the beginning
+/// of a blob that a next pull goes on with.
 pub fn pull(
     registry: &Registry,
     store: &Store,
