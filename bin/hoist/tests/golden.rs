@@ -68,32 +68,6 @@ fn usage_errors() {
     assert!(stub.requests().is_empty(), "wrong arguments must not reach the daemon");
 }
 
-/// Flags that Docker has not, in pages that are otherwise Docker's.
-const OURS: &[&str] = &["      --exposure  ", "      --trace "];
-
-#[test]
-fn help_pages() {
-    let stub = Stub::start(|_, _| empty(404));
-    for entry in std::fs::read_dir(format!("{}/tests/data/help", env!("CARGO_MANIFEST_DIR"))).expect("data") {
-        let path = entry.expect("entry").path();
-        let name = path.file_stem().expect("name").to_string_lossy().into_owned();
-        let mut arguments: Vec<&str> = name.split('-').collect();
-        arguments.push("--help");
-        let output = stub.run("docker", &arguments);
-        let page: String =
-            text(&output.stdout).split_inclusive('\n').filter(|line| !OURS.iter().any(|f| line.contains(f))).collect();
-        // A page whose only option is ours.
-        let page = page.strip_suffix("\nOptions:\n").unwrap_or(&page);
-        assert_eq!(page, std::fs::read_to_string(&path).expect("page"), "{name}");
-        let ours = stub.run("hoist", &arguments);
-        assert_eq!(
-            text(&ours.stdout),
-            text(&output.stdout).replace("  docker ", "  hoist ").replace(", docker ", ", hoist "),
-            "{name}"
-        );
-    }
-}
-
 /// Answers by the first rule that fits.
 fn replay(rules: &[Value], line: &str) -> Reply {
     for rule in rules {

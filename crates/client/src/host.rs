@@ -52,8 +52,9 @@ impl Host {
     pub fn choose(flag: Option<&str>, tls: bool, env: impl Fn(&str) -> Option<String>) -> Result<Host, Error> {
         let set = |name: &str| env(name).filter(|v| !v.is_empty());
         let text = flag
-            .map(str::to_owned)
             .filter(|v| !v.is_empty())
+            // On the command line docker takes an address without a scheme for one of TCP.
+            .map(|v| if v.contains("://") { v.to_owned() } else { format!("tcp://{v}") })
             .or_else(|| set("HOIST_HOST"))
             .or_else(|| set("DOCKER_HOST"))
             .unwrap_or_else(|| DEFAULT_HOST.to_owned());
@@ -203,6 +204,7 @@ mod tests {
             _ => None,
         };
         assert_eq!(Host::choose(Some("unix:///f"), false, env).expect("flag").to_string(), "unix:///f");
+        assert_eq!(Host::choose(Some("1.2.3.4:5"), false, env).expect("flag").to_string(), "tcp://1.2.3.4:5");
         assert_eq!(Host::choose(None, false, env).expect("hoist").to_string(), "unix:///h");
         assert_eq!(
             Host::choose(None, false, |n| env(n).filter(|_| n == "DOCKER_HOST")).expect("docker").to_string(),

@@ -7,5 +7,5 @@ pub(crate) mod parse;
 pub(crate) mod suggest;
 pub(crate) mod tree;
 
-pub(crate) use flag::{Args, Command, Flag, Kind, flag, hidden};
+pub(crate) use flag::{Args, Command, Flag, Kind, document_format, flag, hidden, table_format};
 pub(crate) use parse::{Parsed, parse_bool};

@@ -32,6 +32,9 @@ pub(crate) struct ConfigFile {
     pub(crate) volumes_format: String,
     pub(crate) stats_format: String,
     pub(crate) networks_format: String,
+    pub(crate) plugins_format: String,
+    /// `key=value`, for every prune.
+    pub(crate) prune_filters: Vec<String>,
     /// The context that is used when nothing else is said.
     pub(crate) current_context: String,
     /// Sent with every request.

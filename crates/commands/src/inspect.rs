@@ -2,7 +2,7 @@
 
 use client::{Request, path_escape};
 
-use crate::cli::{Args, Command, Kind as FlagKind, Parsed, flag, hidden};
+use crate::cli::{Args, Command, Kind as FlagKind, Parsed, document_format, flag, hidden};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::template::{Mode, Template, Value};
@@ -27,12 +27,7 @@ mod table {
         usage: "[OPTIONS] NAME|ID [NAME|ID...]",
         about: "Return low-level information on Docker objects",
         flags: &[
-            flag(
-                "format",
-                'f',
-                Kind::Str(""),
-                "Format output using a custom template:\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
-            ),
+            document_format('f'),
             flag("size", 's', Kind::Bool(false), "Display total file sizes if the type is container"),
             hidden("as", Kind::Str("")),
             flag("type", '\0', Kind::Str(""), "Only inspect objects of the given type"),

@@ -13,6 +13,7 @@
 //!
 //! Does not: decide anything that the daemon decides, keep state, use an asynchronous runtime.
 
+mod advice;
 mod build;
 mod checkpoint;
 mod cli;

@@ -136,7 +136,7 @@ fn front() -> String {
 
 fn topic_page(topic: &crate::topics::Topic) -> String {
     let mut out = head(&format!("hoist-help-{}", topic.name), topic.about);
-    out.push_str(&format!(".SH DESCRIPTION\n.nf\n{}.fi\n", plain(topic.text)));
+    out.push_str(&format!(".SH DESCRIPTION\n.nf\n{}.fi\n", plain(topic.text.trim_start_matches('\n'))));
     out
 }
 

@@ -5,14 +5,12 @@ use std::rc::Rc;
 use client::{Request, path_escape};
 use serde::Deserialize;
 
-use crate::cli::{Args, Command, Flag, Kind, Parsed, flag};
+use crate::cli::{Args, Command, Flag, Kind, Parsed, document_format, flag, table_format};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::format::{self, Listing, list};
 use crate::options::filters;
 use crate::template::{Row, Value};
-
-const FORMAT: &str = "Format output using a custom template:\n'table':            Print output in table format with column headers (default)\n'table TEMPLATE':   Print output in table format using the given Go template\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates";
 
 const PERMISSIONS: Flag =
     flag("grant-all-permissions", '\0', Kind::Bool(false), "Grant all permissions necessary to run the plugin");
@@ -63,12 +61,7 @@ pub(crate) const COMMANDS: &[Command] = &[
         spellings: &["plugin inspect"],
         usage: "[OPTIONS] PLUGIN [PLUGIN...]",
         about: "Display detailed information on one or more plugins",
-        flags: &[flag(
-            "format",
-            'f',
-            Kind::Str(""),
-            "Format output using a custom template:\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
-        )],
+        flags: &[document_format('f')],
         args: Args::AtLeast(1),
         interspersed: true,
         run: |context, parsed| {
@@ -97,7 +90,7 @@ pub(crate) const COMMANDS: &[Command] = &[
         about: "List plugins",
         flags: &[
             flag("filter", 'f', Kind::FILTER, "Provide filter values (e.g. \"enabled=true\")"),
-            flag("format", '\0', Kind::Str(""), FORMAT),
+            table_format('\0'),
             flag("no-trunc", '\0', Kind::Bool(false), "Don't truncate output"),
             flag("quiet", 'q', Kind::Bool(false), "Only display plugin IDs"),
         ],
@@ -232,7 +225,7 @@ const LISTING: Listing = Listing {
 
 fn show(context: &Context, parsed: &Parsed) -> Outcome {
     let quiet = parsed.bool("quiet");
-    let text = match list::choose(parsed.str("format"), "", quiet) {
+    let text = match list::choose(parsed.str("format"), &context.config().plugins_format, quiet) {
         "table" if quiet => "{{.ID}}",
         "table" => "table {{.ID}}\\t{{.Name}}\\t{{.Description}}\\t{{.Enabled}}",
         custom => custom,

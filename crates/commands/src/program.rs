@@ -6,8 +6,8 @@ use std::path::Path;
 use crate::cli::{Args, Command, Parsed, help, suggest, tree};
 use crate::context::{Context, Globals, TlsFlags};
 use crate::failure::{Failure, Outcome};
-use crate::terminal::tty::help_width;
-use crate::{container, extension, swarm, topics};
+use crate::terminal::tty::{help_width, stderr_is_terminal};
+use crate::{advice, container, extension, swarm, topics};
 
 /// Runs the program with its arguments, the first being its own name; the exit status.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> i32 {
@@ -30,6 +30,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> i32 {
         Err(failure) => {
             if !failure.text.is_empty() {
                 crate::out::warn(&failure.text);
+                let told = program == "hoist" && stderr_is_terminal();
+                if let Some(advice) = advice::next(&failure.text).filter(|_| told) {
+                    crate::out::warn(&format!("\n{advice}"));
+                }
             }
             failure.code
         }
@@ -64,7 +68,7 @@ fn dispatch(program: &'static str, arguments: &[String]) -> Outcome {
     }
     let level = root.str("log-level");
     if !matches!(level, "debug" | "info" | "warn" | "error" | "fatal" | "trace" | "panic" | "warning") {
-        return Err(Failure::code(125, format!("unable to parse logging level: {level}")));
+        return Err(Failure::code(125, format!("Unable to parse logging level: {level}")));
     }
     let globals = Globals {
         hosts: root.owned_list("host"),
@@ -170,7 +174,7 @@ fn explain(context: &Context, words: &[&str]) -> Outcome {
             return crate::out::text(&help::group(program, group));
         }
         if let (Some(topic), None) = (topics::find(name), tree::find(words)) {
-            return crate::out::text(topic.text);
+            return crate::out::text(topic.text.trim_start_matches('\n'));
         }
     }
     match tree::find(words) {

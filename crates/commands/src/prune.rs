@@ -3,8 +3,12 @@
 use client::{Client, Request};
 use serde_json::Value as Json;
 
-use crate::failure::Failure;
+use crate::cli::Parsed;
+use crate::context::Context;
+use crate::failure::{Failure, Outcome};
 use crate::human;
+use crate::options::filters;
+use crate::terminal::prompt;
 
 /// A kind of thing that can be pruned.
 #[derive(PartialEq, Eq)]
@@ -53,6 +57,38 @@ fn shown(item: &Json) -> String {
             (None, id) => format!("deleted: {}", id.unwrap_or_default()),
         },
     }
+}
+
+/// What `--filter` says and `pruneFilters` of the configuration adds. Where the two say opposite things of a label, the
+/// command line is right.
+pub(crate) fn wanted<'a>(context: &'a Context, parsed: &'a Parsed) -> Vec<&'a str> {
+    let mut wanted = parsed.list("filter");
+    for filter in &context.config().prune_filters {
+        let opposite = match filter.split_once('=') {
+            Some(("label", value)) => format!("label!={value}"),
+            Some(("label!", value)) => format!("label={value}"),
+            Some(_) => String::new(),
+            None => continue,
+        };
+        if !wanted.contains(&opposite.as_str()) {
+            wanted.push(filter);
+        }
+    }
+    wanted
+}
+
+/// The whole of a prune that has no options but `--filter` and `--force`: the report.
+pub(crate) fn plainly(
+    context: &Context,
+    parsed: &Parsed,
+    kind: &Pruned,
+    warning: &str,
+) -> Outcome<Option<(String, u64)>> {
+    if !parsed.bool("force") && !prompt::confirm(warning)? {
+        return Ok(None);
+    }
+    let request = kind.request().query_some("filters", filters::encode(wanted(context, parsed)));
+    kind.send(context.client()?, request).map(Some)
 }
 
 /// The last line.

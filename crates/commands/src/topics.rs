@@ -4,6 +4,7 @@
 pub(crate) struct Topic {
     pub(crate) name: &'static str,
     pub(crate) about: &'static str,
+    /// Begins with a line break, behind which blanks count.
     pub(crate) text: &'static str,
 }
 
@@ -12,7 +13,7 @@ pub(crate) const TOPICS: &[Topic] = &[
     Topic {
         name: "contexts",
         about: "Several daemons, and how one is chosen",
-        text: "\
+        text: "
 A context is the name of a daemon: an address and, for TLS, keys. It is made by
 
   hoist context create NAME --docker host=ADDRESS[,ca=FILE,cert=FILE,key=FILE]
@@ -33,9 +34,31 @@ end it starts `hoist system dial-stdio`, or docker's.
 ",
     },
     Topic {
+        name: "configuration",
+        about: "Keys of config.json that this client reads",
+        text: "
+~/.docker/config.json, or config.json of --config or DOCKER_CONFIG; the docker
+client reads the same file.
+
+  auths, credsStore, credHelpers    logins, and programs that keep them
+  currentContext                    what `hoist context use` has chosen
+  HttpHeaders                       sent with every request
+  proxies                           variables of builds and of new containers
+  detachKeys                        what leaves an attached container running
+  psFormat, imagesFormat,           default of --format of the lists
+  networksFormat, volumesFormat,
+  pluginsFormat, statsFormat
+  pruneFilters                      --filter of every prune
+  cliPluginsExtraDirs               where else programs that add commands are
+  plugins, features                 left to those programs
+
+Keys for swarm (nodesFormat and the like), and aliases, have no effect.
+",
+    },
+    Topic {
         name: "environment",
         about: "Variables that this client reads",
-        text: "\
+        text: "
   HOIST_HOST, DOCKER_HOST      address of the daemon
   DOCKER_CONTEXT               name of the context to use
   DOCKER_CONFIG                directory of config.json (default ~/.docker)
@@ -46,16 +69,16 @@ end it starts `hoist system dial-stdio`, or docker's.
   DOCKER_DEFAULT_PLATFORM      default of --platform
   DOCKER_CUSTOM_HEADERS        name=value,… for every request
   DOCKER_HIDE_LEGACY_COMMANDS  not empty: help lists management commands only
+  DOCKER_BUILDKIT              0: builds by the daemon's classic door
+  BUILDKIT_PROGRESS            default of --progress of builds
   NO_COLOR                     not empty: no colours
   COLUMNS                      width of tables that fit the terminal
-  HTTP_PROXY, HTTPS_PROXY,     build arguments and variables of containers, when
-  NO_PROXY                     config.json says so (proxies)
 ",
     },
     Topic {
         name: "exit-status",
         about: "What a command ends with",
-        text: "\
+        text: "
   0       all went well
   1       the daemon, or the command itself, says why not on standard error
   125     hoist run: the container was not started; anything: a wrong option
@@ -68,7 +91,7 @@ end it starts `hoist system dial-stdio`, or docker's.
     Topic {
         name: "formatting",
         about: "Templates of --format",
-        text: "\
+        text: "
   --format json                   one JSON document per object
   --format table                  the default table
   --format 'table {{.ID}}\\t{{.Names}}'   a table with these columns
@@ -87,7 +110,7 @@ In lists --json is short for --format json.
     Topic {
         name: "filters",
         about: "Conditions of --filter",
-        text: "\
+        text: "
   -f KEY=VALUE; several values of one key are alternatives, several keys all
   have to hold.
 
@@ -109,6 +132,6 @@ pub(crate) fn find(name: &str) -> Option<&'static Topic> {
 
 /// What `help topics` prints.
 pub(crate) fn list(program: &str) -> String {
-    let rows: String = TOPICS.iter().map(|topic| format!("  {:<13} {}\n", topic.name, topic.about)).collect();
+    let rows: String = TOPICS.iter().map(|topic| format!("  {:<14} {}\n", topic.name, topic.about)).collect();
     format!("Topics:\n{rows}\nRun '{program} help TOPIC' to read one.\n")
 }

@@ -145,7 +145,7 @@ fn serve(mut stream: UnixStream, handler: &Handler, log: &Mutex<Vec<Recorded>>) 
             Reply::Done => return,
             Reply::Answer(status, kind, body) => {
                 let head = format!(
-                    "HTTP/1.1 {status} X\r\nApi-Version: 1.51\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
+                    "HTTP/1.1 {status} X\r\nApi-Version: 1.51\r\nOstype: linux\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
                     body.len()
                 );
                 if stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body)).is_err() {

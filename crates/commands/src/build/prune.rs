@@ -4,7 +4,7 @@ use crate::cli::{Args, Command, Kind, Parsed, flag};
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::options::filters;
-use crate::prune::{BUILD_CACHE, total};
+use crate::prune::{BUILD_CACHE, total, wanted};
 use crate::terminal::prompt;
 
 /// Table of `builder prune`.
@@ -37,7 +37,7 @@ fn run(context: &Context, parsed: &Parsed) -> Outcome {
         .query_if("all", all)
         .query_some("keep-storage", keep)
         .query_some("reserved-space", keep)
-        .query_some("filters", filters::encode(parsed.list("filter")));
+        .query_some("filters", filters::encode(wanted(context, parsed)));
     let (gone, freed) = BUILD_CACHE.send(context.client()?, request)?;
     crate::out::text(&(gone + &total(freed)))
 }

@@ -69,6 +69,26 @@ pub(crate) const fn flag(long: &'static str, short: char, kind: Kind, help: &'st
     Flag { long, short, kind, help, hidden: false }
 }
 
+/// `--format` of a command that shows documents.
+pub(crate) const fn document_format(short: char) -> Flag {
+    flag(
+        "format",
+        short,
+        Kind::Str(""),
+        "Format output using a custom template:\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
+    )
+}
+
+/// `--format` of a command that shows a table.
+pub(crate) const fn table_format(short: char) -> Flag {
+    flag(
+        "format",
+        short,
+        Kind::Str(""),
+        "Format output using a custom template:\n'table':            Print output in table format with column headers (default)\n'table TEMPLATE':   Print output in table format using the given Go template\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
+    )
+}
+
 /// A flag that works and is not shown.
 pub(crate) const fn hidden(long: &'static str, kind: Kind) -> Flag {
     Flag { long, short: '\0', kind, help: "", hidden: true }

@@ -1,6 +1,6 @@
 //! `container inspect`.
 
-use crate::cli::{Args, Command, Kind, Parsed, flag, hidden};
+use crate::cli::{Args, Command, Kind, Parsed, document_format, flag, hidden};
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::inspect::{self, Kind as Object};
@@ -11,12 +11,7 @@ pub(crate) const COMMAND: Command = Command {
     usage: "[OPTIONS] CONTAINER [CONTAINER...]",
     about: "Display detailed information on one or more containers",
     flags: &[
-        flag(
-            "format",
-            'f',
-            Kind::Str(""),
-            "Format output using a custom template:\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
-        ),
+        document_format('f'),
         flag("size", 's', Kind::Bool(false), "Display total file sizes"),
         hidden("as", Kind::Str("")),
     ],

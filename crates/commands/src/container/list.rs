@@ -7,7 +7,7 @@ use client::Request;
 use oci::Reference;
 use serde::Deserialize;
 
-use crate::cli::{Args, Command, Kind, Parsed, flag};
+use crate::cli::{Args, Command, Kind, Parsed, flag, table_format};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::format::{self, Listing, list};
@@ -24,12 +24,7 @@ pub(crate) const COMMAND: Command = Command {
         flag("all", 'a', Kind::Bool(false), "Show all containers (default shows just running)"),
         flag("exposure", '\0', Kind::Bool(false), "Show from where each published port can be reached"),
         flag("filter", 'f', Kind::FILTER, "Filter output based on conditions provided"),
-        flag(
-            "format",
-            '\0',
-            Kind::Str(""),
-            "Format output using a custom template:\n'table':            Print output in table format with column headers (default)\n'table TEMPLATE':   Print output in table format using the given Go template\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
-        ),
+        table_format('\0'),
         flag("last", 'n', Kind::Int(-1), "Show n last created containers (includes all states) (default -1)"),
         flag("latest", 'l', Kind::Bool(false), "Show the latest created container (includes all states)"),
         flag("no-trunc", '\0', Kind::Bool(false), "Don't truncate output"),
@@ -324,7 +319,7 @@ fn run(context: &Context, parsed: &Parsed) -> Outcome {
     // Docker's table breaks at the edge of a narrow terminal; under our own name it fits.
     let own = chosen == "table" && !quiet && trunc && context.program == "hoist";
     match crate::terminal::tty::table_width().filter(|_| own) {
-        Some(width) => crate::out::text(&fitting(&rows.collect::<Vec<_>>(), size, width)?),
+        Some(width) => crate::out::text(&fitting(&rows.collect::<Vec<_>>(), size, exposure, width)?),
         None => format::write(&LISTING, &text, rows),
     }
 }
@@ -338,14 +333,19 @@ const FITTING: [(&str, u8); 8] = [
     ("Status", 1),
     ("Ports", 2),
     ("Names", 0),
-    ("Size", 2),
+    ("Size", 0),
 ];
 
 /// The default table with as many columns as a terminal has room for; what is still too wide is cut.
-fn fitting(rows: &[Rc<dyn Row>], size: bool, width: usize) -> Outcome<String> {
+/// What was asked for by an option stays.
+fn fitting(rows: &[Rc<dyn Row>], size: bool, exposure: bool, width: usize) -> Outcome<String> {
     let mut table = String::new();
     for most in (0..=5).rev() {
-        let columns = FITTING.iter().filter(|(name, rank)| *rank <= most && (*name != "Size" || size));
+        let columns = FITTING.iter().filter(|(name, rank)| match *name {
+            "Size" => size,
+            "Ports" if exposure => true,
+            _ => *rank <= most,
+        });
         let columns: Vec<String> = columns.map(|(name, _)| format!("{{{{.{name}}}}}")).collect();
         table = list::render(&LISTING, &format!("table {}", columns.join("\\t")), rows.iter().cloned())?;
         if table.lines().all(|line| line.trim_end().chars().count() <= width) {
@@ -394,7 +394,7 @@ mod tests {
             (50, "CONTAINER ID   NAMES"),
             (20, "CONTAINER ID   NAMES"),
         ] {
-            let text = fitting(&line(), false, width).expect("no template of the user's");
+            let text = fitting(&line(), false, false, width).expect("no template of the user's");
             assert_eq!(text.lines().next(), Some(head), "{width}");
             assert!(text.lines().all(|line| line.chars().count() <= width), "{width}: {text}");
         }

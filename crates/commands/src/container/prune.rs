@@ -3,9 +3,7 @@
 use crate::cli::{Args, Command, Kind, Parsed, flag};
 use crate::context::Context;
 use crate::failure::Outcome;
-use crate::options::filters;
-use crate::prune::{CONTAINERS, total};
-use crate::terminal::prompt;
+use crate::prune::{self, CONTAINERS, total};
 
 /// Table of `container prune`.
 pub(crate) const COMMAND: Command = Command {
@@ -24,10 +22,8 @@ pub(crate) const COMMAND: Command = Command {
 const WARNING: &str = "WARNING! This will remove all stopped containers.\nAre you sure you want to continue?";
 
 fn run(context: &Context, parsed: &Parsed) -> Outcome {
-    if !parsed.bool("force") && !prompt::confirm(WARNING)? {
-        return Ok(());
+    match prune::plainly(context, parsed, &CONTAINERS, WARNING)? {
+        Some((gone, freed)) => crate::out::text(&(gone + &total(freed))),
+        None => Ok(()),
     }
-    let request = CONTAINERS.request().query_some("filters", filters::encode(parsed.list("filter")));
-    let (gone, freed) = CONTAINERS.send(context.client()?, request)?;
-    crate::out::text(&(gone + &total(freed)))
 }

@@ -9,7 +9,7 @@ use client::{Client, Request};
 use serde::Deserialize;
 
 use super::route;
-use crate::cli::{Args, Command, Kind, Parsed, flag};
+use crate::cli::{Args, Command, Kind, Parsed, flag, table_format};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::format::{self, Listing, list};
@@ -23,12 +23,7 @@ pub(crate) const COMMAND: Command = Command {
     about: "Display a live stream of container(s) resource usage statistics",
     flags: &[
         flag("all", 'a', Kind::Bool(false), "Show all containers (default shows just running)"),
-        flag(
-            "format",
-            '\0',
-            Kind::Str(""),
-            "Format output using a custom template:\n'table':            Print output in table format with column headers (default)\n'table TEMPLATE':   Print output in table format using the given Go template\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
-        ),
+        table_format('\0'),
         flag("no-stream", '\0', Kind::Bool(false), "Disable streaming stats and only pull the first result"),
         flag("no-trunc", '\0', Kind::Bool(false), "Do not truncate output"),
     ],

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::cli::{Args, Command, Kind, Parsed, flag};
+use crate::cli::{Args, Command, Parsed, document_format};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::inspect;
@@ -13,12 +13,7 @@ pub(crate) const COMMAND: Command = Command {
     spellings: &["context inspect"],
     usage: "[OPTIONS] [CONTEXT] [CONTEXT...]",
     about: "Display detailed information on one or more contexts",
-    flags: &[flag(
-        "format",
-        'f',
-        Kind::Str(""),
-        "Format output using a custom template:\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
-    )],
+    flags: &[document_format('f')],
     args: Args::AtLeast(0),
     interspersed: true,
     run,

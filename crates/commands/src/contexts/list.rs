@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::cli::{Args, Command, Kind, Parsed, flag};
+use crate::cli::{Args, Command, Kind, Parsed, flag, table_format};
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::format::{self, Listing, list};
@@ -13,15 +13,7 @@ pub(crate) const COMMAND: Command = Command {
     spellings: &["context ls", "context list"],
     usage: "[OPTIONS]",
     about: "List contexts",
-    flags: &[
-        flag(
-            "format",
-            '\0',
-            Kind::Str(""),
-            "Format output using a custom template:\n'table':            Print output in table format with column headers (default)\n'table TEMPLATE':   Print output in table format using the given Go template\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
-        ),
-        flag("quiet", 'q', Kind::Bool(false), "Only show context names"),
-    ],
+    flags: &[table_format('\0'), flag("quiet", 'q', Kind::Bool(false), "Only show context names")],
     args: Args::None,
     interspersed: true,
     run,

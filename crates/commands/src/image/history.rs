@@ -6,7 +6,7 @@ use client::Request;
 use serde::Deserialize;
 
 use super::route;
-use crate::cli::{Args, Command, Kind, Parsed, flag};
+use crate::cli::{Args, Command, Kind, Parsed, flag, table_format};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::format::{self, Listing};
@@ -19,12 +19,7 @@ pub(crate) const COMMAND: Command = Command {
     usage: "[OPTIONS] IMAGE",
     about: "Show the history of an image",
     flags: &[
-        flag(
-            "format",
-            '\0',
-            Kind::Str(""),
-            "Format output using a custom template:\n'table':            Print output in table format with column headers (default)\n'table TEMPLATE':   Print output in table format using the given Go template\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
-        ),
+        table_format('\0'),
         flag("human", 'H', Kind::Bool(true), "Print sizes and dates in human readable format (default true)"),
         flag("no-trunc", '\0', Kind::Bool(false), "Don't truncate output"),
         flag(

@@ -7,7 +7,7 @@ use client::Request;
 use oci::Reference;
 use serde::Deserialize;
 
-use crate::cli::{Args, Command, Kind, Parsed, flag};
+use crate::cli::{Args, Command, Kind, Parsed, flag, table_format};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::format::{self, Listing, list};
@@ -24,12 +24,7 @@ pub(crate) const COMMAND: Command = Command {
         flag("all", 'a', Kind::Bool(false), "Show all images (default hides intermediate images)"),
         flag("digests", '\0', Kind::Bool(false), "Show digests"),
         flag("filter", 'f', Kind::FILTER, "Filter output based on conditions provided"),
-        flag(
-            "format",
-            '\0',
-            Kind::Str(""),
-            "Format output using a custom template:\n'table':            Print output in table format with column headers (default)\n'table TEMPLATE':   Print output in table format using the given Go template\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
-        ),
+        table_format('\0'),
         flag("no-trunc", '\0', Kind::Bool(false), "Don't truncate output"),
         flag("quiet", 'q', Kind::Bool(false), "Only show image IDs"),
         flag("tree", '\0', Kind::Bool(false), "List multi-platform images as a tree (EXPERIMENTAL)"),

@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::failure::Outcome;
 use crate::human;
 use crate::options::filters;
-use crate::prune::{IMAGES, total};
+use crate::prune::{IMAGES, total, wanted};
 use crate::terminal::prompt;
 
 /// Table of `image prune`.
@@ -31,7 +31,7 @@ const DANGLING: &str = "WARNING! This will remove all dangling images.\nAre you 
 fn run(context: &Context, parsed: &Parsed) -> Outcome {
     let all = parsed.bool("all");
     let dangling = if all { "dangling=false" } else { "dangling=true" };
-    let filters = filters::encode(parsed.list("filter").into_iter().chain([dangling]));
+    let filters = filters::encode(wanted(context, parsed).into_iter().chain([dangling]));
     if parsed.bool("dry-run") {
         let (text, bytes) = plan::describe(context.client()?, filters)?;
         return crate::out::text(&format!("{text}Space that would be reclaimed: {}\n", human::size(bytes as f64, 4)));

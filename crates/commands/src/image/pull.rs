@@ -26,22 +26,29 @@ pub(crate) const COMMAND: Command = Command {
 
 fn run(context: &Context, parsed: &Parsed) -> Outcome {
     let quiet = parsed.bool("quiet");
-    let all = parsed.bool("all-tags");
-    let mut reference = Reference::parse(&parsed.args[0]).map_err(|e| Failure::new(e.to_string()))?;
-    let bare = reference.tag.is_none() && reference.digest.is_none();
-    if all && !bare {
-        return Err(Failure::new("tag can't be used with --all-tags/-a"));
-    }
-    if !all && bare {
-        reference = reference.with_default_tag();
-        if !quiet {
-            crate::out::line(&format!("Using default tag: {}", reference.tag_or_latest()))?;
-        }
-    }
+    let reference = reference(parsed)?;
     let platform = context.platform(parsed.str("platform"));
     let response = context.client()?.send(request(context, &reference, platform.as_deref())?)?;
     if quiet { progress::silently(response) } else { progress::on_stdout(response) }?;
     crate::out::line(&reference.to_string())
+}
+
+/// The image that `pull` and `push` are told: with a tag, or with none of `--all-tags`.
+pub(crate) fn reference(parsed: &Parsed) -> Outcome<Reference> {
+    let all = parsed.bool("all-tags");
+    let reference = Reference::parse(&parsed.args[0]).map_err(|e| Failure::new(e.to_string()))?;
+    let bare = reference.tag.is_none() && reference.digest.is_none();
+    match (all, bare) {
+        (true, false) => Err(Failure::new("tag can't be used with --all-tags/-a")),
+        (true, true) | (false, false) => Ok(reference),
+        (false, true) => {
+            let reference = reference.with_default_tag();
+            if !parsed.bool("quiet") {
+                crate::out::line(&format!("Using default tag: {}", reference.tag_or_latest()))?;
+            }
+            Ok(reference)
+        }
+    }
 }
 
 pub(crate) fn request<'a>(context: &Context, reference: &Reference, platform: Option<&str>) -> Outcome<Request<'a>> {

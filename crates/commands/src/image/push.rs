@@ -1,7 +1,6 @@
 //! `push`.
 
 use client::Request;
-use oci::Reference;
 
 use super::route;
 use crate::cli::{Args, Command, Kind, Parsed, flag};
@@ -35,18 +34,7 @@ fn run(context: &Context, parsed: &Parsed) -> Outcome {
         return Err(Failure::new(format!("{}: signing with content trust is not supported", context.program)));
     }
     let quiet = parsed.bool("quiet");
-    let all = parsed.bool("all-tags");
-    let mut reference = Reference::parse(&parsed.args[0]).map_err(|e| Failure::new(e.to_string()))?;
-    let bare = reference.tag.is_none() && reference.digest.is_none();
-    if all && !bare {
-        return Err(Failure::new("tag can't be used with --all-tags/-a"));
-    }
-    if !all && bare {
-        reference = reference.with_default_tag();
-        if !quiet {
-            crate::out::line(&format!("Using default tag: {}", reference.tag_or_latest()))?;
-        }
-    }
+    let reference = super::pull::reference(parsed)?;
     let platform = parsed.text("platform").map(super::platform_json).transpose()?;
     let request = Request::post(route(&reference.name(), "/push"))
         .query_some("tag", reference.tag.as_deref())

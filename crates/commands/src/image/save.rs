@@ -20,7 +20,7 @@ pub(crate) const COMMAND: Command = Command {
         flag(
             "platform",
             '\0',
-            Kind::Many("strings", check::any),
+            Kind::Many("string", check::any),
             "Save only the given platform variant. Formatted as \"os[/arch[/variant]]\" (e.g., \"linux/amd64\")",
         ),
     ],

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::failure::Outcome;
 use crate::human::{self, short_id};
-use crate::terminal::tty;
+use crate::terminal::{colour, tty};
 
 #[derive(Debug, Default, Deserialize, Clone)]
 #[serde(rename_all = "PascalCase", default)]
@@ -97,7 +97,8 @@ pub(super) fn show(mut images: Vec<Image>) -> Outcome {
     let rows: Vec<Vec<Line>> = images.iter().map(lines).collect();
     let widest = rows.iter().flatten().map(|line| line.name.chars().count()).max().unwrap_or(0).max("IMAGE".len());
     let terminal = tty::stdout_is_terminal();
-    let bold = |text: &str| if terminal { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() };
+    let bright = colour::wanted();
+    let bold = |text: &str| if bright { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() };
     let mut out = String::new();
     if terminal {
         crate::out::warn(

@@ -1,6 +1,6 @@
 //! `network inspect`.
 
-use crate::cli::{Args, Command, Kind, Parsed, flag};
+use crate::cli::{Args, Command, Kind, Parsed, document_format, flag};
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::inspect::{self, Kind as Object};
@@ -10,15 +10,7 @@ pub(crate) const COMMAND: Command = Command {
     spellings: &["network inspect"],
     usage: "[OPTIONS] NETWORK [NETWORK...]",
     about: "Display detailed information on one or more networks",
-    flags: &[
-        flag(
-            "format",
-            'f',
-            Kind::Str(""),
-            "Format output using a custom template:\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
-        ),
-        flag("verbose", 'v', Kind::Bool(false), "Verbose output for diagnostics"),
-    ],
+    flags: &[document_format('f'), flag("verbose", 'v', Kind::Bool(false), "Verbose output for diagnostics")],
     args: Args::AtLeast(1),
     interspersed: true,
     run,

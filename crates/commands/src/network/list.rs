@@ -6,7 +6,7 @@ use std::rc::Rc;
 use client::Request;
 use serde::Deserialize;
 
-use crate::cli::{Args, Command, Kind, Parsed, flag};
+use crate::cli::{Args, Command, Kind, Parsed, flag, table_format};
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::format::{self, Listing, list};
@@ -21,12 +21,7 @@ pub(crate) const COMMAND: Command = Command {
     about: "List networks",
     flags: &[
         flag("filter", 'f', Kind::FILTER, "Provide filter values (e.g. \"driver=bridge\")"),
-        flag(
-            "format",
-            '\0',
-            Kind::Str(""),
-            "Format output using a custom template:\n'table':            Print output in table format with column headers (default)\n'table TEMPLATE':   Print output in table format using the given Go template\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
-        ),
+        table_format('\0'),
         flag("no-trunc", '\0', Kind::Bool(false), "Do not truncate the output"),
         flag("quiet", 'q', Kind::Bool(false), "Only display network IDs"),
     ],

@@ -3,9 +3,7 @@
 use crate::cli::{Args, Command, Kind, Parsed, flag};
 use crate::context::Context;
 use crate::failure::Outcome;
-use crate::options::filters;
-use crate::prune::NETWORKS;
-use crate::terminal::prompt;
+use crate::prune::{self, NETWORKS};
 
 /// Table of `network prune`.
 pub(crate) const COMMAND: Command = Command {
@@ -24,9 +22,8 @@ pub(crate) const COMMAND: Command = Command {
 const WARNING: &str = "WARNING! This will remove all custom networks not used by at least one container.\nAre you sure you want to continue?";
 
 fn run(context: &Context, parsed: &Parsed) -> Outcome {
-    if !parsed.bool("force") && !prompt::confirm(WARNING)? {
-        return Ok(());
+    match prune::plainly(context, parsed, &NETWORKS, WARNING)? {
+        Some((gone, _)) => crate::out::text(&gone),
+        None => Ok(()),
     }
-    let request = NETWORKS.request().query_some("filters", filters::encode(parsed.list("filter")));
-    crate::out::text(&NETWORKS.send(context.client()?, request)?.0)
 }

@@ -21,14 +21,18 @@ pub(crate) const COMMAND: Command = Command {
 fn run(context: &Context, parsed: &Parsed) -> Outcome {
     let client = context.client()?;
     let force = parsed.bool("force");
-    each::name(&parsed.args, |name| match client.send(Request::delete(format!("/networks/{}", path_escape(name)))) {
-        Ok(response) => Ok(response.discard()?),
-        Err(error) => {
-            let failure = Failure::from(error);
-            match force && failure.text.ends_with(&format!("network {name} not found")) {
-                true => Err(Failure::new("")),
-                false => Err(failure),
+    let removed = each::name(&parsed.args, |name| {
+        match client.send(Request::delete(format!("/networks/{}", path_escape(name)))) {
+            Ok(response) => Ok(response.discard()?),
+            Err(error) => {
+                let failure = Failure::from(error);
+                match force && failure.text.ends_with(&format!("network {name} not found")) {
+                    true => Err(Failure::new("")),
+                    false => Err(failure),
+                }
             }
         }
-    })
+    });
+    // Docker's last word here.
+    removed.map_err(|failure| Failure { text: format!("{}\nexit status {}", failure.text, failure.code), ..failure })
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use client::Request;
 use serde::Deserialize;
 
-use crate::cli::{Args, Command, Kind, Parsed, flag};
+use crate::cli::{Args, Command, Kind, Parsed, flag, table_format};
 use crate::container::list as containers;
 use crate::context::Context;
 use crate::failure::Outcome;
@@ -20,15 +20,7 @@ pub(crate) const COMMAND: Command = Command {
     spellings: &["system df"],
     usage: "[OPTIONS]",
     about: "Show docker disk usage",
-    flags: &[
-        flag(
-            "format",
-            '\0',
-            Kind::Str(""),
-            "Format output using a custom template:\n'table':            Print output in table format with column headers (default)\n'table TEMPLATE':   Print output in table format using the given Go template\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
-        ),
-        flag("verbose", 'v', Kind::Bool(false), "Show detailed information on space usage"),
-    ],
+    flags: &[table_format('\0'), flag("verbose", 'v', Kind::Bool(false), "Show detailed information on space usage")],
     args: Args::None,
     interspersed: true,
     run,

@@ -6,7 +6,7 @@ use client::Request;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::cli::{Args, Command, Kind, Parsed, flag};
+use crate::cli::{Args, Command, Kind, Parsed, document_format, flag};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::human::{parse_timestamp, quote};
@@ -20,12 +20,7 @@ pub(crate) const COMMAND: Command = Command {
     about: "Get real time events from the server",
     flags: &[
         flag("filter", 'f', Kind::FILTER, "Filter output based on conditions provided"),
-        flag(
-            "format",
-            '\0',
-            Kind::Str(""),
-            "Format output using a custom template:\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
-        ),
+        document_format('\0'),
         flag("since", '\0', Kind::Str(""), "Show all events created since timestamp"),
         flag("until", '\0', Kind::Str(""), "Stream events until this timestamp"),
     ],

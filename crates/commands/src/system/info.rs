@@ -4,7 +4,7 @@ use client::Request;
 use serde_json::{Value, json};
 
 use super::version::client_part;
-use crate::cli::{Args, Command, Kind, Parsed, flag};
+use crate::cli::{Args, Command, Parsed, document_format};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::human;
@@ -15,12 +15,7 @@ pub(crate) const COMMAND: Command = Command {
     spellings: &["system info", "info"],
     usage: "[OPTIONS]",
     about: "Display system-wide information",
-    flags: &[flag(
-        "format",
-        'f',
-        Kind::Str(""),
-        "Format output using a custom template:\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
-    )],
+    flags: &[document_format('f')],
     args: Args::None,
     interspersed: true,
     run,

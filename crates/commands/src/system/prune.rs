@@ -10,7 +10,7 @@ use crate::human;
 use crate::image::plan;
 use crate::options::filters;
 use crate::out;
-use crate::prune::{BUILD_CACHE, CONTAINERS, IMAGES, NETWORKS, VOLUMES, total};
+use crate::prune::{BUILD_CACHE, CONTAINERS, IMAGES, NETWORKS, VOLUMES, total, wanted};
 use crate::terminal::prompt;
 
 /// Table of `system prune`.
@@ -31,7 +31,7 @@ pub(crate) const COMMAND: Command = Command {
 };
 
 fn run(context: &Context, parsed: &Parsed) -> Outcome {
-    let wanted = parsed.list("filter");
+    let wanted = wanted(context, parsed);
     let (all, volumes) = (parsed.bool("all"), parsed.bool("volumes"));
     if volumes && wanted.iter().any(|filter| filter.starts_with("until=")) {
         return Err(Failure::new("ERROR: The \"until\" filter is not supported with \"--volumes\""));

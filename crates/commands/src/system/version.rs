@@ -3,7 +3,7 @@
 use client::Request;
 use serde_json::{Map, Value, json};
 
-use crate::cli::{Args, Command, Kind, Parsed, flag};
+use crate::cli::{Args, Command, Parsed, document_format};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::format::columns::align;
@@ -14,12 +14,7 @@ pub(crate) const COMMAND: Command = Command {
     spellings: &["version"],
     usage: "[OPTIONS]",
     about: "Show the Docker version information",
-    flags: &[flag(
-        "format",
-        'f',
-        Kind::Str(""),
-        "Format output using a custom template:\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
-    )],
+    flags: &[document_format('f')],
     args: Args::None,
     interspersed: true,
     run,

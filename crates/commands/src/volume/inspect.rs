@@ -1,6 +1,6 @@
 //! `volume inspect`.
 
-use crate::cli::{Args, Command, Kind, Parsed, flag};
+use crate::cli::{Args, Command, Parsed, document_format};
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::inspect::{self, Kind as Object};
@@ -10,12 +10,7 @@ pub(crate) const COMMAND: Command = Command {
     spellings: &["volume inspect"],
     usage: "[OPTIONS] VOLUME [VOLUME...]",
     about: "Display detailed information on one or more volumes",
-    flags: &[flag(
-        "format",
-        'f',
-        Kind::Str(""),
-        "Format output using a custom template:\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates",
-    )],
+    flags: &[document_format('f')],
     args: Args::AtLeast(1),
     interspersed: true,
     run,

@@ -4,7 +4,7 @@ use crate::cli::{Args, Command, Kind, Parsed, flag};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::options::filters;
-use crate::prune::{VOLUMES, total};
+use crate::prune::{VOLUMES, total, wanted};
 use crate::terminal::prompt;
 
 /// Table of `volume prune`.
@@ -27,7 +27,7 @@ const ALL: &str = "WARNING! This will remove all local volumes not used by at le
 
 fn run(context: &Context, parsed: &Parsed) -> Outcome {
     let all = parsed.bool("all");
-    let wanted = parsed.list("filter");
+    let wanted = wanted(context, parsed);
     if all && wanted.iter().any(|f| f.starts_with("all=")) {
         return Err(Failure::new("conflicting options: cannot specify both --all and --filter all=1"));
     }
