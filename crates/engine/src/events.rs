@@ -6,7 +6,7 @@
 //! - Publishing never blocks. A subscription whose queue is full ends: its client sees that it missed something.
 //! - An event is in the ring and in all queues before `publish` returns, in one order for all.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -55,6 +55,8 @@ struct Inner {
     ring: VecDeque<Arc<Event>>,
     subscribers: Vec<Weak<Subscriber>>,
     last_time: i64,
+    /// How often each has happened.
+    counts: BTreeMap<(&'static str, String), u64>,
 }
 
 type Filter = Box<dyn Fn(&Event) -> bool + Send + Sync>;
@@ -92,6 +94,9 @@ impl Bus {
         // Two events never have the same time, so that `since` can go on after one.
         let time_nano = now.max(inner.last_time + 1);
         inner.last_time = time_nano;
+        // What an exec runs is part of its event's name.
+        let counted = if action.starts_with("exec_") { action.split(':').next().unwrap_or(action) } else { action };
+        *inner.counts.entry((of.as_str(), counted.to_owned())).or_default() += 1;
         let event = Arc::new(Event {
             status: if legacy { action.to_owned() } else { String::new() },
             id: if legacy { id.to_owned() } else { String::new() },
@@ -127,6 +132,11 @@ impl Bus {
             Arc::new(Subscriber { filter: Box::new(filter), queue: Mutex::new(queue), arrived: Condvar::new() });
         inner.subscribers.push(Arc::downgrade(&subscriber));
         EventStream { subscriber, until_ns }
+    }
+
+    /// How often each event has happened: type, action, count.
+    pub fn counts(&self) -> Vec<(&'static str, String, u64)> {
+        lock(&self.inner).counts.iter().map(|((of, action), count)| (*of, action.clone(), *count)).collect()
     }
 
     /// How many listen.

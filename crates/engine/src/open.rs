@@ -31,6 +31,8 @@ pub struct Engine {
     pub(crate) containers: Containers,
     pub(crate) execs: Execs,
     pub(crate) events: Bus,
+    /// Counted for `/metrics`.
+    pub(crate) tally: crate::system::Tally,
     pub(crate) workers: Workers,
     /// Held while a volume's record is looked for and made.
     pub(crate) making_volumes: Mutex<()>,
@@ -158,6 +160,7 @@ impl Engine {
             containers: Containers::default(),
             execs: Execs::default(),
             events: Bus::default(),
+            tally: crate::system::Tally::default(),
             workers: Workers::new(),
             making_volumes: Mutex::new(()),
             volume_uses: Mutex::default(),

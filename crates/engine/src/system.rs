@@ -4,6 +4,7 @@ mod df;
 mod events;
 mod info;
 mod metrics;
+mod tally;
 mod verify;
 mod version;
 
@@ -11,6 +12,7 @@ pub use df::df;
 pub use events::{EventsOptions, events};
 pub use info::info;
 pub use metrics::metrics;
+pub(crate) use tally::{Action, Tally};
 pub use verify::verify;
 pub use version::version;
 

@@ -1,6 +1,7 @@
 //! `POST /commit`: what a container has changed becomes a layer, and with its configuration an image.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
 
 use api::container::Config;
 use archive::tree::{PackOptions, Packer, pipe};
@@ -9,6 +10,7 @@ use oci::{Digest, History, ImageConfig};
 use store::ImageRecord;
 
 use super::{Phase, Record, files, pause, publish};
+use crate::system::Action;
 use crate::{Engine, Error, Result, image, time};
 
 /// Digest of an archive without a member: what a layer is called that changes nothing.
@@ -32,6 +34,7 @@ pub struct CommitRequest {
 
 /// Makes an image of a container; its id.
 pub fn commit(engine: &Engine, id: &str, request: &CommitRequest) -> Result<String> {
+    let begun = Instant::now();
     // Look.
     let container = engine.containers.find(id)?;
     let record = container.snapshot();
@@ -71,6 +74,7 @@ pub fn commit(engine: &Engine, id: &str, request: &CommitRequest) -> Result<Stri
     let name = reference.map(|reference| reference.familiar()).unwrap_or_default();
     let details = [("comment", request.comment.clone()), ("imageID", image.id.to_string()), ("imageRef", name)];
     publish(engine, &record, "commit", &details);
+    engine.tally.took(Action::Commit, begun.elapsed());
     Ok(image.id.to_string())
 }
 

@@ -1,6 +1,7 @@
 //! `POST /containers/create`: from a request to a record. Nothing runs and nothing is mounted.
 
 use std::path::Path;
+use std::time::Instant;
 
 use api::container::{CreateRequest, CreateResponse, HostConfig};
 use store::ImageRecord;
@@ -11,6 +12,7 @@ use super::{
     publish, runtime, userns,
 };
 use crate::id::ContainerId;
+use crate::system::Action;
 use crate::{Engine, Error, Kind, Result, image, volume};
 
 /// Makes a container. Without a name it gets one.
@@ -20,6 +22,7 @@ pub fn create(
     platform: Option<&str>,
     request: &CreateRequest,
 ) -> Result<CreateResponse> {
+    let begun = Instant::now();
     // Look.
     let id = ContainerId::random();
     let names = names::candidates(engine, name, id.short())?;
@@ -80,6 +83,7 @@ pub fn create(
             tracing::warn!(%error, "the use of an image was not noted");
         }
     });
+    engine.tally.took(Action::Create, begun.elapsed());
     Ok(CreateResponse { id: id.as_str().to_owned(), warnings: warnings.into() })
 }
 

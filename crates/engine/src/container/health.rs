@@ -250,6 +250,7 @@ fn watch(engine: &Weak<Engine>, container: &Arc<Container>, probe: &Probe, stop:
         let start = logs::time::now_ns();
         let (code, output) = run(&engine, container, probe);
         let outcome = Outcome { start, end: logs::time::now_ns(), code, output };
+        engine.tally.probed(code == 0);
         if stop.wait(Duration::ZERO) {
             return;
         }

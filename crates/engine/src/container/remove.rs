@@ -1,15 +1,18 @@
 //! `DELETE /containers/{id}`: the record first, so that name and id are free; the files after the answer.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::mounts::Kind as MountKind;
 use super::state::Change;
 use super::wait::Condition;
 use super::{Container, Phase, attach, directory, kill, link, persist, publish};
+use crate::system::Action;
 use crate::{Engine, Error, Kind, Result};
 
 /// Removes a container. `force`: kill it first; `volumes`: with its volumes that have no name; `only_link`: the link `CONTAINER/ALIAS` alone.
 pub fn remove(engine: &Engine, id: &str, force: bool, volumes: bool, only_link: bool) -> Result<()> {
+    let begun = Instant::now();
     if only_link {
         return link::remove(engine, id);
     }
@@ -49,7 +52,9 @@ pub fn remove(engine: &Engine, id: &str, force: bool, volumes: bool, only_link: 
             ),
         }));
     }
-    finish(engine, &container, volumes)
+    finish(engine, &container, volumes)?;
+    engine.tally.took(Action::Delete, begun.elapsed());
+    Ok(())
 }
 
 /// Removes a container whose run has ended, or never came about (`--rm`).

@@ -27,6 +27,7 @@ use super::{
 };
 use crate::host;
 use crate::shim::Run;
+use crate::system::Action;
 use crate::{Config, Engine, Error, Kind, Result};
 
 /// Mounting and cloning take milliseconds; a disk that sleeps takes seconds.
@@ -40,10 +41,13 @@ const PREVIOUS: Duration = Duration::from_secs(5);
 
 /// Starts a container.
 pub fn start(engine: &Engine, id: &str) -> Result<()> {
+    let begun = Instant::now();
     let container = engine.containers.find(id)?;
     let _operation = container.operate();
     container.update(|record| (record.state.restart_count, record.state.short_runs) = (0, 0));
-    start_operating(engine, &container)
+    start_operating(engine, &container)?;
+    engine.tally.took(Action::Start, begun.elapsed());
+    Ok(())
 }
 
 /// [`start`] by someone who holds the operation lock.

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use std::fs;
 use std::sync::Arc;
 
+use super::tally::{Action, BUCKETS};
 use crate::container::Phase;
 use crate::{Engine, Result};
 
@@ -53,15 +54,49 @@ pub fn metrics(engine: &Arc<Engine>) -> Result<String> {
         page.row(states, &[("state", state)], count as f64);
     }
     page.single("hoist_images", "gauge", "Images in the store", info.images as f64);
-    page.single(
-        "engine_daemon_events_subscribers",
-        "gauge",
-        "Clients that listen to events",
-        info.n_events_listener as f64,
-    );
+    events(engine, &mut page, info.n_events_listener as f64);
+    actions(engine, &mut page);
     containers(engine, &mut page);
     process(&mut page);
     Ok(page.0)
+}
+
+fn events(engine: &Engine, page: &mut Page, listeners: f64) {
+    let subscribers = "engine_daemon_events_subscribers_total";
+    page.single(subscribers, "gauge", "The number of current subscribers to events", listeners);
+    let counts = engine.events.counts();
+    let all: u64 = counts.iter().map(|(_, _, count)| count).sum();
+    page.single("engine_daemon_events_total", "counter", "The number of events logged", all as f64);
+    page.head("hoist_events_total", "counter", "Events by type and action");
+    for (of, action, count) in &counts {
+        page.row("hoist_events_total", &[("action", action), ("type", of)], *count as f64);
+    }
+}
+
+/// How long operations took, and how health checks ended.
+fn actions(engine: &Engine, page: &mut Page) {
+    let name = "engine_daemon_container_actions_seconds";
+    page.head(name, "histogram", "The number of seconds it takes to process each container action");
+    for action in Action::ALL {
+        let times = engine.tally.times(action);
+        let label = ("action", action.as_str());
+        for (end, count) in BUCKETS.iter().zip(times.buckets) {
+            page.row(&format!("{name}_bucket"), &[label, ("le", &end.to_string())], count as f64);
+        }
+        page.row(&format!("{name}_bucket"), &[label, ("le", "+Inf")], times.count as f64);
+        page.row(&format!("{name}_sum"), &[label], times.sum);
+        page.row(&format!("{name}_count"), &[label], times.count as f64);
+    }
+    let (probes, failed) = engine.tally.probes();
+    page.single("engine_daemon_health_checks_total", "counter", "The total number of health checks", probes as f64);
+    let help = "The total number of failed health checks";
+    page.single("engine_daemon_health_checks_failed_total", "counter", help, failed as f64);
+}
+
+/// Bytes read from or written to block devices.
+fn block(stats: &api::container::Stats, op: &str) -> f64 {
+    let entries = stats.blkio_stats.io_service_bytes_recursive.iter();
+    entries.filter(|entry| entry.op.eq_ignore_ascii_case(op)).map(|entry| entry.value as f64).sum()
 }
 
 /// What every running container uses.
@@ -79,7 +114,7 @@ fn containers(engine: &Arc<Engine>, page: &mut Page) {
         .collect();
     all.sort_by(|a, b| a.0.cmp(&b.0));
     type Value = fn(&api::container::Stats) -> Option<f64>;
-    let rows: [(&str, &str, &str, Value); 6] = [
+    let rows: [(&str, &str, &str, Value); 8] = [
         ("hoist_container_cpu_seconds_total", "counter", "CPU time of a container's processes", |s| {
             Some(s.cpu_stats.cpu_usage.total_usage as f64 / 1e9)
         }),
@@ -91,6 +126,12 @@ fn containers(engine: &Arc<Engine>, page: &mut Page) {
         }),
         ("hoist_container_pids", "gauge", "Processes and threads of a container", |s| {
             Some(s.pids_stats.current as f64)
+        }),
+        ("hoist_container_block_read_bytes_total", "counter", "Bytes read from block devices", |s| {
+            Some(block(s, "read"))
+        }),
+        ("hoist_container_block_write_bytes_total", "counter", "Bytes written to block devices", |s| {
+            Some(block(s, "write"))
         }),
         ("hoist_container_network_receive_bytes_total", "counter", "Bytes that came in", |s| {
             Some(s.networks.values().map(|n| n.rx_bytes as f64).sum())

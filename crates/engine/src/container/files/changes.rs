@@ -20,6 +20,7 @@ const DIRECTORY: OFlags =
 
 /// In the order of their paths; `null` (an empty list) when there are none.
 pub fn changes(engine: &Engine, id: &str) -> Result<Vec<Change>> {
+    let begun = std::time::Instant::now();
     let container = engine.containers.find(id)?;
     let record = container.snapshot();
     let upper = view::upper(engine, &record)?;
@@ -27,6 +28,7 @@ pub fn changes(engine: &Engine, id: &str) -> Result<Vec<Change>> {
     let failed = |errno: Errno| Error::system("compare the container with its image", std::io::Error::from(errno));
     let mut changes = compare(upper, Some(lower)).map_err(failed)?;
     changes.sort_by(|one, other| one.path.split('/').cmp(other.path.split('/')));
+    engine.tally.took(crate::system::Action::Changes, begun.elapsed());
     Ok(changes)
 }
 
