@@ -9,6 +9,7 @@
 //! Short operations take turns, so that a busy machine hits all alike; ratios are from one run. Times are medians.
 
 mod api;
+mod client;
 mod containers;
 mod engine;
 mod images;
@@ -172,6 +173,10 @@ fn groups(
     if plan.wants("latency") {
         let rounds = plan.rounds(15, 4);
         step(&format!("Short operations by the command line, {rounds} rounds"), || latency(engines, table, rounds))?;
+    }
+    if plan.wants("client") {
+        let rounds = plan.rounds(30, 4);
+        step(&format!("The clients alone, {rounds} rounds"), || client::rounds(engines, table, scratch, rounds))?;
     }
     if plan.wants("api") {
         let rounds = plan.rounds(15, 4);

@@ -27,12 +27,17 @@ use crate::steps::step;
 
 pub const USAGE: &str = "\
   package [--from DIR] [--debug] [--out DIR] [--version V] [--key ID | --make-key]
+          [--maintainer 'NAME <ADDRESS>'] [--sizes]
                            static programs, .deb packages, tarball, apt repository in target/package
         --from DIR         take the programs from there, build nothing
         --debug            build them without optimisation: for trials
         --key ID           sign the repository with this key of gpg
         --make-key         sign it with a new key, kept beside the packages: for trials
+        --sizes            write down how large the programs are (docs/sizes.md), instead of comparing
 ";
+
+/// Who builds packages for others says who answers for them (`--maintainer`); this address is nobody's (RFC 2606).
+const MAINTAINER: &str = "hoist maintainers <maintainers@hoist.invalid>";
 
 /// What was asked for.
 struct Order {
@@ -40,6 +45,10 @@ struct Order {
     out: PathBuf,
     version: String,
     signer: repository::Signer,
+    /// Of the packages: `NAME <ADDRESS>`.
+    maintainer: String,
+    /// Write `docs/sizes.md`.
+    sizes: bool,
 }
 
 fn order(words: &[&str]) -> Result<Order> {
@@ -48,12 +57,16 @@ fn order(words: &[&str]) -> Result<Order> {
         out: testkit::programs::target().join("package"),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         signer: repository::Signer::Nobody,
+        maintainer: MAINTAINER.to_owned(),
+        sizes: false,
     };
     let mut rest = words.iter();
     while let Some(word) = rest.next() {
         let mut value = || rest.next().with_context(|| format!("{word} needs a value"));
         match *word {
             "--from" => order.source = programs::Source::Taken(PathBuf::from(value()?)),
+            "--maintainer" => order.maintainer = (*value()?).to_owned(),
+            "--sizes" => order.sizes = true,
             "--debug" => order.source = programs::Source::Built { profile: "dev" },
             "--out" => order.out = std::path::absolute(value()?)?,
             "--version" => order.version = (*value()?).to_owned(),
@@ -66,6 +79,12 @@ fn order(words: &[&str]) -> Result<Order> {
     if !order.version.starts_with(|c: char| c.is_ascii_digit()) || !order.version.chars().all(fine) {
         bail!("{:?} is no version of a Debian package: digits, letters, and . + ~", order.version);
     }
+    let bracketed = order.maintainer.split_once(" <").is_some_and(|(name, rest)| {
+        !name.is_empty() && rest.contains('@') && rest.ends_with('>') && !order.maintainer.contains('\n')
+    });
+    if !bracketed {
+        bail!("{:?} is no maintainer: NAME <ADDRESS>", order.maintainer);
+    }
     Ok(order)
 }
 
@@ -75,6 +94,9 @@ pub fn run(words: &[&str]) -> Result<ExitCode> {
     let programs = step("Programs", || programs::collect(&order.source))?;
     for program in &programs {
         sizes::print(program);
+    }
+    if order.sizes || order.source.is_final() {
+        sizes::state(&programs, order.sizes)?;
     }
     let architecture = architecture()?;
     let (debs, tarball) = step("Packages", || {
@@ -101,6 +123,7 @@ fn write_deb(order: &Order, name: &str, architecture: &str, tree: &tree::Tree) -
     let directory = workspace().join("packaging").join(if name == "hoist" { "debian" } else { "docker" });
     let control = fs::read_to_string(directory.join("control"))?
         .replace("@VERSION@", &order.version)
+        .replace("@MAINTAINER@", &order.maintainer)
         .replace("@ARCHITECTURE@", architecture);
     let scripts = scripts(&directory)?;
     let bytes = deb::write(&control, &scripts, tree, if order.source.is_final() { 9 } else { 0 })?;
@@ -142,6 +165,7 @@ mod tests {
             ("--version v1", "\"v1\" is no version of a Debian package: digits, letters, and . + ~"),
             ("--version 1_2", "\"1_2\" is no version of a Debian package: digits, letters, and . + ~"),
             ("--key", "--key needs a value"),
+            ("--maintainer someone", "\"someone\" is no maintainer: NAME <ADDRESS>"),
             ("--colour", "unknown argument of package: --colour"),
         ] {
             assert_eq!(order(line).err().unwrap().to_string(), expect);
