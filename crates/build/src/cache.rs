@@ -3,6 +3,12 @@
 //! A key is the digest of everything that a step's result depends on: what it does, and the content that it does it on (the
 //! chain of layers below, the files that are copied), never a time. So a change that comes to the same content finds the
 //! steps above it known. Entries are records of the store; the layers they name are kept by them.
+//!
+//! [`document`] is the form in which steps go to other machines, [`import`] finds them there, [`image`] in images.
+
+pub mod document;
+pub mod image;
+pub mod import;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,6 +42,15 @@ pub struct Entry {
     pub description: String,
     /// Key of the step below.
     pub parent: Option<Digest>,
+}
+
+/// A step with its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// What it is found by.
+    pub key: Digest,
+    /// What it has come to.
+    pub entry: Entry,
 }
 
 /// Collects what a key depends on.
@@ -119,7 +134,8 @@ impl Cache {
         outcome
     }
 
-    fn find(&self, engine: &Engine, key: &Digest) -> Result<Option<Entry>> {
+    /// A step that is known here, with its layer.
+    pub fn find(&self, engine: &Engine, key: &Digest) -> Result<Option<Entry>> {
         let record = engine
             .store()
             .records()

@@ -24,6 +24,7 @@ pub mod caches;
 pub mod context;
 pub mod contexts;
 pub mod copy;
+pub mod emulation;
 pub mod error;
 pub mod git;
 pub mod plan;

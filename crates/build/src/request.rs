@@ -9,6 +9,7 @@ use api::image::RegistryAuth;
 use dockerfile::ignore::Patterns;
 use oci::{Platform, Reference};
 
+use crate::cache::import::Import;
 use crate::error::{Error, Result};
 use crate::tree::Tree;
 
@@ -52,6 +53,10 @@ pub struct Request {
     pub contexts: BTreeMap<String, NamedContext>,
     /// Credentials by registry.
     pub auth: BTreeMap<String, RegistryAuth>,
+    /// Caches of elsewhere whose steps may be used.
+    pub imports: Vec<Arc<Import>>,
+    /// Images that are here and whose steps may be used, by their history (`--cache-from` of the classic builder).
+    pub cache_images: Vec<String>,
     /// Only check, do not build.
     pub check_only: bool,
     /// What the client lends.

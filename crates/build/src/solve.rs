@@ -11,7 +11,8 @@ use engine::Engine;
 use engine::image::Cancel;
 use oci::{Digest, ImageConfig, Platform};
 
-use crate::cache::Cache;
+use crate::cache::image::Images;
+use crate::cache::{Cache, Step};
 use crate::caches::Caches;
 use crate::contexts::Contexts;
 use crate::error::{Error, Result};
@@ -36,6 +37,10 @@ pub struct Built {
     pub platform: Platform,
     /// The image; its layers are in the store, it is not recorded yet.
     pub config: ImageConfig,
+    /// The steps whose layers it has.
+    pub steps: Vec<Step>,
+    /// All steps that were needed, those of other stages too.
+    pub all_steps: Vec<Step>,
 }
 
 /// The result of a build.
@@ -66,6 +71,8 @@ pub(crate) struct Build<'a> {
     pub epoch: Option<u64>,
     pub cancel: &'a Cancel,
     pub listener: &'a dyn Listener,
+    /// Images whose steps may be used.
+    pub images: Images,
     slots: Vec<Slot>,
 }
 
@@ -81,6 +88,7 @@ impl Builder {
     #[must_use]
     pub fn new(engine: Arc<Engine>) -> Builder {
         sweep(&engine.config().exec_root.join("build"));
+        sweep(&stage::written(&engine));
         let contexts = Arc::new(Contexts::new(&engine.config().data_root));
         contexts.sweep();
         crate::git::sweep(&engine.config().data_root);
@@ -124,8 +132,7 @@ impl Builder {
         let now = logs::time::now_ns();
         for platform in platforms {
             let build = self.prepare(&file, request, platform.clone(), now, cancel, listener)?;
-            let config = build.run()?;
-            results.images.push(Built { platform, config });
+            results.images.push(build.run()?);
         }
         self.cache.note_uses(&self.engine, now);
         Ok(results)
@@ -198,6 +205,7 @@ impl Builder {
                 Some(seconds.saturating_mul(1_000_000_000))
             }
         };
+        let images = Images::find(&self.engine, &request.cache_images, &platform)?;
         let slots = file.stages.iter().map(|_| Slot::default()).collect();
         Ok(Build {
             engine: &self.engine,
@@ -214,6 +222,7 @@ impl Builder {
             epoch,
             cancel,
             listener,
+            images,
             slots,
         })
     }
@@ -221,7 +230,7 @@ impl Builder {
 
 impl<'a> Build<'a> {
     /// Builds the stages that are needed, each on a thread of its own.
-    fn run(&'a self) -> Result<ImageConfig> {
+    fn run(&'a self) -> Result<Built> {
         let steps = self.plan.stages.iter().flat_map(|&stage| {
             let file = &self.file.stages[stage];
             std::iter::once(&file.from)
@@ -270,7 +279,13 @@ impl<'a> Build<'a> {
         if !self.request.labels.is_empty() {
             config.config.labels.get_or_insert_default().extend(self.request.labels.clone());
         }
-        Ok(config)
+        let mut seen = BTreeSet::new();
+        let mut all_steps = Vec::new();
+        for &stage in &self.plan.stages {
+            let steps = self.outcome(stage)?.steps.clone();
+            all_steps.extend(steps.into_iter().filter(|step| seen.insert(step.key)));
+        }
+        Ok(Built { platform: self.platform.clone(), config, steps: outcome.steps.clone(), all_steps })
     }
 
     /// The result of another stage, as soon as it is there.

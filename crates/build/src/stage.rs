@@ -11,12 +11,13 @@ use std::sync::Arc;
 use dockerfile::word::Variables;
 use oci::{Digest, ImageConfig, Platform};
 
-use crate::cache;
+use crate::cache::{self, Step};
 use crate::error::{Error, Result};
 use crate::solve::Build;
 use crate::tree::Tree;
 
 pub(crate) use dispatch::build;
+pub(crate) use run::mounts::written;
 
 /// What a stage has come to.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +26,8 @@ pub(crate) struct Outcome {
     pub config: ImageConfig,
     /// The step that made it.
     pub vertex: Option<Digest>,
+    /// The steps that made its layers, those of a base included, in their order.
+    pub steps: Vec<Step>,
 }
 
 impl Outcome {

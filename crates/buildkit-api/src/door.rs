@@ -1,6 +1,5 @@
 //! The door: sessions, builds and the builder behind them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use build::Builder;
@@ -8,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::frontend::{self, Made};
 use crate::job::{Job, Jobs};
-use crate::request::{Attributes, Definition};
+use crate::request::FrontendSolve;
 use crate::sessions::{Introduction, Sessions};
 use crate::status::{Code, Status};
 use crate::wire::Message;
@@ -79,18 +78,13 @@ impl Door {
     }
 
     /// Runs a frontend on a thread of its own.
-    pub(crate) async fn run(
-        self: &Arc<Self>,
-        job: &Arc<Job>,
-        frontend: String,
-        options: Attributes,
-        inputs: BTreeMap<String, Definition>,
-    ) -> Result<Made, Status> {
+    pub(crate) async fn run(self: &Arc<Self>, job: &Arc<Job>, request: FrontendSolve) -> Result<Made, Status> {
         let (door, job) = (Arc::clone(self), Arc::clone(job));
         on_thread("build", move || {
             // Held until the results are known to the cache: nothing of them may be swept before.
             let _lease = door.builder.engine().store().lease();
-            frontend::run(&door, &job, &frontend, &options, &inputs)
+            let FrontendSolve { frontend, options, inputs, cache_imports, .. } = &request;
+            frontend::run(&door, &job, frontend, options, inputs, cache_imports)
         })
         .await
     }
@@ -98,7 +92,7 @@ impl Door {
     /// `moby.buildkit.v1.types.WorkerRecord`
     pub(crate) fn worker(&self) -> Message {
         let mut platforms = vec![oci::Platform::host()];
-        platforms.extend(emulated());
+        platforms.extend(build::emulation::platforms());
         let worker = Message::new()
             .bytes(1, "hoist")
             .entry(2, "org.mobyproject.buildkit.worker.executor", "hoist")
@@ -120,29 +114,6 @@ impl Door {
             })
             .message(5, &version)
     }
-}
-
-/// Platforms whose programs run here by binfmt_misc.
-fn emulated() -> Vec<oci::Platform> {
-    const KNOWN: [(&str, &str, &str); 7] = [
-        ("qemu-aarch64", "arm64", ""),
-        ("qemu-arm", "arm", "v7"),
-        ("qemu-riscv64", "riscv64", ""),
-        ("qemu-ppc64le", "ppc64le", ""),
-        ("qemu-s390x", "s390x", ""),
-        ("qemu-i386", "386", ""),
-        ("qemu-x86_64", "amd64", ""),
-    ];
-    let here = |name: &str| std::fs::exists(format!("/proc/sys/fs/binfmt_misc/{name}")).unwrap_or(false);
-    let found = KNOWN.iter().filter(|(name, ..)| here(name));
-    found
-        .map(|(_, architecture, variant)| oci::Platform {
-            architecture: (*architecture).into(),
-            os: "linux".into(),
-            variant: (*variant).into(),
-            ..oci::Platform::default()
-        })
-        .collect()
 }
 
 /// Runs what blocks for long on a thread of its own.

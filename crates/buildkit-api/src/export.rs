@@ -4,9 +4,13 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use build::copy::walk::{Entry as File, walk};
 use build::tree::Tree;
+use engine::image::several::{Annotation, Layout, Place};
 
+use crate::cache;
 use crate::caller::Caller;
 use crate::door::Door;
 use crate::failure;
@@ -20,6 +24,9 @@ use crate::wire::{Message, fields};
 
 /// The method with which a client takes outputs.
 const SEND: &str = "/moby.filesync.v1.FileSend/DiffCopy";
+
+/// BuildKit's words.
+const NO_LISTS: &str = "docker exporter does not currently support exporting manifest lists";
 
 /// Bytes of an archive that are sent at once.
 const PIECE: usize = 1024 * 1024;
@@ -53,7 +60,8 @@ pub fn check(request: &Solve) -> Result<(), Status> {
         };
         for (key, value) in &output.attributes {
             let ignored = value.is_empty() || ["0", "false"].contains(&value.as_str());
-            if !known.contains(&key.as_str()) && !ignored {
+            let annotation = key.starts_with("annotation") && ["moby", "image", "oci"].contains(&output.kind.as_str());
+            if !known.contains(&key.as_str()) && !ignored && !annotation {
                 return Err(Status::unsupported(&format!("{key}={value} of the output type={}", output.kind)));
             }
         }
@@ -61,9 +69,10 @@ pub fn check(request: &Solve) -> Result<(), Status> {
             return Err(Status::unsupported("mode=delete of the output type=local"));
         }
         let several = request.attributes.get("platform").is_some_and(|platforms| platforms.contains(','));
-        if several && !["tar", "local"].contains(&output.kind.as_str()) {
-            return Err(Status::unsupported(&format!("several platforms in the output type={}", output.kind)));
+        if several && output.kind == "docker" {
+            return Err(Status::invalid(NO_LISTS));
         }
+        annotations(output)?;
         if ["oci", "docker"].contains(&output.kind.as_str())
             && output.attributes.contains_key("tar")
             && !output.flag("tar")
@@ -71,14 +80,13 @@ pub fn check(request: &Solve) -> Result<(), Status> {
             return Err(Status::unsupported(&format!("tar=false of the output type={}", output.kind)));
         }
     }
-    if let Some(cache) = request.cache_exports.first() {
-        return Err(Status::unsupported(&format!("the cache export type={}", cache.kind)));
-    }
-    Ok(())
+    cache::check(request)
 }
 
 /// Carries out all outputs; what the client is told of them.
 pub fn export(door: &Door, job: &Arc<Job>, made: &Made) -> Result<HashMap<String, String>, Status> {
+    let inlined = cache::inline(job, made).map(|images| Made { images, several: made.several, ..Made::default() });
+    let made = inlined.as_ref().unwrap_or(made);
     let mut answer = HashMap::new();
     for (number, output) in job.request.exporters.iter().enumerate() {
         match output.kind.as_str() {
@@ -100,7 +108,51 @@ pub fn export(door: &Door, job: &Arc<Job>, made: &Made) -> Result<HashMap<String
             other => return Err(Status::unsupported(&format!("the output type={other}"))),
         }
     }
+    answer.extend(cache::export(door, job, made)?);
     Ok(answer)
+}
+
+/// The annotations of an output: `annotation-index[linux/arm64].key=value`.
+fn annotations(output: &Entry) -> Result<Vec<Annotation>, Status> {
+    let mut annotations = Vec::new();
+    for (name, value) in &output.attributes {
+        let Some(rest) = name.strip_prefix("annotation") else { continue };
+        let wrong = || Status::invalid(format!("invalid annotation {name:?}"));
+        let (place, rest) = match rest.find(['.', '[']) {
+            Some(end) => rest.split_at(end),
+            None => return Err(wrong()),
+        };
+        let place = match place {
+            "" | "-manifest" => Place::Manifest,
+            "-manifest-descriptor" => Place::ManifestDescriptor,
+            "-index" => Place::Index,
+            "-index-descriptor" => Place::IndexDescriptor,
+            _ => return Err(wrong()),
+        };
+        let (platform, rest) = match rest.strip_prefix('[') {
+            None => (None, rest),
+            Some(rest) => {
+                let (platform, rest) = rest.split_once(']').ok_or_else(wrong)?;
+                let platform = oci::Platform::parse(platform)
+                    .map_err(|error| Status::invalid(format!("invalid annotation {name:?}: {error}")))?;
+                (Some(platform), rest)
+            }
+        };
+        let key = rest.strip_prefix('.').filter(|key| !key.is_empty()).ok_or_else(wrong)?;
+        annotations.push(Annotation { place, platform, key: key.to_owned(), value: value.clone() });
+    }
+    Ok(annotations)
+}
+
+/// The documents of a result that needs some of its own: several platforms, annotations.
+fn layout(door: &Door, made: &Made, output: &Entry) -> Result<Option<Layout>, Status> {
+    let annotations = annotations(output)?;
+    if made.images.len() < 2 && annotations.is_empty() {
+        return Ok(None);
+    }
+    let variants = made.images.iter().map(|built| (built.platform.clone(), built.config.clone())).collect();
+    let layout = Layout::make(door.builder().engine(), variants, &annotations);
+    layout.map(Some).map_err(|error| failure::of_engine(&error))
 }
 
 fn image(
@@ -112,9 +164,10 @@ fn image(
 ) -> Result<HashMap<String, String>, Status> {
     let mut answer = HashMap::new();
     let names = frontend::names(output.attributes.get("name").map_or("", String::as_str))?;
-    let [built] = made.images.as_slice() else {
-        return Err(Status::unsupported(&format!("an image of {} platforms in the image store", made.images.len())));
-    };
+    if let Some(layout) = layout(door, made, output)? {
+        return several(door, job, &layout, output, &names, vertex);
+    }
+    let [built] = made.images.as_slice() else { return Err(Status::invalid("there is no result to export")) };
     job.journal.status(vertex, "exporting layers", 0, true);
     let added = engine::image::built::add(door.builder().engine(), built.config.clone(), &names);
     let id = added.map_err(|error| failure::of_engine(&error))?;
@@ -132,6 +185,45 @@ fn image(
         answer.insert("image.name".to_owned(), names.join(","));
     }
     Ok(answer)
+}
+
+/// Images under documents of their own in the image store.
+fn several(
+    door: &Door,
+    job: &Job,
+    layout: &Layout,
+    output: &Entry,
+    names: &[oci::Reference],
+    vertex: &oci::Digest,
+) -> Result<HashMap<String, String>, Status> {
+    job.journal.status(vertex, "exporting layers", 0, true);
+    layout.add(door.builder().engine(), names).map_err(|error| failure::of_engine(&error))?;
+    let top = layout.top();
+    job.journal.status(vertex, &format!("exporting manifest {}", top.digest), 0, true);
+    for name in names {
+        job.journal.status(vertex, &format!("naming to {}", name.with_default_tag()), 0, true);
+    }
+    if output.flag("push") {
+        push(door, job, names, vertex)?;
+    }
+    Ok(told(layout, names))
+}
+
+/// What the client is told of a layout.
+fn told(layout: &Layout, names: &[oci::Reference]) -> HashMap<String, String> {
+    let top = layout.top();
+    let mut answer = HashMap::new();
+    answer.insert("containerimage.digest".to_owned(), top.digest.to_string());
+    let descriptor = STANDARD.encode(serde_json::json!(top).to_string());
+    answer.insert("containerimage.descriptor".to_owned(), descriptor);
+    if let Some(id) = layout.main().map(|image| image.id) {
+        answer.insert("containerimage.config.digest".to_owned(), id.to_string());
+    }
+    if !names.is_empty() {
+        let names: Vec<String> = names.iter().map(|name| name.with_default_tag().to_string()).collect();
+        answer.insert("image.name".to_owned(), names.join(","));
+    }
+    answer
 }
 
 /// Pushes each name with the client's credentials.
@@ -165,9 +257,18 @@ fn archive(
 ) -> Result<HashMap<String, String>, Status> {
     let engine = door.builder().engine();
     let names = frontend::names(output.attributes.get("name").map_or("", String::as_str))?;
-    let [built] = made.images.as_slice() else {
-        return Err(Status::unsupported(&format!("an archive of {} platforms", made.images.len())));
-    };
+    if let Some(layout) = layout(door, made, output)? {
+        if output.kind == "docker" {
+            return Err(Status::invalid(NO_LISTS));
+        }
+        let tagged: Vec<oci::Reference> = names.iter().map(oci::Reference::with_default_tag).collect();
+        let mut pipe = Pipe::open(&job.caller, number)?;
+        return match layout.write(engine, &tagged, &mut pipe) {
+            Ok(()) => pipe.close().map(|()| told(&layout, &names)),
+            Err(error) => Err(pipe.close().err().unwrap_or_else(|| Status::new(Code::Unknown, error.to_string()))),
+        };
+    }
+    let [built] = made.images.as_slice() else { return Err(Status::invalid("there is no result to export")) };
     let record = engine::image::built::record(engine, built.config.clone());
     let record = record.map_err(|error| failure::of_engine(&error))?;
     let id = record.id.to_string();

@@ -52,3 +52,12 @@ pub fn of_engine(error: &engine::Error) -> Status {
     };
     Status::new(code, error.full_text())
 }
+
+/// What a session has said no to, as an error of the builder.
+pub fn of_session(doing: &str, status: Status) -> build::Error {
+    match status.code {
+        Code::Cancelled => build::Error::Cancelled,
+        Code::Unimplemented => build::Error::Unsupported(format!("{doing} ({})", status.message)),
+        _ => build::Error::Invalid(format!("{doing}: {}", status.message)),
+    }
+}

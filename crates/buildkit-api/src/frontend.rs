@@ -18,7 +18,7 @@ use crate::failure;
 use crate::gateway::result_of;
 use crate::job::Job;
 use crate::lent::Lent;
-use crate::request::{Attributes, Definition};
+use crate::request::{Attributes, Definition, Entry};
 use crate::status::Status;
 use crate::wire::fields;
 
@@ -46,6 +46,7 @@ pub fn run(
     frontend: &str,
     attributes: &Attributes,
     inputs: &BTreeMap<String, Definition>,
+    asked: &[Entry],
 ) -> Result<Made, Status> {
     let empty = String::new();
     let named = match frontend {
@@ -77,7 +78,8 @@ pub fn run(
     let mut request = request(attributes, job)?;
     let named = contexts(door, job, attributes, inputs, &request.platforms, &mut lent)?;
     request.contexts = named;
-    tell_imports(job, attributes);
+    let platform = request.platforms.first().cloned().unwrap_or_else(Platform::host);
+    request.imports = crate::cache::imports(door, job, attributes, asked, &platform, &lent);
     let (source, mut tar) = load(door, job, attributes, &mut lent, get("context"))?;
     if let Some(tar) = tar.take() {
         lent.set_context(tar);
@@ -100,29 +102,6 @@ pub fn run(
     }
     let several = request.platforms.len() > 1 || ["1", "true"].contains(&get("multi-platform"));
     Ok(Made { images: results.map_err(failed)?.images, several, answers })
-}
-
-/// Caches that cannot be imported are told as steps that failed; the build goes on without them, as it does elsewhere.
-fn tell_imports(job: &Job, attributes: &Attributes) {
-    let mut names: Vec<String> =
-        attributes.get("cache-from").into_iter().flat_map(|text| text.split(',')).map(str::to_owned).collect();
-    let entries = attributes.get("cache-imports").and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok());
-    for entry in entries.iter().filter_map(serde_json::Value::as_array).flatten() {
-        let kind = entry["Type"].as_str().unwrap_or_default();
-        names.push(entry["Attrs"]["ref"].as_str().unwrap_or(kind).to_owned());
-    }
-    for import in &job.request.cache_imports {
-        names.push(import.attributes.get("ref").unwrap_or(&import.kind).clone());
-    }
-    names.retain(|name| !name.is_empty());
-    names.sort();
-    names.dedup();
-    for name in names {
-        // What is told is all there is to do.
-        let _ = job.journal.step(&format!("importing cache manifest from {name}"), |_| {
-            Err::<(), _>(Status::unsupported("importing a build cache"))
-        });
-    }
 }
 
 /// Attributes that are not known here are refused by name.
@@ -260,6 +239,8 @@ fn request(attributes: &Attributes, job: &Arc<Job>) -> Result<Request, Status> {
         entitlements,
         contexts: BTreeMap::new(),
         auth: BTreeMap::new(),
+        imports: Vec::new(),
+        cache_images: Vec::new(),
         check_only: false,
         client: Arc::new(Nothing),
     })

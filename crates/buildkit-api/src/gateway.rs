@@ -105,7 +105,7 @@ async fn solve(door: &Arc<Door>, job: Arc<Job>, request: FrontendSolve) -> Resul
         let id = result.map(|built| door.jobs().keep(Built::clone(&built)));
         return Ok(answer(&[(String::new(), id)], false, &BTreeMap::new()));
     }
-    let made = door.run(&job, request.frontend, request.options, request.inputs).await?;
+    let made = door.run(&job, request).await?;
     Ok(give_out(door, made))
 }
 
@@ -323,5 +323,6 @@ pub fn returned(door: &Door, returned: &Returned) -> Result<Made, Status> {
 
 /// Runs the frontend for a client that does not do it by itself.
 pub fn direct(door: &Door, job: &Arc<Job>) -> Result<Made, Status> {
-    frontend::run(door, job, &job.request.frontend, &job.request.attributes, &job.request.inputs)
+    let request = &job.request;
+    frontend::run(door, job, &request.frontend, &request.attributes, &request.inputs, &[])
 }

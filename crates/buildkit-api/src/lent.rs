@@ -14,6 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::caller::Caller;
 use crate::credentials;
+use crate::failure::of_session as error;
 use crate::filesync::{self, Few, Place, Wanted};
 use crate::job::Job;
 use crate::policy;
@@ -41,14 +42,6 @@ pub struct Lent {
 
 /// A directory of the client, once it is here.
 type Directory = Arc<Mutex<Option<Arc<Local>>>>;
-
-fn error(doing: &str, status: Status) -> Error {
-    match status.code {
-        Code::Cancelled => Error::Cancelled,
-        Code::Unimplemented => Error::Unsupported(format!("{doing} ({})", status.message)),
-        _ => Error::Invalid(format!("{doing}: {}", status.message)),
-    }
-}
 
 impl Lent {
     /// What the job's session lends.

@@ -7,7 +7,7 @@
 //!
 //!  POST /hoist/build ─ upgrade ─▶ frames: both at once, for `hoist build` (crate `session`)
 //!
-//!  Solve ─▶ frontend: attributes ─▶ build::Request ─▶ build ─▶ result ─▶ export: image store, tar, local
+//!  Solve ─▶ frontend: attributes ─▶ build::Request ─▶ build ─▶ result ─▶ export: image store, tar, local; caches
 //! ```
 //!
 //! Promises
@@ -19,7 +19,9 @@
 //!
 //! What it does not do: run frontends in containers, debug in build containers (`NewContainer`), attest.
 
+mod cache;
 mod caller;
+mod content;
 mod control;
 mod credentials;
 mod door;

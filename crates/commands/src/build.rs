@@ -1,6 +1,7 @@
 //! `build`: over hoist's own session; over the classic door where the daemon has no other, or `DOCKER_BUILDKIT=0` wants it.
 
 mod by_session;
+mod content;
 pub(crate) mod context;
 mod lend;
 mod progress;

@@ -59,7 +59,7 @@ pub use look::{Remote, look, put};
 pub use progress::Progress;
 pub use proxy::Proxies;
 pub use pull::{Pulled, pull};
-pub use push::{Pushed, push};
+pub use push::{Documents, Pushed, push, push_documents};
 pub use registry::Registry;
 pub use search::{Found, search};
 pub use tags::tags;

@@ -15,10 +15,13 @@
 //! ```
 
 mod blob;
+mod documents;
 mod early;
 mod layer;
 mod plan;
 mod upload;
+
+pub use documents::{Documents, push_documents};
 
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
@@ -73,8 +76,8 @@ pub fn push(
     let plan = Plan::make(store, image, &reference, whole, registry.config.push_compression)?;
     session.scopes.extend(plan.origins().map(|path| format!("repository:{path}:pull")));
     let endpoint = registry.push_endpoint(&reference)?;
-    let push = Push { session: &session, store, image, endpoint: &endpoint, progress, built: Mutex::default() };
-    match watched(&session, || push.run(&plan)) {
+    let push = Push { session: &session, store, endpoint: &endpoint, progress, built: Mutex::default() };
+    match watched(&session, || push.run(image, &plan)) {
         Err(_) if session.is_cancelled() => Err(Error::Cancelled),
         // Docker shows a refusal's words without the address.
         Err(Error::Unauthorized { detail, .. }) => Err(Error::Refused { detail }),
@@ -85,7 +88,6 @@ pub fn push(
 struct Push<'a> {
     session: &'a Session<'a>,
     store: &'a Store,
-    image: &'a ImageRecord,
     endpoint: &'a Endpoint,
     progress: Sink<'a>,
     /// What the layers of a new manifest became, by diff id.
@@ -93,15 +95,27 @@ struct Push<'a> {
 }
 
 impl Push<'_> {
-    fn run(&self, plan: &Plan) -> Result<Pushed> {
-        for job in &plan.jobs {
+    fn run(&self, image: &ImageRecord, plan: &Plan) -> Result<Pushed> {
+        self.bring(&plan.jobs)?;
+        for config in &plan.configs {
+            self.small(config)?;
+        }
+        let (top, below) = self.documents(image, plan)?;
+        let pushed = self.name(&top, &below)?;
+        self.record(image, &top, &below)?;
+        Ok(pushed)
+    }
+
+    /// Brings the layers, a few at a time.
+    fn bring(&self, jobs: &[Job]) -> Result<()> {
+        for job in jobs {
             (self.progress)(Progress::new(Some(job.id()), "Preparing"));
         }
         let at_once = self.session.registry.config.max_concurrent_uploads.max(1);
-        for job in plan.jobs.iter().skip(at_once) {
+        for job in jobs.iter().skip(at_once) {
             (self.progress)(Progress::new(Some(job.id()), "Waiting"));
         }
-        let brought = work::all(self.session, &plan.jobs, at_once, "push-layer", |job: &Job| {
+        let brought = work::all(self.session, jobs, at_once, "push-layer", |job: &Job| {
             let descriptor = self.layer(job)?;
             if let Some(diff_id) = job.diff_id {
                 self.built.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((diff_id, descriptor));
@@ -110,19 +124,17 @@ impl Push<'_> {
         });
         // Those that are there stay there, however the push ends.
         self.remember()?;
-        brought?;
-        for config in &plan.configs {
-            self.small(config)?;
-        }
-        let reference = self.session.reference;
-        let (top, below) = self.documents(plan)?;
-        for document in &below {
+        brought
+    }
+
+    /// Puts manifests: those below by their digests, the top under the reference's name.
+    fn name(&self, top: &Document, below: &[Document]) -> Result<Pushed> {
+        for document in below {
             self.put_manifest(document, &document.descriptor.digest.to_string())?;
         }
-        let tag = reference.tag.clone().unwrap_or_default();
+        let tag = self.session.reference.tag.clone().unwrap_or_default();
         let name = if tag.is_empty() { top.descriptor.digest.to_string() } else { tag.clone() };
-        self.put_manifest(&top, &name)?;
-        self.record(&top, &below)?;
+        self.put_manifest(top, &name)?;
         let Descriptor { digest, size, .. } = top.descriptor;
         (self.progress)(Progress::new(None, format!("{name}: digest: {digest} size: {size}")));
         Ok(Pushed { tag, digest, size })
@@ -138,7 +150,7 @@ impl Push<'_> {
 
     /// What is put under the name, and what has to be there before: the documents it was pulled by as long as they are
     /// true, or a new manifest.
-    fn documents(&self, plan: &Plan) -> Result<(Document, Vec<Document>)> {
+    fn documents(&self, image: &ImageRecord, plan: &Plan) -> Result<(Document, Vec<Document>)> {
         let built = self.built.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let unchanged = plan.jobs.iter().all(|job| match (&job.known, job.diff_id) {
             (Some(known), Some(diff_id)) => {
@@ -150,13 +162,12 @@ impl Push<'_> {
         if unchanged && let Some((top, below)) = plan.documents.clone() {
             return Ok((top, below));
         }
-        let layers = self
-            .image
+        let layers = image
             .layers
             .iter()
             .filter_map(|diff_id| built.iter().find(|(built, _)| built == diff_id).map(|(_, is)| is.clone()))
             .collect::<Vec<_>>();
-        let config = Descriptor::of(media_type::DOCKER_CONFIG, &self.image.raw_config);
+        let config = Descriptor::of(media_type::DOCKER_CONFIG, &image.raw_config);
         // zstd has no Docker type that registries know.
         let oci = layers.iter().any(|layer| layer.media_type == media_type::OCI_LAYER_ZSTD);
         let manifest = if oci {
@@ -199,10 +210,10 @@ impl Push<'_> {
     }
 
     /// The image is known by what was pushed from now on, as if it had been pulled by it.
-    fn record(&self, top: &Document, below: &[Document]) -> Result<()> {
+    fn record(&self, image: &ImageRecord, top: &Document, below: &[Document]) -> Result<()> {
         let reference = self.session.reference;
         let content = self.store.content();
-        let mut record = self.image.clone();
+        let mut record = image.clone();
         record.repo_digests = vec![format!("{}@{}", reference.name(), top.descriptor.digest)];
         let is_new = !record.blobs.iter().any(|blob| blob.digest == top.descriptor.digest);
         if below.is_empty() && is_new {

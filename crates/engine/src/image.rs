@@ -1,5 +1,6 @@
 //! Images: a file for each thing that can be done with one.
 
+pub mod artifact;
 pub mod built;
 mod change;
 mod delete;
@@ -20,6 +21,7 @@ mod remote;
 mod rollback;
 mod save;
 mod search;
+pub mod several;
 mod tag;
 
 use std::collections::HashMap;

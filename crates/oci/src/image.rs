@@ -40,6 +40,9 @@ pub struct ImageConfig {
     /// One entry for each build step, oldest first.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "is_default")]
     pub history: Vec<History>,
+    /// BuildKit's inline cache: records in base64.
+    #[serde(rename = "moby.buildkit.cache.v0", default, skip_serializing_if = "is_default")]
+    pub cache: Option<String>,
     /// `linux`.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "is_default")]
     pub os: String,

@@ -8,6 +8,7 @@ mod bad_input;
 mod book;
 mod building;
 mod buildkit;
+mod caching;
 mod cgroups;
 mod check;
 mod composing;
@@ -92,6 +93,7 @@ fn main() {
         building::TESTS,
         book::HOIST_TESTS,
         buildkit::TESTS,
+        caching::TESTS,
         composing::TESTS,
         logs::TESTS,
         logs::HOIST_TESTS,

@@ -6,10 +6,11 @@ use dockerfile::instruction::Kind;
 use dockerfile::lint::PREDEFINED;
 use dockerfile::{Instruction, Lines};
 use engine::image::built;
-use oci::{Digest, Platform};
+use oci::{Digest, ImageConfig, Platform};
 
 use super::{Outcome, Stage, history};
-use crate::cache::Key;
+use crate::cache::image::{Images, Like};
+use crate::cache::{Entry, Key, Step};
 use crate::copy::{layer, place, walk};
 use crate::error::{Error, Result};
 use crate::plan::{self, From};
@@ -226,7 +227,7 @@ impl Stage<'_> {
                 build.step(vertex, |vertex| {
                     let (image, known) = build.image(&name, &platform, vertex)?;
                     let id = image.id;
-                    Ok((Outcome { config: image.config, vertex: Some(*vertex) }, known, Some(id)))
+                    Ok((Outcome { config: image.config, vertex: Some(*vertex), steps: Vec::new() }, known, Some(id)))
                 })?
             }
         };
@@ -238,6 +239,7 @@ impl Stage<'_> {
         (config.container, config.container_config, config.docker_version, config.parent, config.comment) =
             Default::default();
         config.config.image = String::new();
+        config.cache = None;
         let environment = config.config.env.get_or_insert_default();
         if !environment.iter().any(|pair| pair.starts_with("PATH=")) {
             environment.push(PATH.into());
@@ -277,34 +279,45 @@ impl Stage<'_> {
         let rules = place::Rules { latest: build.epoch_seconds(), now: build.seconds(), ..place::Rules::default() };
         let directory = walk::Entry::directory(Vec::new());
         let source = place::Source { name: Vec::new(), parents: None, entries: vec![directory], keep_owner: false };
-        self.layer_step(vertex, &key, created_by, move |_| {
+        self.layer_step(vertex, &key, created_by, Like::Account, move |_| {
             let entries = place::place(Some(&tree), &absolute, vec![source], &rules)?;
             layer::write(build.engine.store().layers(), &entries)
         })
     }
 
-    /// A step that makes a layer, or finds it known.
+    /// A step that makes a layer, or finds it known: here, in an imported cache, or in an image that is `like` it.
     pub(super) fn layer_step(
         &mut self,
         vertex: Vertex,
         key: &Digest,
         created_by: String,
+        like: Like<'_>,
         make: impl FnOnce(&Digest) -> Result<(Digest, u64)>,
     ) -> Result<()> {
         let build = self.build;
         let uses_cache = build.uses_cache(self.index);
         let (description, digest) = (vertex.name.clone(), vertex.digest);
+        let below = &self.outcome.config;
+        let mut elsewhere = false;
         let entry = build.step(vertex, |vertex| {
             let made = build.cache.get_or_make(build.engine, key, uses_cache, || {
+                if uses_cache {
+                    let known = build.known_elsewhere(key, below, &created_by, like, &description)?;
+                    elsewhere = known.is_some();
+                    if let Some(entry) = known {
+                        return Ok(entry);
+                    }
+                }
                 let (layer, size) = make(vertex)?;
                 let now = logs::time::now_ns();
                 Ok(crate::cache::Entry { layer, size, created: now, used: now, uses: 1, description, parent: None })
             })?;
-            Ok((made.0.clone(), made.1, Some(made.0.layer)))
+            Ok((made.0.clone(), made.1 || elsewhere, Some(made.0.layer)))
         })?;
         self.push(entry.layer);
         self.outcome.vertex = Some(digest);
         self.note_layer(created_by, entry.created);
+        self.outcome.steps.push(Step { key: *key, entry });
         Ok(())
     }
 
@@ -353,6 +366,28 @@ impl Stage<'_> {
 }
 
 impl Build<'_> {
+    /// A step that somebody else has done.
+    fn known_elsewhere(
+        &self,
+        key: &Digest,
+        below: &ImageConfig,
+        created_by: &str,
+        like: Like<'_>,
+        description: &str,
+    ) -> Result<Option<Entry>> {
+        for import in &self.request.imports {
+            if let Some(entry) = import.find(self.engine, key, self.cancel) {
+                return Ok(Some(Entry { description: description.to_owned(), ..entry }));
+            }
+        }
+        if let Some(entry) = self.images.step(self.engine, key, self.cancel) {
+            return Ok(Some(Entry { description: description.to_owned(), ..entry }));
+        }
+        let account = history::of_layer(created_by);
+        let found = self.images.layer(self.engine, below, &account, like)?;
+        found.map(|layer| Images::entry(self.engine, layer, description.to_owned())).transpose()
+    }
+
     /// `SOURCE_DATE_EPOCH` in seconds.
     pub fn epoch_seconds(&self) -> Option<i64> {
         self.epoch.map(|ns| i64::try_from(ns / 1_000_000_000).unwrap_or(i64::MAX))
@@ -382,6 +417,9 @@ impl Build<'_> {
         let here = built::local(self.engine, &name, platform)?;
         match here {
             Some(image) if !self.request.pull => Ok((image, true)),
+            here if !Platform::host().accepts(platform) && reference.digest.is_none() => {
+                self.foreign_image(&reference, platform, here, vertex)
+            }
             here => {
                 let auth = self
                     .request
@@ -413,6 +451,39 @@ impl Build<'_> {
                 ))
             }
         }
+    }
+}
+
+impl Build<'_> {
+    /// An image for another machine: pulled by digest, so that the name here goes on meaning this machine's image.
+    fn foreign_image(
+        &self,
+        reference: &oci::Reference,
+        platform: &Platform,
+        here: Option<store::ImageRecord>,
+        vertex: &Digest,
+    ) -> Result<(store::ImageRecord, bool)> {
+        let auth = self.request.auth.get(&reference.domain).cloned();
+        let auth = auth.or_else(|| self.request.client.credentials(&reference.domain));
+        let found = match engine::image::artifact::manifest(self.engine, reference, auth.clone(), self.cancel) {
+            Ok(found) => found,
+            Err(error) => return here.map(|image| (image, true)).ok_or_else(|| error.into()),
+        };
+        let exact = format!("{}@{}", reference.name(), found.descriptor.digest);
+        let request = engine::image::PullRequest {
+            image: exact.clone(),
+            platform: Some(platform.to_string()),
+            auth,
+            ..Default::default()
+        };
+        let mut emit = |progress: api::image::Progress| self.tell(pull_status(vertex, &progress));
+        engine::image::pull(self.engine, request, self.cancel, &mut emit)?;
+        let pulled = built::local(self.engine, &exact, platform)?;
+        let missing = || {
+            let name = reference.familiar();
+            Error::Invalid(format!("no match for platform in manifest: {name} is not made for {platform}"))
+        };
+        Ok((pulled.ok_or_else(missing)?, false))
     }
 }
 

@@ -25,7 +25,7 @@ impl Stage<'_> {
     /// Adds a step that made a layer, at the time it was made.
     pub fn note_layer(&mut self, created_by: String, created: u64) {
         let created = logs_time(self.build.epoch.map_or(created, |epoch| created.min(epoch)));
-        self.add(format!("{created_by} # buildkit"), false, created);
+        self.add(of_layer(&created_by), false, created);
     }
 
     fn add(&mut self, created_by: String, empty_layer: bool, created: String) {
@@ -37,6 +37,11 @@ impl Stage<'_> {
             ..History::default()
         });
     }
+}
+
+/// What history says of a step that made a layer.
+pub(crate) fn of_layer(created_by: &str) -> String {
+    format!("{created_by} # buildkit")
 }
 
 /// RFC 3339 of nanoseconds since the epoch.

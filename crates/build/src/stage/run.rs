@@ -1,6 +1,6 @@
 //! `RUN` in a stage.
 
-mod mounts;
+pub(crate) mod mounts;
 mod written;
 
 use api::container::{Config, HostConfig};
@@ -13,7 +13,9 @@ use oci::Digest;
 
 use super::{Stage, history};
 use crate::cache::Key;
+use crate::cache::image::Like;
 use crate::copy::layer;
+use crate::emulation;
 use crate::error::{Error, Result};
 use crate::progress::Event;
 use crate::request::NetworkMode;
@@ -94,7 +96,12 @@ impl Stage<'_> {
         let user = self.outcome.config.config.user.clone();
         let (tree, layers) = (self.tree()?, self.outcome.layers().to_vec());
         let shown = command.join(" ");
-        self.layer_step(vertex, &key, created_by, move |vertex| {
+        let like = if run.mounts.is_empty() { Like::Account } else { Like::Nothing };
+        let platform = self.platform.clone();
+        self.layer_step(vertex, &key, created_by, like, move |vertex| {
+            if !emulation::runs_here(&platform) {
+                return Err(emulation::missing(&platform));
+            }
             let prepared = Prepared::make(build, &parsed, sources, script.as_ref(), &working_dir, &tree)?;
             let mut environment = environment;
             environment.extend(prepared.environment());

@@ -10,6 +10,7 @@ use rustix::fs::{FileType, OFlags};
 
 use super::{Stage, history};
 use crate::cache::Key;
+use crate::cache::image::Like;
 use crate::copy::walk::{Content, Entry};
 use crate::copy::{digest, layer, mode, owner, place, select, walk};
 use crate::error::{Error, Result};
@@ -79,7 +80,7 @@ impl Stage<'_> {
         let key = Key::new("copy").with("content", content.as_bytes()).with("epoch", format!("{:?}", build.epoch));
         let key = if transfer.link { key.with("link", "") } else { key.with("chain", self.chain_bytes()) };
         let created_by = history::transfer(keyword, transfer);
-        self.layer_step(vertex, &key.finish(), created_by, move |_| {
+        self.layer_step(vertex, &key.finish(), created_by, Like::Files(&entries), |_| {
             layer::write(build.engine.store().layers(), &entries)
         })
     }

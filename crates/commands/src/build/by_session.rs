@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use session::frame::Opening;
 use session::wire::fields;
 
+use super::content;
 use super::lend::Lent;
 use super::progress::{self, Account, Style};
 use super::told::Told;
@@ -47,7 +48,7 @@ pub(super) fn run(context: &Context, parsed: &Parsed) -> Outcome<Option<()>> {
         other => other?,
     };
     let solve = wanted.to_message(&reference, &session);
-    let lent = wanted.lent;
+    let (lent, caches) = (wanted.lent, wanted.caches);
     let serve = Arc::new(move |opening: &Opening, call: &client::Call| lent.serve(opening, call));
     let broken = |error: Ended| Failure::new(error.message);
     let calls = Calls::open(connection, serve).map_err(|error| Failure::new(error.to_string()))?;
@@ -74,7 +75,14 @@ pub(super) fn run(context: &Context, parsed: &Parsed) -> Outcome<Option<()>> {
     let (outcome, account) = outcome?;
     calls.close();
     let answer = outcome.map_err(|error| explain(&error, &account, style, context.program))?;
-    finish(parsed, &answered(&answer).map_err(broken)?, &account, style).map(Some)
+    let answer = answered(&answer).map_err(broken)?;
+    if let Some(manifest) = answer.get("cache.manifest").and_then(|text| serde_json::from_str(text).ok()) {
+        let manifest: oci::Descriptor = manifest;
+        for (directory, tag) in caches {
+            content::name(&directory, &tag, manifest.clone())?;
+        }
+    }
+    finish(parsed, &answer, &account, style).map(Some)
 }
 
 fn style(parsed: &Parsed) -> Outcome<Style> {

@@ -11,6 +11,7 @@ use client::{Call, Ended};
 use session::frame::Opening;
 use session::wire::{Message, fields};
 
+use super::content::{self, Stores};
 use super::receive::{self, Destination};
 use super::share::{self, Shared};
 use crate::config::DOCKER_HUB;
@@ -43,11 +44,13 @@ pub(crate) struct Lent {
     pub(crate) credentials: Credentials,
     /// An archive on standard input.
     pub(crate) upload: Mutex<Option<Box<dyn Read + Send>>>,
+    /// Directories of caches.
+    pub(crate) stores: Stores,
 }
 
 impl Lent {
     /// Methods that are served; the daemon asks for nothing else.
-    pub(crate) const METHODS: [&'static str; 7] = [
+    pub(crate) const METHODS: [&'static str; 10] = [
         "/moby.filesync.v1.FileSync/DiffCopy",
         "/moby.filesync.v1.FileSend/DiffCopy",
         "/moby.filesync.v1.Auth/Credentials",
@@ -55,6 +58,9 @@ impl Lent {
         "/moby.sshforward.v1.SSH/CheckAgent",
         "/moby.sshforward.v1.SSH/ForwardAgent",
         "/moby.upload.v1.Upload/Pull",
+        content::METHODS[0],
+        content::METHODS[1],
+        content::METHODS[2],
     ];
 
     /// Answers one call of the daemon.
@@ -94,6 +100,7 @@ impl Lent {
                     }
                 }
             }
+            method if content::METHODS.contains(&method) => content::serve(&self.stores, opening, call),
             other => Err(Ended::new(12, format!("{other} is not served"))),
         }
     }

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 
 use session::wire::Message;
 
+use super::content;
 use super::lend::{Lent, Secret};
 use super::receive::Destination;
 use super::share::Shared;
@@ -29,6 +30,8 @@ pub(super) struct Wanted {
     pub(super) cache_from: Vec<Entry>,
     pub(super) cache_to: Vec<Entry>,
     pub(super) entitlements: Vec<String>,
+    /// Directories that get a cache, with the names that it gets there.
+    pub(super) caches: Vec<(PathBuf, String)>,
     /// Names the same directories from build to build.
     pub(super) key: String,
     pub(super) lent: Lent,
@@ -74,6 +77,38 @@ fn cache(text: &str) -> Outcome<Entry> {
     let mut attributes = pairs(text)?;
     let kind = attributes.remove("type").ok_or_else(|| Failure::new(format!("type required form> {text:?}")))?;
     Ok(Entry { kind, attributes })
+}
+
+/// Caches in directories of this machine: what the daemon has to know, and where they are.
+fn directories(from: &mut Vec<Entry>, to: &[Entry], stores: &mut content::Stores) -> Outcome<Vec<(PathBuf, String)>> {
+    let id = |path: &str| format!("local:{path}");
+    let mut found = Vec::new();
+    for mut entry in std::mem::take(from) {
+        if entry.kind == "local" {
+            let source = entry.attributes.get("src").filter(|source| !source.is_empty()).cloned();
+            let source = source.ok_or_else(|| Failure::new("local cache importer requires src"))?;
+            let tag = entry.attributes.remove("tag").unwrap_or_else(|| content::TAG.to_owned());
+            if !entry.attributes.contains_key("digest") {
+                let Some(digest) = content::find(Path::new(&source), &tag)? else {
+                    crate::out::warn(&format!("local cache import at {source} skipped: there is no {tag}"));
+                    continue;
+                };
+                entry.attributes.insert("digest".into(), digest.to_string());
+            }
+            stores.insert(id(&source), PathBuf::from(source));
+        }
+        found.push(entry);
+    }
+    *from = found;
+    let mut written = Vec::new();
+    for entry in to.iter().filter(|entry| entry.kind == "local") {
+        let dest = entry.attributes.get("dest").filter(|dest| !dest.is_empty()).cloned();
+        let dest = dest.ok_or_else(|| Failure::new("local cache exporter requires dest"))?;
+        let tag = entry.attributes.get("tag").cloned().unwrap_or_else(|| content::TAG.to_owned());
+        stores.insert(id(&dest), PathBuf::from(&dest));
+        written.push((PathBuf::from(dest), tag));
+    }
+    Ok(written)
 }
 
 /// `--output`, `--push`, `--load`; the image store if nothing is said.
@@ -132,15 +167,17 @@ fn outputs(parsed: &Parsed) -> Outcome<(Vec<Entry>, Vec<Destination>)> {
         if ["moby", "docker", "oci"].contains(&entry.kind.as_str()) && !tags.is_empty() {
             entry.attributes.entry("name".into()).or_insert_with(|| tags.clone());
         }
-        for annotation in parsed.list("annotation") {
-            let (key, value) = annotation
-                .split_once('=')
-                .ok_or_else(|| Failure::new(format!("invalid annotation {annotation:?}, expected key=value")))?;
-            let key = match key.split_once(':') {
-                Some((place, key)) => format!("annotation-{place}.{key}"),
-                None => format!("annotation.{key}"),
-            };
-            entry.attributes.insert(key, value.to_owned());
+        if ["moby", "oci"].contains(&entry.kind.as_str()) {
+            for annotation in parsed.list("annotation") {
+                let (key, value) = annotation
+                    .split_once('=')
+                    .ok_or_else(|| Failure::new(format!("invalid annotation {annotation:?}, expected key=value")))?;
+                let (places, key) = key.split_once(':').unwrap_or(("", key));
+                for place in places.split(',') {
+                    let dash = if place.is_empty() || place.starts_with('[') { "" } else { "-" };
+                    entry.attributes.insert(format!("annotation{dash}{place}.{key}"), value.to_owned());
+                }
+            }
         }
         entries.push(entry);
         destinations.push(destination);
@@ -291,6 +328,7 @@ pub(super) fn read(
         outputs: destinations,
         credentials,
         upload: Mutex::new(None),
+        stores: content::Stores::new(),
     };
     let mut set = |key: &str, value: &str| {
         if !value.is_empty() {
@@ -386,15 +424,10 @@ pub(super) fn read(
         lent.directories.insert(name, Shared::Directory(root));
     }
     let key = sources(parsed, session, &mut attributes, &mut lent)?;
-    Ok(Wanted {
-        attributes,
-        outputs,
-        cache_from: parsed.list("cache-from").into_iter().map(cache).collect::<Outcome<_>>()?,
-        cache_to: parsed.list("cache-to").into_iter().map(cache).collect::<Outcome<_>>()?,
-        entitlements,
-        key,
-        lent,
-    })
+    let mut cache_from = parsed.list("cache-from").into_iter().map(cache).collect::<Outcome<Vec<_>>>()?;
+    let cache_to = parsed.list("cache-to").into_iter().map(cache).collect::<Outcome<Vec<_>>>()?;
+    let caches = directories(&mut cache_from, &cache_to, &mut lent.stores)?;
+    Ok(Wanted { attributes, outputs, cache_from, cache_to, caches, entitlements, key, lent })
 }
 
 impl Wanted {

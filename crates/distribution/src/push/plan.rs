@@ -71,27 +71,8 @@ impl Plan {
             }],
             documents: own.as_ref().map(|(document, _)| (document.clone(), Vec::new())),
         };
-        for (position, diff_id) in image.layers.iter().enumerate() {
-            if plan.jobs.iter().any(|job| job.diff_id == Some(*diff_id)) {
-                continue;
-            }
-            let known = own
-                .as_ref()
-                .and_then(|(_, manifest)| manifest.layers.get(position).cloned())
-                .or_else(|| known_elsewhere(store, &others, diff_id));
-            let mut origins = known.as_ref().map_or_else(Vec::new, |known| origins(&others, &known.digest, reference));
-            let mut others = remembered(store, diff_id, reference, compression)?;
-            // The blob may be gone from here, and so from the image, but not from where it was pushed to.
-            others.retain(|(blob, from)| {
-                let same = known.as_ref().is_some_and(|known| known.digest == blob.digest);
-                if same {
-                    origins.extend(from.iter().filter(|path| !origins.contains(path)).cloned().collect::<Vec<_>>());
-                }
-                !same
-            });
-            origins.truncate(MOUNTS);
-            plan.jobs.push(Job { known, diff_id: Some(*diff_id), origins, others });
-        }
+        let own = own.as_ref().map(|(_, manifest)| manifest);
+        plan.jobs = jobs(store, &others, &image.layers, own, reference, compression)?;
         if whole {
             plan.extend_to_index(store, image, &others, reference);
         }
@@ -137,6 +118,39 @@ impl Plan {
         }
         *self = Plan { jobs, configs, documents: Some((top, below)) };
     }
+}
+
+/// A job for each of these layers; `own` is the manifest they were pulled by, if there is one.
+pub(super) fn jobs(
+    store: &Store,
+    images: &[ImageRecord],
+    layers: &[Digest],
+    own: Option<&Manifest>,
+    reference: &Reference,
+    compression: Compression,
+) -> Result<Vec<Job>> {
+    let mut jobs: Vec<Job> = Vec::new();
+    for (position, diff_id) in layers.iter().enumerate() {
+        if jobs.iter().any(|job| job.diff_id == Some(*diff_id)) {
+            continue;
+        }
+        let known = own
+            .and_then(|manifest| manifest.layers.get(position).cloned())
+            .or_else(|| known_elsewhere(store, images, diff_id));
+        let mut origins = known.as_ref().map_or_else(Vec::new, |known| origins(images, &known.digest, reference));
+        let mut others = remembered(store, diff_id, reference, compression)?;
+        // The blob may be gone from here, and so from the image, but not from where it was pushed to.
+        others.retain(|(blob, from)| {
+            let same = known.as_ref().is_some_and(|known| known.digest == blob.digest);
+            if same {
+                origins.extend(from.iter().filter(|path| !origins.contains(path)).cloned().collect::<Vec<_>>());
+            }
+            !same
+        });
+        origins.truncate(MOUNTS);
+        jobs.push(Job { known, diff_id: Some(*diff_id), origins, others });
+    }
+    Ok(jobs)
 }
 
 /// The manifest an image was pulled by, if it is here and fits.

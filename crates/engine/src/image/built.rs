@@ -6,11 +6,14 @@ use store::ImageRecord;
 use super::{find, names_changed, publish};
 use crate::{Engine, Error, Kind, Result};
 
-/// The image that a text means, if it is here and made for `platform`.
+/// The image that a text means, if it is here and made for `platform`: itself, or one that came by the same index.
 pub fn local(engine: &Engine, text: &str, platform: &oci::Platform) -> Result<Option<ImageRecord>> {
     match find(engine, text) {
         Ok(image) if platform.accepts(&image.config.platform()) => Ok(Some(image)),
-        Ok(_) => Ok(None),
+        Ok(image) => {
+            let siblings = super::platform::siblings(engine, &image)?;
+            Ok(siblings.into_iter().find(|image| platform.accepts(&image.config.platform())))
+        }
         Err(error) if error.kind == Kind::NotFound => Ok(None),
         Err(error) => Err(error),
     }

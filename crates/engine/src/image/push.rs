@@ -8,7 +8,7 @@ use serde_json::json;
 use store::ImageRecord;
 
 use super::pull::{Cancel, credentials, translate};
-use super::{names_changed, platform, publish};
+use super::{names_changed, platform, publish, several};
 use crate::{Engine, Error, Result};
 
 /// What to push.
@@ -70,8 +70,14 @@ fn one(
     cancel: &Cancel,
     emit: &mut dyn FnMut(Progress),
 ) -> Result<()> {
-    let auth = request.auth.clone().map(credentials);
     let whole = request.platform.is_none();
+    if let Some(layout) = several::of(engine, image, whole) {
+        let tagged = reference.with_default_tag();
+        let pushed = layout.push(engine, &tagged, request.auth.clone(), cancel, emit)?;
+        told(engine, image, reference, &pushed, emit);
+        return Ok(());
+    }
+    let auth = request.auth.clone().map(credentials);
     let (sender, events) = mpsc::channel();
     // `emit` belongs to this thread; the push tells from several.
     let pushed = std::thread::scope(|scope| {
@@ -89,6 +95,18 @@ fn one(
     });
     let pushed = pushed.map_err(translate)?;
     names_changed(engine);
+    told(engine, image, reference, &pushed, emit);
+    Ok(())
+}
+
+/// Tells the client, and whoever listens to events.
+fn told(
+    engine: &Engine,
+    image: &ImageRecord,
+    reference: &Reference,
+    pushed: &distribution::Pushed,
+    emit: &mut dyn FnMut(Progress),
+) {
     emit(Progress {
         progress_detail: Some(api::image::ProgressDetail::default()),
         aux: Some(json!({ "Tag": pushed.tag, "Digest": pushed.digest.to_string(), "Size": pushed.size })),
@@ -96,5 +114,4 @@ fn one(
     });
     let name = reference.familiar();
     publish(engine, "push", &name, &reference.familiar_name(), Some(image));
-    Ok(())
 }

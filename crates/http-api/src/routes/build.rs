@@ -182,6 +182,8 @@ fn wanted(call: &Call) -> engine::Result<Asked> {
         entitlements: Entitlements::default(),
         contexts: BTreeMap::new(),
         auth: registries(call)?,
+        imports: Vec::new(),
+        cache_images: json::<Vec<String>>(query.text("cachefrom"), "cache sources")?,
         check_only: false,
         client: Arc::new(Nothing),
     };

@@ -4,6 +4,7 @@
 //!  <exec root>/build/<random>/      one directory per step, 0700
 //!     0, 1, …                       bind: the tree, attached here while the step runs
 //!     private/                      a tmpfs: secrets, sockets of agents, a script
+//!  <data root>/build/steps/<random>/  what is written to bind mounts that may be written to; it goes with the step
 //!  <data root>/build/cache/<id>/    caches; they stay
 //! ```
 
@@ -90,6 +91,8 @@ pub(super) fn key(mut key: Key, mounts: &[Mount], sources: &BTreeMap<usize, Sour
 /// Mounts that are ready. Dropped, they are gone.
 pub(super) struct Prepared {
     directory: PathBuf,
+    /// For what may become large: on the disk. Made when it is needed.
+    written: PathBuf,
     attached: Vec<PathBuf>,
     mounts: Vec<StepMount>,
     environment: Vec<String>,
@@ -108,6 +111,12 @@ impl Drop for Prepared {
         if let Err(error) = fs::remove_dir_all(&self.directory) {
             tracing::warn!(path = %self.directory.display(), %error, "a step's directory is still there");
         }
+        match fs::remove_dir_all(&self.written) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(path = %self.written.display(), %error, "a step's directory is still there");
+            }
+            _ => {}
+        }
     }
 }
 
@@ -122,10 +131,13 @@ impl Prepared {
         image: &Tree,
     ) -> Result<Prepared> {
         let failed = |error: io::Error| Error::system("prepare the mounts of a step", error);
-        let directory = build.engine.config().exec_root.join("build").join(random().map_err(failed)?);
+        let name = random().map_err(failed)?;
+        let directory = build.engine.config().exec_root.join("build").join(&name);
+        let written = written(build.engine).join(&name);
         DirBuilder::new().mode(0o700).recursive(true).create(&directory).map_err(failed)?;
         let mut prepared = Prepared {
             directory,
+            written,
             attached: Vec::new(),
             mounts: Vec::new(),
             environment: Vec::new(),
@@ -236,7 +248,8 @@ impl Prepared {
         if source.kind != FileType::Directory {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "a writable bind mount of a single file"));
         }
-        let folder = self.directory.join(format!("{number}.overlay"));
+        let folder = self.written.join(number.to_string());
+        DirBuilder::new().mode(0o700).recursive(true).create(&self.written)?;
         let make = |name: &str| -> io::Result<OwnedFd> {
             let path = folder.join(name);
             DirBuilder::new().mode(0o755).recursive(true).create(&path)?;
@@ -329,6 +342,11 @@ impl Prepared {
         }
         self.add(image, bind(path, target, true))
     }
+}
+
+/// Where steps keep what they write to bind mounts.
+pub(crate) fn written(engine: &engine::Engine) -> PathBuf {
+    engine.config().data_root.join("build/steps")
 }
 
 fn bind(source: PathBuf, destination: String, read_only: bool) -> StepMount {
