@@ -9,6 +9,7 @@
 //! Short operations take turns, so that a busy machine hits all alike; ratios are from one run. Times are medians.
 
 mod api;
+mod builds;
 mod client;
 mod containers;
 mod engine;
@@ -141,7 +142,9 @@ fn measure(plan: &Plan) -> Result<ExitCode> {
     }
     let bare = plan.wants("network").then(|| network::BARE.to_owned());
     let alone = plan.wants("images").then(|| images::ALONE.to_owned());
-    let mut table = Table::new(engines.iter().map(|engine| engine.name.clone()).chain(bare).chain(alone).collect());
+    let buildkit = plan.wants("builds").then(|| builds::BUILDKIT.to_owned());
+    let names = engines.iter().map(|engine| engine.name.clone());
+    let mut table = Table::new(names.chain(bare).chain(alone).chain(buildkit).collect());
     let result = groups(plan, &mut engines, (&registry, &scratch.path), &mut table);
     println!("\n{table}");
     println!("{}", machine::describe()?);
@@ -212,6 +215,10 @@ fn groups(
     if plan.wants("logs") {
         let rounds = plan.rounds(3, 1);
         step(&format!("Many log lines, {rounds} rounds"), || containers::logs(engines, table, plan.quick, rounds))?;
+    }
+    if plan.wants("builds") {
+        let rounds = plan.rounds(5, 2);
+        step(&format!("Builds, {rounds} rounds"), || builds::rounds(engines, table, scratch, plan.quick, rounds))?;
     }
     if plan.wants("images") {
         let rounds = plan.rounds(3, 1);
