@@ -12,6 +12,8 @@ use crate::steps;
 pub const USAGE: &str = "\
   machine --runtime [TEST…]  the tests of hoist-runtime in such a machine (HOIST_VM_RUN is called in the same way): cgroup
                            version 2, systemd's driver, and as a plain user
+  machine --kernel [TEST…]   the tests of networks in a machine with Debian's whole kernel (--backend tcg): it has ipvlan,
+                           SCTP and nf_tables
   machine [--network | --reboot]
                            the packages of target/package in a throw-away machine; HOIST_VM_RUN names the program that
                            runs one: it is called with --systemd --share DIR:PATH --timeout SECONDS -- COMMAND
@@ -27,7 +29,8 @@ pub fn run(words: &[&str]) -> Result<ExitCode> {
         [] => Form::Life,
         ["--network"] => Form::Network,
         ["--reboot"] => Form::Reboot,
-        ["--runtime", only @ ..] => return runtime(only),
+        ["--runtime", only @ ..] => return programs(&["hoist-runtime", "cgroup", "systemd"], &[], only),
+        ["--kernel", only @ ..] => return programs(&["network"], &["--backend", "tcg"], only),
         other => bail!("unknown argument of machine: {}", other.join(" ")),
     };
     let Some(runner) = std::env::var_os(RUNNER) else {
@@ -77,15 +80,15 @@ enum Form {
     Reboot,
 }
 
-/// The test programs of the runtime and of what it is made of, where there is version 2 alone and systemd: all of them as
-/// root, and those that are for it as a user.
-fn runtime(only: &[&str]) -> Result<ExitCode> {
+/// The test programs of some packages, where there is version 2 alone and systemd: all of them as root, and those that are
+/// for it as a user.
+fn programs(packages: &[&str], backend: &[&str], only: &[&str]) -> Result<ExitCode> {
     let Some(runner) = std::env::var_os(RUNNER) else {
-        println!("skipped: {RUNNER} names no program that runs a machine [machine --runtime]");
+        println!("skipped: {RUNNER} names no program that runs a machine [machine]");
         return Ok(ExitCode::SUCCESS);
     };
-    let mut build = steps::cargo(&["test", "--no-run", "--message-format=json", "-p", "hoist-runtime", "-p", "cgroup"]);
-    let output = build.args(["-p", "systemd"]).output().context("cargo")?;
+    let mut build = steps::cargo(&["test", "--no-run", "--message-format=json"]);
+    let output = build.args(packages.iter().flat_map(|package| ["-p", package])).output().context("cargo")?;
     if !output.status.success() {
         bail!("the tests cannot be built: {}", String::from_utf8_lossy(&output.stderr));
     }
@@ -98,7 +101,9 @@ fn runtime(only: &[&str]) -> Result<ExitCode> {
         .collect();
     let share = |path: &std::path::Path| format!("{}:{}:ro", path.display(), path.display());
     let mut command = Command::new(runner);
-    command.args(["--systemd", "--timeout", "600", "--share", &share(&target().join("debug"))]);
+    let patience = if backend.is_empty() { "600" } else { "1800" };
+    command.args(["--systemd", "--timeout", patience]).args(backend);
+    command.args(["--share", &share(&target().join("debug"))]);
     command.arg("--share").arg(format!("{}:/test:ro", workspace().join("packaging/test").display()));
     // Where the guest has none of its own.
     let busybox = testkit::programs::find("busybox").context("no busybox (package busybox-static)")?;

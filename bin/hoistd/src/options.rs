@@ -62,7 +62,7 @@ pub static OPTIONS: [Option; 71] = [
     option("add-runtime", "runtimes", Runtimes, "Another OCI runtime, name=path", runtime),
     option("bip", "bip", Text, "Address and subnet of the default bridge, in CIDR notation", |s, v| text(&mut s.engine.bip, v)),
     option("bip6", "bip6", Text, "IPv6 address and subnet of the default bridge, in CIDR notation", |s, v| text(&mut s.engine.bip6, v)),
-    option("bridge", "bridge", Text, "Name of the default bridge's link (default \"hoist0\")", bridge).short('b'),
+    option("bridge", "bridge", Text, "Name of the default bridge's link (default \"hoist0\"), or none", bridge).short('b'),
     option("cgroup-parent", "cgroup-parent", Text, "Cgroup in which containers are made that name none (default \"/hoist\")", cgroup_parent),
     option("config-file", "", Text, "Configuration file (default \"/etc/hoist/daemon.json\")", |s, v| { s.config_file = Some(v.into()); Ok(()) }),
     option("data-root", "data-root", Text, "Directory of images, containers and volumes (default \"/var/lib/hoist\")", |s, v| path(&mut s.engine.data_root, v)),
@@ -210,11 +210,12 @@ fn parse_bool(value: &str) -> Result<bool, String> {
     }
 }
 
-/// dockerd's word for "no default bridge" must not become a bridge of that name.
+/// Its name, or dockerd's word for "no default bridge".
 fn bridge(settings: &mut Settings, value: &str) -> Result<(), String> {
     match value {
         "none" => {
-            Err("cannot be none: hoistd always has a default bridge; --network none keeps a container apart".into())
+            settings.engine.default_bridge = false;
+            Ok(())
         }
         value => text(&mut settings.engine.bridge, value),
     }

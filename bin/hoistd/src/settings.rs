@@ -216,11 +216,6 @@ mod tests {
                 "unable to configure the daemon with file FILE: the key \"live-restore\": cannot be false: hoistd leaves containers running when it ends",
             ),
             (
-                "-b none",
-                "",
-                "invalid argument \"none\" for \"--bridge\" flag: cannot be none: hoistd always has a default bridge; --network none keeps a container apart",
-            ),
-            (
                 "--published-ports closed",
                 "",
                 "invalid argument \"closed\" for \"--published-ports\" flag: hoistd has no \"closed\", only open, respect-host-firewall",

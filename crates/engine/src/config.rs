@@ -39,6 +39,8 @@ pub struct Config {
     pub mtu: Option<u32>,
     /// Name of the default bridge's link; `None`: `hoist0`, with a suffix of the data root.
     pub bridge: Option<String>,
+    /// There is a default bridge; without one, who asks for no network has none.
+    pub default_bridge: bool,
     /// The host's firewall decides about published ports too.
     pub respect_host_firewall: bool,
     /// Containers of the default bridge may talk to each other.
@@ -131,6 +133,7 @@ impl Default for Config {
             network_options: BTreeMap::new(),
             mtu: None,
             bridge: None,
+            default_bridge: true,
             respect_host_firewall: false,
             icc: true,
             ip_masq: true,

@@ -89,6 +89,7 @@ pub(crate) fn options(config: &Config, records: Vec<NetworkRecord>) -> Result<::
     let defaults = ::network::Config::default();
     let options = ::network::Config {
         bridge_name: config.bridge_name(),
+        default_bridge: config.default_bridge,
         table_name: config.table_name(),
         bip: parsed("bip", &config.bip)?,
         bip6: parsed("bip6", &config.bip6)?,
@@ -143,7 +144,7 @@ fn parsed<T: std::str::FromStr>(what: &str, text: &Option<String>) -> Result<Opt
 
 /// The host's address in the default network: what `host-gateway` stands for.
 pub fn host_gateway(engine: &Engine) -> Option<std::net::IpAddr> {
-    engine.networks.default_bridge().subnets.first().and_then(|subnet| subnet.gateway)
+    engine.networks.default_bridge()?.subnets.first().and_then(|subnet| subnet.gateway)
 }
 
 #[cfg(test)]

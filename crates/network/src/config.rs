@@ -18,6 +18,8 @@ pub struct Config {
     pub bridge_name: String,
     /// Name of this daemon's nftables table.
     pub table_name: String,
+    /// Whether there is a default bridge at all (`--bridge none`: containers that ask for no network have none).
+    pub default_bridge: bool,
     /// `--bip`: the bridge's address and subnet, instead of a free one of the pools.
     pub bip: Option<IpNet>,
     /// `--bip6`: the same for IPv6.
@@ -54,6 +56,7 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             bridge_name: "hoist0".to_owned(),
+            default_bridge: true,
             table_name: "hoist".to_owned(),
             bip: None,
             bip6: None,

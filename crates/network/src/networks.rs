@@ -18,7 +18,9 @@ mod route;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::address::Protocol;
 use crate::config::{Config, Driver, NetworkRecord, PublishedPorts};
+use crate::conntrack;
 use crate::endpoint::EndpointRecord;
 use crate::error::{Error, Result};
 use crate::graveyard::Graveyard;
@@ -46,7 +48,7 @@ pub struct Networks {
 /// What the thread that watches the firewall needs too.
 struct Shared {
     config: Config,
-    /// Id of the default bridge network.
+    /// Id of the default bridge network; empty without one.
     default: String,
     sockets: Sockets,
     firewall: Firewall,
@@ -128,9 +130,9 @@ impl Networks {
         lock(&self.shared.state).networks.get(id).map(|network| network.record.clone())
     }
 
-    /// The default bridge network.
-    pub fn default_bridge(&self) -> NetworkRecord {
-        lock(&self.shared.state).networks[&self.shared.default].record.clone()
+    /// The default bridge network, if there is one.
+    pub fn default_bridge(&self) -> Option<NetworkRecord> {
+        self.record(&self.shared.default)
     }
 
     /// The attached endpoints.
@@ -198,6 +200,33 @@ impl State {
 
     fn publications(&self, policy: PublishedPorts) -> Vec<nft::Publication> {
         self.endpoints.values().flat_map(|endpoint| endpoint.publications(policy)).collect()
+    }
+
+    /// What tells flows that the table has not judged.
+    fn strays(&self, policy: PublishedPorts) -> conntrack::Strays {
+        let mut strays = conntrack::Strays::default();
+        for (network, bridge) in self.networks.values().filter_map(|n| Some((n, table_bridge(&n.record)?))) {
+            strays.subnets.extend(bridge.subnets.iter().zip(&network.record.subnets).map(|(subnet, record)| {
+                conntrack::Subnet {
+                    net: subnet.net.network(),
+                    gateway: record.gateway,
+                    peers: bridge.peers,
+                    unprotected: subnet.unprotected,
+                    outbound: subnet.outbound,
+                }
+            }));
+        }
+        for publication in self.publications(policy) {
+            let protocol = publication.protocol.number();
+            match publication.host_port {
+                0 => strays.open.push((publication.address, protocol, publication.port)),
+                port if publication.protocol == Protocol::Udp => {
+                    strays.translated.push((publication.host_address, port));
+                }
+                _ => {}
+            }
+        }
+        strays
     }
 
     fn permissions(&self) -> Vec<nft::Permission> {

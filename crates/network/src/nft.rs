@@ -23,8 +23,9 @@ pub mod ruleset;
 
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
 use crate::address::{IpNet, Protocol};
@@ -246,32 +247,39 @@ impl Watch {
         Ok(Watch { name: name.to_owned(), socket })
     }
 
-    /// Waits until another socket than `ours` has changed our table, or one in which a rule of ours may stand; `None`
-    /// when `stop` becomes readable.
-    pub fn wait(&mut self, ours: u32, stop: BorrowedFd<'_>) -> Result<Option<Heard>, Error> {
+    /// Waits until another socket than `ours` has changed our table, or one in which a rule of ours may stand; until `stop`
+    /// becomes readable; or, if so, for as long as the `patience`.
+    pub fn wait(&mut self, ours: u32, stop: BorrowedFd<'_>, patience: Option<Duration>) -> Result<Event, Error> {
+        let end = patience.map(|patience| Instant::now() + patience);
         loop {
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+            let left = left.and_then(|left| Timespec::try_from(left).ok());
             let mut ready = [PollFd::new(&self.socket, PollFlags::IN), PollFd::from_borrowed_fd(stop, PollFlags::IN)];
-            rustix::io::retry_on_intr(|| rustix::event::poll(&mut ready, None))?;
+            let count = rustix::io::retry_on_intr(|| rustix::event::poll(&mut ready, left.as_ref()))?;
             if !ready[1].revents().is_empty() {
-                return Ok(None);
+                return Ok(Event::Stopped);
+            }
+            if count == 0 {
+                return Ok(Event::Nothing);
             }
             let heard = self.hear(ours)?;
             if heard != Heard::default() {
-                return Ok(Some(heard));
+                return Ok(Event::Changed(heard));
             }
         }
     }
 
-    /// Forgets what has been announced up to now; whether another socket than `ours` has changed our table meanwhile.
-    pub fn forget(&mut self, ours: u32) -> bool {
-        let mut own = false;
+    /// Forgets what has been announced up to now, and tells what it was.
+    pub fn forget(&mut self, ours: u32) -> Heard {
+        let mut all = Heard::default();
         let mut waits = [PollFd::new(&self.socket, PollFlags::IN)];
-        let none = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        let none = Timespec { tv_sec: 0, tv_nsec: 0 };
         while rustix::event::poll(&mut waits, Some(&none)).is_ok_and(|ready| ready > 0) {
-            own |= self.hear(ours).is_ok_and(|heard| heard.own);
+            let heard = self.hear(ours).unwrap_or_default();
+            (all.own, all.foreign) = (all.own || heard.own, all.foreign || heard.foreign);
             waits = [PollFd::new(&self.socket, PollFlags::IN)];
         }
-        own
+        all
     }
 
     fn hear(&mut self, ours: u32) -> Result<Heard, Error> {
@@ -294,6 +302,15 @@ impl Watch {
             result => result.map(|()| heard),
         }
     }
+}
+
+/// Why [`Watch::wait`] returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    Changed(Heard),
+    /// The patience is at its end.
+    Nothing,
+    Stopped,
 }
 
 /// What somebody else has changed.

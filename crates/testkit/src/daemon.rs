@@ -87,6 +87,10 @@ impl Daemon {
             .and_then(|answer| answer.json())
             .ok()
             .and_then(|network| network["Options"]["com.docker.network.bridge.name"].as_str().map(str::to_string));
+        if daemon.bridge.is_none() {
+            // Without one its table is called what it would have been.
+            daemon.bridge = daemon.idle.new_since(&daemon.before).tables().pop().map(|(_, name)| name);
+        }
         std::fs::write(daemon.root.join(BRIDGE), daemon.bridge().unwrap_or(""))?;
         Ok(daemon)
     }

@@ -55,7 +55,7 @@ impl Place {
     }
 
     /// In both directions: the neighbour gets a page, a container gets out, and containers reach each other.
-    fn works(&self, within: Duration) -> Result<()> {
+    pub fn works(&self, within: Duration) -> Result<()> {
         self.neighbour
             .enter(|| wait::until_true("a page from the published port", within, || Ok(fetches("192.0.2.1", 8080))))?;
         let greeter = Greeter::new(&self.neighbour, "192.0.2.2:7")?;
@@ -68,12 +68,12 @@ impl Place {
     }
 
     /// Whether a container gets a greeting from there.
-    fn greeted(&self, container: &str, address: &str) -> Result<bool> {
+    pub fn greeted(&self, container: &str, address: &str) -> Result<bool> {
         let line = format!("exec {container} sh -c 'nc -w 1 {address} 7 </dev/null | grep -q hello'");
         Ok(self.client.run(&line)?.code == 0)
     }
 
-    fn start(&self) -> Result<()> {
+    pub fn start(&self) -> Result<()> {
         self.web("-p 8080:80")?;
         self.client.ok("run -d --name box busybox sleep 1000")?;
         self.works(SOON)
@@ -91,13 +91,13 @@ impl Place {
 }
 
 /// Says hello to whoever connects, and remembers who it was.
-struct Greeter {
+pub struct Greeter {
     stop: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<Vec<IpAddr>>>,
 }
 
 impl Greeter {
-    fn new(host: &Host, address: &str) -> Result<Greeter> {
+    pub fn new(host: &Host, address: &str) -> Result<Greeter> {
         let listener = host.enter(|| Ok(TcpListener::bind(address)?))?;
         listener.set_nonblocking(true)?;
         let stop = Arc::new(AtomicBool::new(false));
@@ -118,7 +118,7 @@ impl Greeter {
         Ok(Greeter { stop, thread: Some(thread) })
     }
 
-    fn seen(mut self) -> Vec<IpAddr> {
+    pub fn seen(mut self) -> Vec<IpAddr> {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.take().and_then(|thread| thread.join().ok()).unwrap_or_default()
     }
@@ -242,7 +242,25 @@ fn beside_firewalld(lab: &mut Lab) -> Result<()> {
         place.works(SOON).context("with firewalld")?;
         place.host.run(&format!("{control} --reload"))?;
         place.works(REPAIR).context("after a reload of firewalld")?;
-        has(&place.host.run("nft list chain inet firewalld filter_FORWARD")?, "comment \"hoist:hoist")
+        has(&place.host.run("nft list chain inet firewalld filter_FORWARD_POLICIES_post")?, "comment \"hoist:hoist")?;
+        // What a policy refuses, though it be the last of all, is refused.
+        let policy = format!(
+            "{control} -q --permanent --new-policy=strict && \
+             {control} -q --permanent --policy=strict --add-ingress-zone=ANY && \
+             {control} -q --permanent --policy=strict --add-egress-zone=ANY && \
+             {control} -q --permanent --policy=strict --set-priority=100 && \
+             {control} -q --permanent --policy=strict \
+             --add-rich-rule='rule family=\"ipv4\" destination address=\"192.0.2.2\" reject' && {control} -q --reload"
+        );
+        place.host.shell(&policy)?.code(0)?;
+        place.neighbour.enter(|| wait::until_true("a page", REPAIR, || Ok(fetches("192.0.2.1", 8080))))?;
+        let chain = || place.host.run("nft list chain inet firewalld filter_FORWARD_POLICIES_post");
+        wait::until_true("our rule to be there again", REPAIR, || Ok(chain()?.contains("hoist:hoist")))?;
+        let greeter = Greeter::new(&place.neighbour, "192.0.2.2:7")?;
+        let got_out = place.greeted("box", "192.0.2.2")?;
+        drop(greeter);
+        ensure!(!got_out, "a container gets out past a policy of firewalld: {}", chain()?);
+        Ok(())
     })?;
     place.clean()
 }

@@ -15,6 +15,10 @@ use testkit::{http, process, programs, wait, words};
 
 use super::machine::Scratch;
 
+/// Names of columns: Docker's daemon, and the same without its userland proxy.
+pub const DOCKERD: &str = "dockerd";
+pub const DOCKERD_DIRECT: &str = "no-proxy";
+
 /// Longest that one operation may take.
 const LIMIT: Duration = Duration::from_secs(300);
 
@@ -43,7 +47,7 @@ enum Service {
 pub fn start_all(scratch: &Scratch, registry: &Registry) -> Result<Vec<Engine>> {
     let mut engines = vec![hoist()?];
     match programs::find("dockerd") {
-        Some(_) => engines.push(dockerd(scratch)?),
+        Some(_) => engines.push(dockerd(&scratch.path, DOCKERD, "{}")?),
         None => println!("    dockerd is not installed (--install gets Debian's)"),
     }
     match programs::find("podman") {
@@ -73,12 +77,21 @@ fn hoist() -> Result<Engine> {
     })
 }
 
+/// One whose published ports are the kernel's affair alone, with the small image. No other dockerd may run: they have one
+/// set of rules.
+pub fn dockerd_without_proxy(scratch: &Path, registry: &Registry) -> Result<Engine> {
+    let mut engine = dockerd(scratch, DOCKERD_DIRECT, r#"{"userland-proxy": false}"#)?;
+    engine.image = super::small_image(registry);
+    engine.time(&format!("pull -q {}", engine.image))?;
+    Ok(engine)
+}
+
 /// dockerd without systemd: own directories and socket, its own containerd.
-fn dockerd(scratch: &Scratch) -> Result<Engine> {
-    let root = scratch.path.join("dockerd");
+fn dockerd(scratch: &Path, name: &str, settings: &str) -> Result<Engine> {
+    let root = scratch.join(name);
     fs::create_dir_all(&root)?;
     let socket = root.join("docker.sock");
-    fs::write(root.join("daemon.json"), "{}")?;
+    fs::write(root.join("daemon.json"), settings)?;
     let log = fs::File::create(root.join("log"))?;
     let mut command = Command::new(programs::need("dockerd", "docker.io")?);
     command.arg("-H").arg(format!("unix://{}", socket.display()));
@@ -97,7 +110,7 @@ fn dockerd(scratch: &Scratch) -> Result<Engine> {
         Ok((http::api(&socket, "GET", "/_ping", None)?.status == 200).then_some(Ok(())))
     })??;
     Ok(Engine {
-        name: "dockerd".into(),
+        name: name.into(),
         image: String::new(),
         pull_flags: "",
         socket: Some(socket.clone()),

@@ -20,6 +20,7 @@ mod memory;
 mod network;
 mod registries;
 mod runtimes;
+mod sandboxes;
 mod shims;
 mod table;
 mod thousand;
@@ -140,11 +141,12 @@ fn measure(plan: &Plan) -> Result<ExitCode> {
     for engine in &engines {
         println!("    {}: {}", engine.name, engine.describe());
     }
-    let bare = plan.wants("network").then(|| network::BARE.to_owned());
+    let ways = [network::BARE, engine::DOCKERD_DIRECT].map(str::to_owned);
+    let ways = ways.into_iter().filter(|_| plan.wants("network"));
     let alone = plan.wants("images").then(|| images::ALONE.to_owned());
     let buildkit = plan.wants("builds").then(|| builds::BUILDKIT.to_owned());
     let names = engines.iter().map(|engine| engine.name.clone());
-    let mut table = Table::new(names.chain(bare).chain(alone).chain(buildkit).collect());
+    let mut table = Table::new(names.chain(ways).chain(alone).chain(buildkit).collect());
     let result = groups(plan, &mut engines, (&registry, &scratch.path), &mut table);
     println!("\n{table}");
     println!("{}", machine::describe()?);
@@ -195,7 +197,12 @@ fn groups(
     }
     if plan.wants("network") {
         let rounds = plan.rounds(5, 1);
-        step(&format!("Ways of packets, {rounds} rounds"), || network::rounds(engines, table, rounds))?;
+        step(&format!("Ways of packets, {rounds} rounds"), || {
+            network::rounds(&engines.iter().collect::<Vec<_>>(), table, rounds)
+        })?;
+        let starts = plan.rounds(30, 3);
+        step(&format!("The network's part of a start, {starts} rounds"), || sandboxes::starts(engines, table, starts))?;
+        step(&format!("Names, {rounds} rounds"), || sandboxes::names(engines, table, rounds))?;
         let (networks, ports) = if plan.quick { (40, 50) } else { (500, 1000) };
         step(&format!("{networks} networks, {ports} ports"), || network::many(engines, table, networks, ports))?;
     }
@@ -226,7 +233,30 @@ fn groups(
             images::rounds(engines, table, registry, rounds, plan.quick)
         })?;
     }
+    // At the end: it takes dockerd's place.
+    if plan.wants("network") && engines.iter().any(|engine| engine.name == engine::DOCKERD) {
+        let rounds = plan.rounds(5, 1);
+        step(&format!("Ways of packets beside a dockerd without its proxy, {rounds} rounds"), || {
+            without_proxy(engines, table, (registry, scratch), rounds)
+        })?;
+    }
     Ok(())
+}
+
+/// The ways of packets once more, for hoist and for a dockerd that has the kernel do what its proxy does otherwise.
+fn without_proxy(
+    engines: &mut [Engine],
+    table: &mut Table,
+    (registry, scratch): (&Registry, &Path),
+    rounds: usize,
+) -> Result<()> {
+    for engine in engines.iter_mut().filter(|engine| engine.name == engine::DOCKERD) {
+        engine.stop()?;
+    }
+    let mut direct = engine::dockerd_without_proxy(scratch, registry)?;
+    let hoist = engines.iter().find(|engine| engine.name == "hoist");
+    let result = network::rounds(&hoist.into_iter().chain([&direct]).collect::<Vec<_>>(), table, rounds);
+    result.and(direct.stop())
 }
 
 /// `sh` as process 1 that ends on SIGTERM at once.

@@ -12,7 +12,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use testkit::http::{Connection, Target};
 use testkit::netns::{self, Host};
 use testkit::{process, wait};
@@ -38,7 +38,7 @@ struct Pair {
     published: u16,
 }
 
-pub fn rounds(engines: &[Engine], table: &mut Table, rounds: usize) -> Result<()> {
+pub fn rounds(engines: &[&Engine], table: &mut Table, rounds: usize) -> Result<()> {
     let outer = outer()?;
     let mut pairs = Vec::new();
     for (at, engine) in engines.iter().enumerate() {
@@ -77,7 +77,15 @@ pub fn rounds(engines: &[Engine], table: &mut Table, rounds: usize) -> Result<()
         engine.remove("bench-server bench-client")?;
     }
     drop((outer, hosts));
-    Ok(())
+    // The servers' sockets keep the namespaces, and these with them.
+    for link in ["bench-out", "bare0v0", "bare0v1", "bare0"] {
+        ip(&format!("link del {link}"))?;
+    }
+    nft("delete table ip bare")
+}
+
+fn nft(rules: &str) -> Result<()> {
+    process::run(Command::new("nft").arg(rules), Duration::from_secs(10))?.code(0).map(drop)
 }
 
 /// A host beside this one, at 192.0.2.2.
@@ -134,10 +142,7 @@ fn bare() -> Result<(Pair, [Host; 2])> {
          chain post {{ type nat hook postrouting priority 100; ip saddr 127.0.0.0/8 oifname bare0 masquerade; \
          ip saddr 10.99.0.0/24 oifname != bare0 masquerade; }}\n}}"
     );
-    let output = process::run(Command::new("nft").arg(rules), Duration::from_secs(10))?;
-    if output.code != 0 {
-        bail!("nft: {}", output.describe());
-    }
+    nft(&rules)?;
     let open = |host: &Host| File::open(format!("/run/netns/{}", host.name));
     let pair = Pair {
         name: BARE.to_owned(),

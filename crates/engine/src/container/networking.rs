@@ -98,7 +98,12 @@ pub(super) fn plan(engine: &Engine, record: &Record) -> Result<Vec<Planned>> {
         return Ok(Vec::new());
     }
     let mut planned = Vec::new();
+    let bridgeless = engine.networks.default_bridge().is_none();
     for (at, attachment) in record.networks.iter().enumerate() {
+        // Who asks for the default network where there is none has none, as with Docker.
+        if bridgeless && attachment.name == "bridge" {
+            continue;
+        }
         let network = crate::network::find(engine, &attachment.name)
             .or_else(|error| engine.networks.record(&attachment.network_id).ok_or(error))
             .map_err(|error| prefixed(error.kind, &error.message))?;

@@ -63,7 +63,6 @@ impl Networks {
             match self.shared.serve(&plan.record, &plan.sockets) {
                 Ok(()) => Ok((link, mac)),
                 Err(error) => {
-                    let _ = shared.unpublish(&plan.record.publications(shared.config.published_ports));
                     self.shared.release_forwards(&plan.record.container_id, &plan.record.ports);
                     if !link.is_empty() {
                         shared.graveyard.bury(&link);
@@ -84,6 +83,9 @@ impl Networks {
                 Ok(Endpoint { record, holds: plan.holds })
             }
             Err(error) => {
+                if !plan.record.ports.is_empty() {
+                    let _ = shared.retract(&plan.record);
+                }
                 lock(&shared.state).forget(&plan.record);
                 Err(error)
             }
@@ -124,11 +126,10 @@ impl Networks {
             .and_then(|()| shared.publish(&publications))
             .and_then(|()| self.shared.serve(&added, &sockets));
         if let Err(error) = published {
-            let _ = shared.unpublish(&publications);
+            let _ = shared.retract(&added);
             self.shared.release_forwards(&added.container_id, &added.ports);
             let mut state = lock(&shared.state);
             added.ports.iter().for_each(|port| state.ports.release(port, &added.id));
-            state.endpoints.insert(endpoint.id.clone(), endpoint.clone());
             return Err(error);
         }
         conntrack::forget(&added);
@@ -142,12 +143,9 @@ impl Networks {
         let gone = EndpointRecord { ports: gone, ..endpoint.clone() };
         let whole = EndpointRecord { ports: left, ..endpoint.clone() };
         self.shared.pause_forwards(&gone.container_id, &gone.ports);
-        let withdrawn = shared.unpublish(&gone.publications(shared.config.published_ports));
+        let withdrawn = shared.retract(&gone);
         let mut state = lock(&shared.state);
         gone.ports.iter().for_each(|port| state.ports.release(port, &gone.id));
-        if state.endpoints.contains_key(&whole.id) {
-            state.endpoints.insert(whole.id.clone(), whole.clone());
-        }
         drop(state);
         conntrack::forget(&gone);
         withdrawn.map(|()| whole)

@@ -19,7 +19,7 @@ impl Networks {
         drop(state);
         let held = EndpointRecord { ports, ..record.clone() };
         self.shared.release_forwards(&record.container_id, &held.ports);
-        let withdrawn = self.shared.unpublish(&held.publications(self.shared.config.published_ports));
+        let withdrawn = self.shared.retract(&held);
         if known {
             self.shared.forget_neighbours(record);
         }

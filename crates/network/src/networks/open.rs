@@ -23,7 +23,10 @@ impl Networks {
         config.validate()?;
         let mut socket = Socket::route().map_err(Error::netlink("open a netlink socket"))?;
         let mut records = config.records.clone();
-        for (name, driver) in [(BRIDGE, Driver::Bridge), ("host", Driver::Host), ("none", Driver::Null)] {
+        let wanted = |name: &str| name != BRIDGE || config.default_bridge;
+        records.retain(|record| wanted(&record.name));
+        let always = [(BRIDGE, Driver::Bridge), ("host", Driver::Host), ("none", Driver::Null)];
+        for (name, driver) in always.into_iter().filter(|(name, _)| wanted(name)) {
             if !records.iter().any(|record| record.name == name) {
                 records.push(NetworkRecord::new(name, driver)?);
             }

@@ -15,7 +15,7 @@ use network::{Config, EndpointConfig, Error, HostPort, Networks, PortBinding};
 fn the_bridge() {
     with_world(|_| {
         let networks = open(|_| {});
-        let record = networks.default_bridge();
+        let record = networks.default_bridge().unwrap();
         let bridge = record.bridge.clone().unwrap();
         assert_eq!((bridge.link.as_str(), record.subnets[0].net.to_string().as_str()), ("hoist0", "172.17.0.0/16"));
         assert_eq!(
@@ -130,7 +130,7 @@ fn daemons_side_by_side() {
             config.bridge_name = "hoist1".to_owned();
             config.table_name = "hoist-1".to_owned();
         });
-        assert_eq!(second.default_bridge().subnets[0].net.to_string(), "172.18.0.0/16");
+        assert_eq!(second.default_bridge().unwrap().subnets[0].net.to_string(), "172.18.0.0/16");
         let one = Container::new(&first, &[port(Tcp, "", 8080, 80)]);
         let two = Container::new(&second, &[port(Tcp, "", 8081, 80)]);
         let (server_one, server_two) = (one.listen(80), two.listen(80));
@@ -292,6 +292,21 @@ fn a_thousand_ports_are_restored_in_one_step() {
         exchange(From::Host, (HOST, 12_999), &one.listen(80));
         networks.detach(&record).unwrap();
         refused(From::Host, (HOST, 12_999));
+    });
+}
+
+/// The host knows where containers are without asking, and its neighbour table's bounds are not about them.
+#[test]
+fn containers_are_permanent_neighbours() {
+    with_world(|_| {
+        let networks = open(|_| {});
+        let one = Container::new(&networks, &[]);
+        let mut socket = Socket::route().unwrap();
+        let bridge = link::find(&mut socket, "hoist0").unwrap().unwrap().index;
+        let own = (bridge, std::net::IpAddr::from(one.address()));
+        assert!(network::netlink::neighbour::list_permanent(&mut socket).unwrap().contains(&own));
+        networks.detach(&one.endpoint.record).unwrap();
+        assert!(!network::netlink::neighbour::list_permanent(&mut socket).unwrap().contains(&own));
     });
 }
 

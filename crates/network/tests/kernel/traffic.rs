@@ -15,7 +15,7 @@ const LOCALHOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
 fn published_for_every_address() {
     with_world(|world| {
         let networks = open(|_| {});
-        let gateway = crate::world::v4(networks.default_bridge().subnets[0].gateway.unwrap());
+        let gateway = crate::world::v4(networks.default_bridge().unwrap().subnets[0].gateway.unwrap());
         let web = Container::new(&networks, &[port(Tcp, "", 8080, 80), port(Udp, "", 8080, 53)]);
         let other = Container::new(&networks, &[]);
         let (server, dns) = (web.listen(80), web.udp(53));
