@@ -23,6 +23,7 @@ mod error;
 mod host;
 mod request;
 mod response;
+mod sender;
 mod ssh;
 mod tls;
 
@@ -31,8 +32,9 @@ pub use connection::Socket;
 pub use encode::{path_escape, query_escape};
 pub use error::Error;
 pub use host::{DEFAULT_HOST, Host, Ssh};
-pub use request::{Body, Client, Pending, Request};
+pub use request::{Body, Request};
 pub use response::{Hijacked, Response};
+pub use sender::{Client, Pending};
 pub use tls::Tls;
 
 /// Result of everything that talks to the daemon.

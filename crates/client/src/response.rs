@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use crate::connection::{Connection, Socket};
-use crate::request::{Failure, Idle};
+use crate::sender::{Failure, Idle};
 use crate::{Error, Result};
 
 /// Status line and headers.

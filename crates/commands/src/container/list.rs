@@ -1,5 +1,7 @@
 //! `ps`.
 
+mod ports;
+
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -14,6 +16,8 @@ use crate::format::{self, Listing, list};
 use crate::human::{self, ellipsis, quote, short_id};
 use crate::options::filters;
 use crate::template::{Mode, Row, Value};
+use ports::exposed;
+pub(crate) use ports::{Port, ports};
 
 /// Table of `ps`.
 pub(crate) const COMMAND: Command = Command {
@@ -77,19 +81,6 @@ pub(crate) struct Summary {
     network_settings: Option<Networks>,
     mounts: Option<Vec<Mount>>,
     image_manifest_descriptor: Option<Descriptor>,
-}
-
-#[derive(Debug, Default, Deserialize, Clone)]
-#[serde(default)]
-pub(crate) struct Port {
-    #[serde(rename = "IP")]
-    ip: String,
-    #[serde(rename = "PrivatePort")]
-    private: u16,
-    #[serde(rename = "PublicPort")]
-    public: u16,
-    #[serde(rename = "Type")]
-    kind: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -228,49 +219,6 @@ impl Row for Line {
     }
 }
 
-/// The published ones alone, those with the same reach together: `everyone 0.0.0.0:8000->80/tcp; loopback …`.
-fn exposed(list: Vec<Port>) -> String {
-    let mut groups: Vec<(&'static str, Vec<Port>)> = Vec::new();
-    for port in list.into_iter().filter(|port| port.public != 0) {
-        let reach = super::port::reach(&port.ip);
-        match groups.iter_mut().find(|(of, _)| *of == reach) {
-            Some((_, ports)) => ports.push(port),
-            None => groups.push((reach, vec![port])),
-        }
-    }
-    groups.into_iter().map(|(reach, list)| format!("{reach} {}", ports(list))).collect::<Vec<_>>().join("; ")
-}
-
-/// `0.0.0.0:8000->80/tcp, 443/tcp`: neighbouring ports joined to ranges.
-pub(crate) fn ports(mut list: Vec<Port>) -> String {
-    let join = |ip: &str, port: &str| if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") };
-    list.sort_by(|a, b| (a.private, &a.ip, a.public, &a.kind).cmp(&(b.private, &b.ip, b.public, &b.kind)));
-    // A group per address and protocol, in the order of their first port.
-    let mut groups: Vec<(String, String, u16, u16)> = Vec::new();
-    let (mut out, mut mapped) = (Vec::new(), Vec::new());
-    let shown = |(ip, kind, first, last): &(String, String, u16, u16)| {
-        let range = if first == last { first.to_string() } else { format!("{first}-{last}") };
-        if ip.is_empty() { format!("{range}/{kind}") } else { format!("{}->{range}/{kind}", join(ip, &range)) }
-    };
-    for port in list {
-        if !port.ip.is_empty() && port.public != port.private {
-            mapped.push(format!("{}->{}/{}", join(&port.ip, &port.public.to_string()), port.private, port.kind));
-            continue;
-        }
-        match groups.iter_mut().find(|g| g.0 == port.ip && g.1 == port.kind) {
-            None => groups.push((port.ip, port.kind, port.private, port.private)),
-            Some(group) if group.3.checked_add(1) == Some(port.private) => group.3 = port.private,
-            Some(group) => {
-                out.push(shown(group));
-                (group.2, group.3) = (port.private, port.private);
-            }
-        }
-    }
-    out.extend(groups.iter().map(shown));
-    out.extend(mapped);
-    out.join(", ")
-}
-
 fn run(context: &Context, parsed: &Parsed) -> Outcome {
     let quiet = parsed.bool("quiet");
     let configured = if quiet { "" } else { context.config().ps_format.as_str() };
@@ -361,10 +309,6 @@ const RAW: &str = "container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command
 mod tests {
     use super::*;
 
-    fn port(ip: &str, public: u16, private: u16, kind: &str) -> Port {
-        Port { ip: ip.to_owned(), private, public, kind: kind.to_owned() }
-    }
-
     #[test]
     fn tables_fit() {
         let line = || {
@@ -374,7 +318,7 @@ mod tests {
                 image: "registry.example.com/team/app".to_owned(),
                 command: "/usr/bin/something --long".to_owned(),
                 status: "Up 2 hours (healthy)".to_owned(),
-                ports: Some(vec![port("0.0.0.0", 8080, 80, "tcp")]),
+                ports: Some(vec![Port::new("0.0.0.0", 8080, 80, "tcp")]),
                 ..Summary::default()
             };
             vec![Rc::new(Line { container, trunc: true, exposure: false, now: 60.0 }) as Rc<dyn Row>]
@@ -398,29 +342,5 @@ mod tests {
             assert_eq!(text.lines().next(), Some(head), "{width}");
             assert!(text.lines().all(|line| line.chars().count() <= width), "{width}: {text}");
         }
-    }
-
-    #[test]
-    fn port_lists() {
-        for (list, expect) in [
-            (vec![], ""),
-            (vec![port("", 0, 80, "tcp")], "80/tcp"),
-            (
-                vec![port("0.0.0.0", 8000, 80, "tcp"), port("::", 8000, 80, "tcp")],
-                "0.0.0.0:8000->80/tcp, [::]:8000->80/tcp",
-            ),
-            (
-                vec![port("0.0.0.0", 81, 81, "tcp"), port("0.0.0.0", 80, 80, "tcp"), port("0.0.0.0", 82, 82, "tcp")],
-                "0.0.0.0:80-82->80-82/tcp",
-            ),
-            (
-                vec![port("", 0, 80, "tcp"), port("", 0, 443, "tcp"), port("", 0, 444, "tcp"), port("", 0, 53, "udp")],
-                "80/tcp, 53/udp, 443-444/tcp",
-            ),
-        ] {
-            assert_eq!(ports(list), expect);
-        }
-        let list = vec![port("127.0.0.1", 81, 81, "tcp"), port("0.0.0.0", 80, 80, "tcp"), port("", 0, 53, "udp")];
-        assert_eq!(exposed(list), "loopback 127.0.0.1:81->81/tcp; everyone 0.0.0.0:80->80/tcp");
     }
 }
