@@ -18,6 +18,7 @@ const ADVICE: &[(&str, &str)] = &[
         "address already in use",
         "'hoist ps' shows which container publishes it, 'ss -lntup' which other program listens there.",
     ),
+    ("No such object: ", "'hoist ps -a', 'hoist images', 'hoist network ls' and 'hoist volume ls' list what there is."),
     ("No such container: ", "'hoist ps -a' lists all containers."),
     ("No such image: ", "'hoist images' lists what is here, 'hoist pull' fetches more."),
     ("no such volume", "'hoist volume ls' lists all volumes."),

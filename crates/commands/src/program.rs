@@ -231,11 +231,20 @@ fn unknown(program: &str, words: &[&str]) -> Failure {
     Failure::new(text)
 }
 
+/// Which flag of the command a mistyped one may have been: said under our own name only.
+fn meant(program: &str, why: &str, command: &Command) -> String {
+    let Some(typed) = why.strip_prefix("unknown flag: --").filter(|_| program == "hoist") else { return String::new() };
+    let shown = command.flags.iter().filter(|flag| !flag.hidden).map(|flag| flag.long);
+    let near: Vec<String> = suggest::nearest(typed, shown).iter().map(|name| format!("--{name}")).collect();
+    if near.is_empty() { String::new() } else { format!("\n\nDid you mean {}?", near.join(" or ")) }
+}
+
 fn run(program: &'static str, globals: Globals, words: &[&str], arguments: &[String]) -> Outcome {
     let Some(command) = tree::find(words) else { return Err(unknown(program, words)) };
     let path = tree::shown_path(command, words);
-    let parsed = Parsed::parse(command, path.clone(), arguments)
-        .map_err(|why| Failure::code(125, help::bad_flag(program, &why, command, &path)))?;
+    let parsed = Parsed::parse(command, path.clone(), arguments).map_err(|why| {
+        Failure::code(125, help::bad_flag(program, &(why.clone() + &meant(program, &why, command)), command, &path))
+    })?;
     if parsed.help {
         if parsed.short_help {
             crate::out::line("Flag shorthand -h has been deprecated, use --help")?;
