@@ -14,6 +14,8 @@ pub const USAGE: &str = "\
                            version 2, systemd's driver, and as a plain user
   machine --kernel [TEST…]   the tests of networks in a machine with Debian's whole kernel (--backend tcg): it has ipvlan,
                            SCTP and nf_tables
+  machine --quota          sizes of volumes and writable layers by project quotas, on ext4 and xfs; asks for --backend tcg,
+                           a kernel with quotas; with the programs of target/debug (cargo build)
   machine [--network | --reboot]
                            the packages of target/package in a throw-away machine; HOIST_VM_RUN names the program that
                            runs one: it is called with --systemd --share DIR:PATH --timeout SECONDS -- COMMAND
@@ -31,6 +33,7 @@ pub fn run(words: &[&str]) -> Result<ExitCode> {
         ["--reboot"] => Form::Reboot,
         ["--runtime", only @ ..] => return programs(&["hoist-runtime", "cgroup", "systemd"], &[], only),
         ["--kernel", only @ ..] => return programs(&["network"], &["--backend", "tcg"], only),
+        ["--quota"] => return quota(),
         other => bail!("unknown argument of machine: {}", other.join(" ")),
     };
     let Some(runner) = std::env::var_os(RUNNER) else {
@@ -78,6 +81,42 @@ enum Form {
     Life,
     Network,
     Reboot,
+}
+
+/// Where the kernel has quotas: `packaging/test/quota.sh`, with both clients if docker's is installed.
+fn quota() -> Result<ExitCode> {
+    let Some(runner) = std::env::var_os(RUNNER) else {
+        println!("skipped: {RUNNER} names no program that runs a machine [machine --quota]");
+        return Ok(ExitCode::SUCCESS);
+    };
+    let built = steps::cargo(&["build", "-p", "hoist", "-p", "hoistd", "-p", "hoist-runtime"]).status();
+    if !built.context("cargo")?.success() {
+        bail!("the programs cannot be built");
+    }
+    let busybox = testkit::programs::find("busybox").context("no busybox (package busybox-static)")?;
+    let docker = testkit::programs::find("docker");
+    let mut command = Command::new(runner);
+    command.args(["--backend", "tcg", "--timeout", "900"]);
+    let mut share = |path: &std::path::Path, at: &str| {
+        command.arg("--share").arg(format!("{}:{at}:ro", path.display()));
+    };
+    share(&target().join("debug"), "/programs");
+    share(&workspace().join("packaging/test"), "/test");
+    share(busybox.parent().context("no directory")?, "/busybox");
+    if let Some(docker) = &docker {
+        share(docker.parent().context("no directory")?, "/docker");
+    }
+    command.args([
+        "--",
+        "sh",
+        "/test/quota.sh",
+        "/programs",
+        "/busybox",
+        if docker.is_some() { "/docker" } else { "" },
+    ]);
+    println!("    $ {}", steps::text(&command));
+    let status = command.status().context("start the machine")?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The test programs of some packages, where there is version 2 alone and systemd: all of them as root, and those that are

@@ -15,6 +15,9 @@ wire! {
         pub options: Map<String>,
         /// `local`.
         pub scope: String,
+        /// What the driver says of it.
+        #[serde(skip_serializing_if = "omit")]
+        pub status: Map<String>,
         #[serde(skip_serializing_if = "Option::is_none")]
         pub usage_data: Option<UsageData>,
     }

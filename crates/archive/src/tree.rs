@@ -23,7 +23,7 @@ mod remove;
 mod xattr;
 
 pub use error::{Error, Result};
-pub use extract::{Change, ExtractOptions, Owner, extract};
+pub use extract::{Change, ExtractOptions, Owner, Stored, extract};
 pub use lookup::{open_beneath, open_in_root};
 pub use pack::{Filter, PackOptions, Packer, metadata_of};
 pub use pipe::{PipeReader, PipeWriter, pipe};

@@ -37,6 +37,7 @@ mod networking;
 mod pause;
 mod persist;
 mod port;
+mod propagation;
 mod prune;
 mod record;
 mod remove;

@@ -133,8 +133,15 @@ fn document(engine: &Engine, record: &Record) -> Volume {
         name: record.name.clone(),
         options: if record.options.is_empty() { api::Map::default() } else { record.options.clone().into() },
         scope: "local".to_owned(),
+        status: record.parsed().size.and_then(|_| limited_by(engine, &record.name)).unwrap_or_default(),
         usage_data: None,
     }
+}
+
+/// How a volume's size is held.
+fn limited_by(engine: &Engine, name: &str) -> Option<api::Map<String>> {
+    let how = engine.volumes.limited_by(name)?;
+    Some([("SizeLimitedBy".to_owned(), how)].into_iter().collect())
 }
 
 /// Containers that mention a volume, running or not.
@@ -261,7 +268,7 @@ pub fn prune(engine: &Engine, filters: &Filters) -> Result<PruneReport> {
 
 /// Bytes of a volume's files.
 fn usage(engine: &Engine, name: &str) -> u64 {
-    match engine.volumes.used_at_rest(name) {
+    match engine.volumes.used(name) {
         Some(used) => used,
         None => engine.volumes.data(name).map_or(0, |data| crate::disk::usage(&data)),
     }

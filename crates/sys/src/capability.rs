@@ -2,7 +2,7 @@
 
 use std::io;
 
-use rustix::thread::{CapabilitySet, capabilities, capability_is_in_bounding_set};
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, capability_is_in_bounding_set, set_capabilities};
 
 /// What this process could give to a container at most: those that it is permitted and that are in its bounding set.
 pub fn held() -> io::Result<u64> {
@@ -28,6 +28,28 @@ pub fn bounding() -> u64 {
     bits
 }
 
+/// While it lives the calling thread acts without some of its capabilities. It stays on its thread.
+#[derive(Debug)]
+pub struct Lowered {
+    before: CapabilitySets,
+    _of_this_thread: std::marker::PhantomData<*const ()>,
+}
+
+/// Takes `CAP_SYS_RESOURCE` from the calling thread for a while: with it, ext4 lets it write past quotas.
+pub fn without_resource() -> io::Result<Lowered> {
+    let before = capabilities(None)?;
+    let effective = before.effective - CapabilitySet::SYS_RESOURCE;
+    set_capabilities(None, CapabilitySets { effective, ..before })?;
+    Ok(Lowered { before, _of_this_thread: std::marker::PhantomData })
+}
+
+impl Drop for Lowered {
+    fn drop(&mut self) {
+        // What is permitted can be taken up again.
+        let _ = set_capabilities(None, self.before);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,5 +64,15 @@ mod tests {
         assert_eq!(permitted().unwrap(), field("CapPrm:"));
         assert_eq!(bounding(), field("CapBnd:"));
         assert_eq!(held().unwrap(), field("CapPrm:") & field("CapBnd:"));
+    }
+
+    #[test]
+    fn lowered_for_a_while() {
+        let effective = || capabilities(None).unwrap().effective;
+        let before = effective();
+        let lowered = without_resource().unwrap();
+        assert_eq!(effective(), before - CapabilitySet::SYS_RESOURCE);
+        drop(lowered);
+        assert_eq!(effective(), before);
     }
 }

@@ -27,6 +27,12 @@ pub enum Error {
     /// Neither a file system of this size can be made, nor would it be of use.
     #[error("invalid size {size}: it has to be between 1 MiB and 15 TiB")]
     Size { size: u64 },
+    /// It was made with a project quota, and has none any more.
+    #[error(
+        "the size of {path} cannot hold: its file system does not enforce project quotas any more, or it was copied \
+         here (mount it with prjquota, or export and import the volume)"
+    )]
+    LimitLost { path: PathBuf },
     /// What is mounted from elsewhere has its own size.
     #[error("the option \"size\" is of volumes without a device; a tmpfs takes it in \"o\"")]
     SizeOfDevice,

@@ -60,6 +60,11 @@ pub fn mount(image: &Path, part: Option<&str>, target: &Path) -> Result<()> {
         filesystem.string("source", device.path())?;
         filesystem.flag("discard")?;
         let whole = filesystem.mount(0)?;
+        let place: OwnedFd = rustix::fs::open(
+            target,
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
         let tree = match part {
             None => whole,
             Some(part) => {
@@ -69,14 +74,20 @@ pub fn mount(image: &Path, part: Option<&str>, target: &Path) -> Result<()> {
                     Err(errno) => return Err(errno.into()),
                 }
                 let directory = rustix::fs::openat(&whole, part, flags, Mode::empty())?;
-                sys::mount::clone_descriptor(&directory, false)?
+                match sys::mount::clone_descriptor(&directory, false) {
+                    // Before Linux 6.15 only what is attached can be copied: for that moment it is, where nobody looks yet.
+                    Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                        sys::mount::attach(&whole, &place)?;
+                        let copy = sys::mount::clone_descriptor(&directory, false);
+                        sys::mount::detach_path(target)?;
+                        let copy = copy?;
+                        sys::mount::set_attributes(&copy, false, 0, 0, sys::mount::propagation::PRIVATE)?;
+                        copy
+                    }
+                    other => other?,
+                }
             }
         };
-        let place: OwnedFd = rustix::fs::open(
-            target,
-            OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?;
         sys::mount::attach(&tree, &place)
     };
     mount().map_err(|source| match source.raw_os_error() {

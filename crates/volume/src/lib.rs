@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  volumes/<name>/_data        what containers see; a volume with options has their file system mounted here
-//!          <name>/_data.ext4   the file system of a volume with a size, mounted on `_data` in the same way
+//!          <name>/_data.ext4   the file system of a volume with a size, mounted on `_data` in the same way, where the data
+//!                              root's file system has no project quotas
 //!          <name>/.filling     a copy in progress: a crash removes it
 //!          <name>/.import-*    an archive that is being unpacked: a crash removes it
 //!          <name>/.filled      a copy that is whole, on its way into `_data`: after a crash that is gone on with
@@ -22,6 +23,7 @@ mod fill;
 pub mod image;
 mod mount;
 mod options;
+pub mod quota;
 mod volumes;
 
 pub use error::{Error, Result};

@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use rustix::fs::{Mode, OFlags, RenameFlags};
 
 use crate::options::Options;
-use crate::{Error, Result, fill, mount};
+use crate::{Error, Result, fill, mount, quota};
 
 const DATA: &str = "_data";
 
@@ -108,19 +108,40 @@ impl Volumes {
         }
     }
 
-    /// Gives a volume that was just made a file system of its own for `size` bytes of files.
+    /// Limits a volume that was just made to `size` bytes of files: by a project quota where the file system enforces them,
+    /// else by a file system of its own.
     pub fn limit(&self, name: &str, size: u64) -> Result<()> {
-        crate::image::create(&self.directory(name)?.join(IMAGE), size)
+        let directory = self.directory(name)?;
+        let image = directory.join(IMAGE);
+        match !image.exists() && quota::is_enforced(&directory) {
+            true => quota::limit(&[&directory, &directory.join(DATA)], size),
+            false => crate::image::create(&image, size),
+        }
     }
 
-    /// The size that a volume was made with.
-    pub fn size(&self, name: &str) -> Option<u64> {
-        crate::image::sizes(&self.directory(name).ok()?.join(IMAGE)).ok().map(|(size, _)| size)
-    }
-
-    /// What is in a volume with a size that is mounted nowhere, in bytes.
-    pub fn used_at_rest(&self, name: &str) -> Option<u64> {
+    /// How the size of a volume is held, in words; `None` when it has none.
+    pub fn limited_by(&self, name: &str) -> Option<String> {
         let directory = self.directory(name).ok()?;
+        let image = directory.join(IMAGE);
+        match image.exists() {
+            true => Some("ext4 image".to_owned()),
+            false => quota::of(&directory).map(|quota| format!("project quota {}", quota.project)),
+        }
+    }
+
+    /// The size that a volume was made with; of a quota, in whole KiB.
+    pub fn size(&self, name: &str) -> Option<u64> {
+        let directory = self.directory(name).ok()?;
+        let of_image = crate::image::sizes(&directory.join(IMAGE)).ok().map(|(size, _)| size);
+        of_image.or_else(|| quota::of(&directory).map(|quota| quota.limit).filter(|limit| *limit > 0))
+    }
+
+    /// What is in a volume with a size, in bytes; `None` when that has to be counted.
+    pub fn used(&self, name: &str) -> Option<u64> {
+        let directory = self.directory(name).ok()?;
+        if let Some(quota) = quota::of(&directory) {
+            return Some(quota.used);
+        }
         match mount::is_mounted(&directory.join(DATA)) {
             Ok(false) => crate::image::sizes(&directory.join(IMAGE)).ok().map(|(_, used)| used),
             _ => None,
@@ -173,8 +194,15 @@ impl Volumes {
             return Ok(());
         }
         match options.size {
-            // Not its root directory, which has a `lost+found` that no database likes to see.
-            Some(_) => crate::image::mount(&self.directory(name)?.join(IMAGE), Some("data"), &data),
+            Some(size) => {
+                let directory = self.directory(name)?;
+                let image = directory.join(IMAGE);
+                match image.exists() {
+                    // Not its root directory, which has a `lost+found` that no database likes to see.
+                    true => crate::image::mount(&image, Some("data"), &data),
+                    false => quota::ensure(&directory, size),
+                }
+            }
             None => mount::mount(options, &data),
         }
     }
@@ -193,7 +221,10 @@ impl Volumes {
         let _hold = self.busy.hold(name);
         mount::unmount(&directory.join(DATA))?;
         match fs::rename(&directory, trash) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                quota::release(trash);
+                Ok(())
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::NotFound { name: name.to_owned() }),
             Err(error) => Err(Error::io("remove", directory)(error)),
         }
@@ -237,7 +268,7 @@ impl Volumes {
         }
         // Whoever sends the archive may take a day: nobody waits for that.
         let unpacked = directory.join(format!("{IMPORT}{}", unique()));
-        let outcome = unpack(&unpacked, source).and_then(|()| {
+        let outcome = quota::within(|| unpack(&unpacked, source)).and_then(|()| {
             self.fill_by(name, |target| match fs::rename(&unpacked, target) {
                 Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
                     fill::copy_tree(open_directory(&unpacked)?.as_fd(), target)
@@ -254,6 +285,7 @@ impl Volumes {
     }
 
     fn fill_by(&self, name: &str, copy: impl FnOnce(&Path) -> Result<()>) -> Result<bool> {
+        let copy = |target: &Path| quota::within(|| copy(target));
         let directory = self.directory(name)?;
         let data = directory.join(DATA);
         let _hold = self.busy.hold(name);

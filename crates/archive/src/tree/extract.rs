@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, chmodat, chownat, fchmod, fchown, futimens,
@@ -31,6 +32,9 @@ pub enum Owner {
 /// Changes a member; false leaves it out.
 pub type Change<'a> = Box<dyn FnMut(&mut Metadata) -> bool + 'a>;
 
+/// User and group as they are stored where a file is; that is the file itself, or its directory.
+pub type Stored<'a> = Rc<dyn Fn(BorrowedFd<'_>, u32, u32) -> (u32, u32) + 'a>;
+
 /// How it is extracted.
 #[derive(Default)]
 pub struct ExtractOptions<'a> {
@@ -43,6 +47,8 @@ pub struct ExtractOptions<'a> {
     pub no_devices: bool,
     /// Changes a member before it is extracted, or leaves it out.
     pub map: Option<Change<'a>>,
+    /// Says with which ids an owner is stored at a place; without it they are the owner's.
+    pub stored: Option<Stored<'a>>,
 }
 
 /// Extracts all members below `base`, a path below `root` that is a directory. Members that were extracted before an
@@ -70,7 +76,7 @@ struct Extract<'a> {
     times: Vec<(Vec<u8>, u32, Timespec)>,
 }
 
-impl Extract<'_> {
+impl<'a> Extract<'a> {
     fn full(&self, path: &[u8]) -> Vec<u8> {
         if self.base.is_empty() || path.is_empty() {
             return [self.base, path].concat();
@@ -110,15 +116,15 @@ impl Extract<'_> {
             made.extend_from_slice(part);
             match mkdirat(&directory, part, Mode::from_raw_mode(0o755)) {
                 Ok(()) => {
-                    if let Owner::Fixed(uid, gid) = self.options.owner {
-                        chownat(
-                            &directory,
-                            part,
-                            Some(Uid::from_raw(uid)),
-                            Some(Gid::from_raw(gid)),
-                            AtFlags::SYMLINK_NOFOLLOW,
-                        )
-                        .map_err(Error::io("change the owner of", &made))?;
+                    let fixed = match self.options.owner {
+                        Owner::Fixed(uid, gid) => Some((uid, gid)),
+                        // Whoever extracts, in the words of the place.
+                        _ => self.options.stored.is_some().then_some((0, 0)),
+                    };
+                    if let Some((uid, gid)) = fixed {
+                        let (uid, gid) = self.owners().stored(directory.as_fd(), uid, gid);
+                        chownat(&directory, part, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
+                            .map_err(Error::io("change the owner of", &made))?;
                     }
                 }
                 Err(Errno::EXIST) => {}
@@ -169,7 +175,7 @@ impl Extract<'_> {
             return Ok(());
         }
         let directory = self.open(b"", OFlags::RDONLY | OFlags::DIRECTORY).map_err(Error::io("open", b""))?;
-        self.own(&directory, metadata)?;
+        self.owners().own(&directory, metadata)?;
         self.remember(metadata)
     }
 
@@ -188,7 +194,7 @@ impl Extract<'_> {
         let path = &metadata.path;
         let base = format!("/{}", shown(self.base));
         let keep_kind = self.options.keep_kind;
-        let owner = self.options.owner;
+        let owners = self.owners();
         let parent = self.parent(above)?;
         let stat = match statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
@@ -202,7 +208,7 @@ impl Extract<'_> {
             (true, true) => {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let directory = openat(parent, name, flags, Mode::empty()).map_err(Error::io("open", path))?;
-                own(owner, &directory, metadata)?;
+                owners.own(&directory, metadata)?;
                 return Ok(true);
             }
             (true, false) if keep_kind => return Err(Error::DirectoryInTheWay { path: shown_path, with: base }),
@@ -226,14 +232,14 @@ impl Extract<'_> {
         link: Option<&OwnedFd>,
     ) -> Result<()> {
         let path = &metadata.path;
-        let owner = self.options.owner;
+        let owners = self.owners();
         let parent = self.parent(above)?;
         match metadata.kind {
             Kind::Directory => {
                 mkdirat(parent, name, Mode::RWXU).map_err(Error::io("make", path))?;
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let directory = openat(parent, name, flags, Mode::empty()).map_err(Error::io("open", path))?;
-                own(owner, &directory, metadata)?;
+                owners.own(&directory, metadata)?;
                 return self.remember(metadata);
             }
             Kind::File => {
@@ -242,7 +248,7 @@ impl Extract<'_> {
                 let mut file = File::from(file);
                 copy(entry, &mut file, path)?;
                 let file = OwnedFd::from(file);
-                own(owner, &file, metadata)?;
+                owners.own(&file, metadata)?;
                 fchmod(&file, Mode::from_raw_mode(metadata.mode)).map_err(Error::io("change the mode of", path))?;
                 return futimens(&file, &times(metadata)).map_err(Error::io("set the times of", path));
             }
@@ -273,7 +279,7 @@ impl Extract<'_> {
                 mknodat(parent, name, kind, Mode::RUSR | Mode::WUSR, device).map_err(Error::io("make", path))?;
             }
         }
-        if let Some((uid, gid)) = ids(owner, metadata) {
+        if let Some((uid, gid)) = owners.ids(parent, metadata) {
             chownat(parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
                 .map_err(Error::io("change the owner of", path))?;
         }
@@ -287,8 +293,8 @@ impl Extract<'_> {
             .map_err(Error::io("set the times of", path))
     }
 
-    fn own(&self, directory: &OwnedFd, metadata: &Metadata) -> Result<()> {
-        own(self.options.owner, directory, metadata)
+    fn owners(&self) -> Owners<'a> {
+        Owners { owner: self.options.owner, stored: self.options.stored.clone() }
     }
 
     fn remember(&mut self, metadata: &Metadata) -> Result<()> {
@@ -322,21 +328,34 @@ fn chmod_entry(parent: BorrowedFd<'_>, name: &[u8], mode: u32) -> Result<(), Err
     chmodat(rustix::fs::CWD, through, Mode::from_raw_mode(mode), AtFlags::empty())
 }
 
-fn ids(owner: Owner, metadata: &Metadata) -> Option<(Option<Uid>, Option<Gid>)> {
-    let (uid, gid) = match owner {
-        Owner::Archive => (metadata.uid, metadata.gid),
-        Owner::Fixed(uid, gid) => (uid, gid),
-        Owner::Caller => return None,
-    };
-    Some((Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))))
+/// To whom files are given.
+struct Owners<'a> {
+    owner: Owner,
+    stored: Option<Stored<'a>>,
 }
 
-/// Owner first, since it clears bits of the mode and capabilities.
-fn own(owner: Owner, file: &OwnedFd, metadata: &Metadata) -> Result<()> {
-    if let Some((uid, gid)) = ids(owner, metadata) {
-        fchown(file, uid, gid).map_err(Error::io("change the owner of", &metadata.path))?;
+impl Owners<'_> {
+    fn stored(&self, at: BorrowedFd<'_>, uid: u32, gid: u32) -> (Option<Uid>, Option<Gid>) {
+        let (uid, gid) = self.stored.as_ref().map_or((uid, gid), |stored| stored(at, uid, gid));
+        (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
     }
-    xattr::set(file, &metadata.xattrs).map_err(Error::io("set the attributes of", &metadata.path))
+
+    /// `at`: the file or its directory.
+    fn ids(&self, at: BorrowedFd<'_>, metadata: &Metadata) -> Option<(Option<Uid>, Option<Gid>)> {
+        match self.owner {
+            Owner::Archive => Some(self.stored(at, metadata.uid, metadata.gid)),
+            Owner::Fixed(uid, gid) => Some(self.stored(at, uid, gid)),
+            Owner::Caller => None,
+        }
+    }
+
+    /// Owner first, since it clears bits of the mode and capabilities.
+    fn own(&self, file: &OwnedFd, metadata: &Metadata) -> Result<()> {
+        if let Some((uid, gid)) = self.ids(file.as_fd(), metadata) {
+            fchown(file, uid, gid).map_err(Error::io("change the owner of", &metadata.path))?;
+        }
+        xattr::set(file, &metadata.xattrs).map_err(Error::io("set the attributes of", &metadata.path))
+    }
 }
 
 fn copy<R: Read>(entry: &mut Entry<'_, R>, file: &mut File, path: &[u8]) -> Result<()> {

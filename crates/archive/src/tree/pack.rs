@@ -33,6 +33,8 @@ pub struct PackOptions<'a> {
     pub no_xattrs: bool,
     /// Owners from `.0` on, `.1` of them, are counted from 0: the ids of a user namespace as it knows them.
     pub ids: Option<(u32, u32)>,
+    /// Says who the owner is that is stored at a place with these ids: the other way round.
+    pub shown: Option<super::Stored<'a>>,
     pub filter: Option<Filter<'a>>,
 }
 
@@ -175,13 +177,9 @@ impl<'a, W: Write> Packer<'a, W> {
         }
         if stat.st_nlink > 1 && kind != FileType::Socket {
             let key = (stat.st_dev, stat.st_ino);
-            if let Some((first, more)) = self.links.get_mut(&key) {
-                let metadata = Metadata {
-                    link: first.clone(),
-                    kind: Kind::Hardlink,
-                    size: 0,
-                    ..shifted(metadata_of(&stat, path), self.options.ids)
-                };
+            let found = self.links.contains_key(&key).then(|| self.owned(parent, metadata_of(&stat, path)));
+            if let Some(((first, more), found)) = self.links.get_mut(&key).zip(found) {
+                let metadata = Metadata { link: first.clone(), kind: Kind::Hardlink, size: 0, ..found };
                 *more -= 1;
                 if *more == 0 {
                     self.links.remove(&key);
@@ -193,7 +191,7 @@ impl<'a, W: Write> Packer<'a, W> {
             FileType::RegularFile => self.file(parent, name, path),
             FileType::Symlink => match readlinkat(parent, name, Vec::new()) {
                 Ok(link) => {
-                    let mut metadata = shifted(metadata_of(&stat, path), self.options.ids);
+                    let mut metadata = self.owned(parent, metadata_of(&stat, path));
                     metadata.link = link.into_bytes();
                     self.special(parent, name, metadata)
                 }
@@ -201,7 +199,7 @@ impl<'a, W: Write> Packer<'a, W> {
                 Err(errno) => Err(Error::io("read", path)(errno)),
             },
             FileType::CharacterDevice | FileType::BlockDevice | FileType::Fifo => {
-                self.special(parent, name, shifted(metadata_of(&stat, path), self.options.ids))
+                self.special(parent, name, self.owned(parent, metadata_of(&stat, path)))
             }
             // A socket means nothing without its process; archives have no word for it.
             _ => return Ok(None),
@@ -215,7 +213,7 @@ impl<'a, W: Write> Packer<'a, W> {
     /// A directory's own entry; false when it is left out.
     fn head(&mut self, directory: &OwnedFd, path: &[u8]) -> Result<bool> {
         let stat = fstat(directory).map_err(Error::io("stat", path))?;
-        let mut metadata = shifted(metadata_of(&stat, path), self.options.ids);
+        let mut metadata = self.owned(directory.as_fd(), metadata_of(&stat, path));
         if self.refused(&metadata) {
             return Ok(false);
         }
@@ -245,7 +243,7 @@ impl<'a, W: Write> Packer<'a, W> {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Ok(());
         }
-        let mut metadata = shifted(metadata_of(&stat, path), self.options.ids);
+        let mut metadata = self.owned(found.as_fd(), metadata_of(&stat, path));
         if self.refused(&metadata) {
             return Ok(());
         }
@@ -276,6 +274,15 @@ impl<'a, W: Write> Packer<'a, W> {
             left -= count as u64;
         }
         self.writer.end(metadata.size).map_err(Error::Sink)
+    }
+
+    /// With the owner that is to be shown. `at`: the file or its directory.
+    fn owned(&self, at: BorrowedFd<'_>, metadata: Metadata) -> Metadata {
+        let mut metadata = shifted(metadata, self.options.ids);
+        if let Some(shown) = &self.options.shown {
+            (metadata.uid, metadata.gid) = shown(at, metadata.uid, metadata.gid);
+        }
+        metadata
     }
 
     fn special(&mut self, parent: BorrowedFd<'_>, name: &[u8], mut metadata: Metadata) -> Result<()> {

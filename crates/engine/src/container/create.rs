@@ -211,8 +211,12 @@ fn hold(engine: &Engine, layers: &[oci::Digest], image: &str) -> Result<()> {
 
 /// The layers of images that are mounted. They are safe from here on: the caller has a lease, then the record has them.
 fn find_images(engine: &Engine, mounts: &mut [Mount]) -> Result<()> {
-    for mount in mounts.iter_mut().filter(|mount| mount.kind == MountKind::Image && mount.layers.is_empty()) {
-        mount.layers = image::resolve(engine, &mount.source)?.layers;
+    for mount in mounts.iter_mut().filter(|mount| mount.kind == MountKind::Image) {
+        // One that another container has is what it is there, whatever the name means now. That container may be removed
+        // this moment, and the image with it: its layers are held all the same.
+        if mount.layers.is_empty() {
+            mount.layers = image::resolve(engine, &mount.source)?.layers;
+        }
         hold(engine, &mount.layers, &mount.source)?;
         if mount.layers.is_empty() {
             return Err(Error::invalid(format!("image {} has no files to mount", mount.source)));

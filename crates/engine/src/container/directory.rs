@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Mutex;
 
-use ::volume::image;
+use ::volume::{image, quota};
 use shim_api::names;
 
 use super::logging;
@@ -37,9 +37,13 @@ pub(super) fn make(engine: &Engine, id: &ContainerId, size: Option<u64>) -> Resu
     make(&directory, 0o710)?;
     let overlay = directory.join(WRITABLE);
     make(&overlay, 0o700)?;
-    if let Some(size) = size {
-        image::create(&directory.join(WRITABLE_IMAGE), size)
-            .map_err(|error| Error::system("make the writable layer", error))?;
+    let failed_to_limit = |error| Error::system("make the writable layer", error);
+    if let Some(size) = size
+        && quota::is_enforced(&overlay)
+    {
+        quota::limit(&[&overlay], size).map_err(failed_to_limit)?;
+    } else if let Some(size) = size {
+        image::create(&directory.join(WRITABLE_IMAGE), size).map_err(failed_to_limit)?;
         ensure_writable(engine, id)?;
     }
     make(&overlay.join("upper"), 0o755)?;
@@ -65,11 +69,33 @@ pub(super) fn ensure_writable(engine: &Engine, id: &ContainerId) -> Result<()> {
     mounted.map_err(|error| Error::system("mount the writable layer", error))
 }
 
+/// How the size of the writable layer is held, for a container that has one.
+pub(super) fn limited_by(engine: &Engine, id: &ContainerId) -> Option<String> {
+    let directory = engine.container_dir(id);
+    match directory.join(WRITABLE_IMAGE).exists() {
+        true => Some("ext4 image".to_owned()),
+        false => quota::of(&directory.join(WRITABLE)).map(|quota| format!("project quota {}", quota.project)),
+    }
+}
+
+/// A size that was asked for still holds.
+pub(super) fn check_limit(engine: &Engine, id: &ContainerId, size: u64) -> Result<()> {
+    let directory = engine.container_dir(id);
+    match directory.join(WRITABLE_IMAGE).exists() {
+        true => Ok(()),
+        false => quota::ensure(&directory.join(WRITABLE), size)
+            .map_err(|error| Error::system("limit the writable layer", error)),
+    }
+}
+
 fn release_writable(engine: &Engine, id: &ContainerId) -> io::Result<()> {
     let directory = engine.container_dir(id);
     match directory.join(WRITABLE_IMAGE).exists() {
         true => image::unmount(&directory.join(WRITABLE)).map_err(io::Error::other),
-        false => Ok(()),
+        false => {
+            quota::release(&directory.join(WRITABLE));
+            Ok(())
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod copy_in;
 mod copy_out;
 mod export;
 mod path;
+mod places;
 mod user;
 mod view;
 

@@ -47,13 +47,24 @@ pub fn inspect(engine: &Engine, id: &str, size: bool) -> Result<Inspect> {
         app_armor_profile: String::new(),
         exec_ids: time::list_or_null(engine.execs.living(&record.id)),
         host_config,
-        graph_driver: GraphDriver { data: api::Map::default(), name: crate::system::STORAGE_DRIVER.to_owned() },
+        graph_driver: GraphDriver { data: graph_data(engine, &record), name: crate::system::STORAGE_DRIVER.to_owned() },
         size_rw: size.then(|| bytes(list::size_rw(engine, &record))),
         size_root_fs: size.then(|| bytes(list::size_root_fs(engine, &record))),
         mounts: mounts(&record).into(),
         config,
         network_settings: network_settings(engine, &record),
     })
+}
+
+/// What there is to say of the writable layer: how its largest size is held.
+fn graph_data(engine: &Engine, record: &Record) -> api::Map<String> {
+    match record.host_config.storage_opt.is_empty() {
+        true => api::Map::default(),
+        false => super::directory::limited_by(engine, &record.id)
+            .map(|how| ("SizeLimitedBy".to_owned(), how))
+            .into_iter()
+            .collect(),
+    }
 }
 
 fn bytes(size: u64) -> i64 {

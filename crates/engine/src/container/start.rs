@@ -22,8 +22,8 @@ use super::mounts::Kind as MountKind;
 use super::networking::{self, Namespace};
 use super::state::Change;
 use super::{
-    Container, Phase, Record, attach, connect, directory, health, idmap, joined, link, lock, logging, persist, publish,
-    remove, resolver, runtime, sources, spec,
+    Container, Phase, Record, attach, check, connect, directory, health, idmap, joined, link, lock, logging, persist,
+    propagation, publish, remove, resolver, runtime, sources, spec,
 };
 use crate::host;
 use crate::shim::Run;
@@ -155,6 +155,9 @@ impl Start<'_> {
     fn run(engine: &Engine, container: &Arc<Container>, record: &Arc<Record>) -> Result<(), Failure> {
         // Look.
         directory::ensure_writable(engine, &record.id)?;
+        if let Some(size) = check::storage_size(&record.host_config)? {
+            directory::check_limit(engine, &record.id, size)?;
+        }
         prepare_sources(engine, record)?;
         let sources = sources::open(engine, record)?;
         let id_mappings = idmap::resolve(engine, record)?;
@@ -403,6 +406,7 @@ fn prepare_sources(engine: &Engine, record: &Record) -> Result<()> {
     for mount in record.mounts.iter().filter(|mount| mount.kind == MountKind::Bind) {
         let source = Path::new(&mount.source);
         if source.exists() {
+            propagation::check(mount)?;
             continue;
         }
         if !mount.make_source {
@@ -414,6 +418,7 @@ fn prepare_sources(engine: &Engine, record: &Record) -> Result<()> {
         std::fs::create_dir_all(source).map_err(|error| {
             Error::system(format!("error while creating mount source path '{}'", mount.source), error)
         })?;
+        propagation::check(mount)?;
     }
     Ok(())
 }

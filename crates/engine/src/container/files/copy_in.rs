@@ -8,7 +8,7 @@ use archive::tree::{ExtractOptions, Owner, extract, open_in_root};
 use rustix::fs::{OFlags, StatVfsMountFlags, fstatvfs};
 use rustix::io::Errno;
 
-use super::{archive_error, path, user, view};
+use super::{archive_error, path, places, user, view};
 use crate::container::{Record, publish};
 use crate::{Engine, Error, Kind, Result};
 
@@ -58,12 +58,19 @@ pub fn copy_in(engine: &Engine, id: &str, request: &CopyIn, source: &mut (dyn Re
                 true
             })
         });
-        let options =
-            ExtractOptions { follow_links: true, keep_kind: request.keep_kind, owner, map, ..Default::default() };
+        // Its id-mapped mounts take new files of its own users only: they are made as its root would make them.
+        let acting = ids.map(|range| sys::files_as::files_as(range.base, range.base)).transpose();
+        let _acting = acting.map_err(|error| Error::system("take up the container's ids", error))?;
+        let stored = match record.state.phase.is_alive() {
+            true => None,
+            false => places::Places::of(engine, record, root)?.map(places::Places::stored),
+        };
+        let keep_kind = request.keep_kind;
+        let options = ExtractOptions { follow_links: true, keep_kind, owner, map, stored, ..Default::default() };
         let tar = archive::decompress(source)
             .map_err(|error| Error::system("read the archive", error).with_kind(Kind::InvalidParameter))?;
         let mut reader = Reader::new(tar);
-        extract(&mut reader, root.as_fd(), base, options)
+        ::volume::quota::within(|| extract(&mut reader, root.as_fd(), base, options))
             .map_err(|error| archive_error("extract the archive in the container", error))
     })
 }

@@ -8,7 +8,7 @@ use archive::tree::{PackOptions, Packer};
 use rustix::fs::FileType;
 
 use super::path::{self, Found};
-use super::{archive_error, view};
+use super::{archive_error, places, view};
 use crate::container::publish;
 use crate::{Engine, Result, time};
 
@@ -26,11 +26,15 @@ pub fn copy_out<W: Write>(engine: &Engine, id: &str, path: &str, begin: impl FnO
     path::split(path)?;
     view::with_root(engine, &container, |root, record| {
         let found = path::find(root, path, id)?;
+        let shown = match record.state.phase.is_alive() {
+            true => None,
+            false => places::Places::of(engine, record, root)?.map(places::Places::shown),
+        };
         publish(engine, record, "archive-path", &[]);
         let sink = begin(stat_of(root, &found, path));
         let failed = |error| archive_error("archive the container's files", error);
         let ids = super::shown_ids(record).map(|range| (range.base, range.size));
-        let mut packer = Packer::new(sink, PackOptions { ids, ..PackOptions::default() });
+        let mut packer = Packer::new(sink, PackOptions { ids, shown, ..PackOptions::default() });
         let name = found.shown.as_str();
         if found.name == "." {
             packer.directory(found.parent.as_fd(), name.as_bytes()).map_err(failed)?;
