@@ -24,6 +24,7 @@ mod sandboxes;
 mod shims;
 mod table;
 mod thousand;
+mod volumes;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -80,6 +81,10 @@ impl Plan {
 }
 
 pub fn run(words: &[&str]) -> Result<ExitCode> {
+    // What the bench starts in containers.
+    if let ["--files", directory, count] = words {
+        return volumes::measure(directory, count).map(|()| ExitCode::SUCCESS);
+    }
     let plan = Plan::read(words)?;
     if !programs::is_root() {
         bail!("the engines need root: run it as root");
@@ -146,7 +151,8 @@ fn measure(plan: &Plan) -> Result<ExitCode> {
     let alone = plan.wants("images").then(|| images::ALONE.to_owned());
     let buildkit = plan.wants("builds").then(|| builds::BUILDKIT.to_owned());
     let names = engines.iter().map(|engine| engine.name.clone());
-    let mut table = Table::new(names.chain(ways).chain(alone).chain(buildkit).collect());
+    let host = plan.wants("volumes").then(|| volumes::HOST.to_owned());
+    let mut table = Table::new(names.chain(ways).chain(alone).chain(buildkit).chain(host).collect());
     let result = groups(plan, &mut engines, (&registry, &scratch.path), &mut table);
     println!("\n{table}");
     println!("{}", machine::describe()?);
@@ -205,6 +211,12 @@ fn groups(
         step(&format!("Names, {rounds} rounds"), || sandboxes::names(engines, table, rounds))?;
         let (networks, ports) = if plan.quick { (40, 50) } else { (500, 1000) };
         step(&format!("{networks} networks, {ports} ports"), || network::many(engines, table, networks, ports))?;
+    }
+    if plan.wants("volumes") {
+        let rounds = plan.rounds(11, 2);
+        step(&format!("Mounts and the files in them, {rounds} rounds"), || {
+            volumes::rounds(engines, table, scratch, plan.quick, rounds)
+        })?;
     }
     if plan.wants("exec") {
         let rounds = plan.rounds(15, 4);
