@@ -71,13 +71,35 @@ fn visit(
         }
         State::New => states[stage] = State::Open,
     }
+    let mut triggers = Vec::new();
     if let From::Stage(base) = base_of(file, stage, bases, contexts) {
         visit(file, base, bases, contexts, states)?;
+        // What the base leaves for those who build on it; if it is wrong, that is told when it is carried out.
+        triggers.extend(file.stages[base].instructions.iter().filter_map(|instruction| match &instruction.kind {
+            Kind::Onbuild { trigger, .. } => dockerfile::stage::parse_trigger(trigger).ok(),
+            _ => None,
+        }));
     }
-    for instruction in &file.stages[stage].instructions {
-        for (from, _) in sources(instruction) {
+    for instruction in triggers.iter().chain(&file.stages[stage].instructions) {
+        for (from, lines) in sources(instruction) {
+            if from.contains('$') {
+                let text = if matches!(instruction.kind, Kind::Run(_)) {
+                    "'from' doesn't support variable expansion, define alias stage instead"
+                } else {
+                    "variable expansion is not supported for --from, define a new stage with FROM using ARG from global \
+                     scope as a workaround"
+                };
+                return Err(dockerfile::Error::new(lines, text).into());
+            }
             if let From::Stage(needed) = resolve(file, &from, stage, contexts) {
                 visit(file, needed, bases, contexts, states)?;
+                if needed > stage {
+                    let name = file.stages[stage].name.clone().unwrap_or_else(|| stage.to_string());
+                    let text = format!(
+                        "cannot copy from stage {from:?}, it needs to be defined before current stage {name:?}"
+                    );
+                    return Err(dockerfile::Error::new(lines, text).into());
+                }
             }
         }
     }
@@ -160,6 +182,22 @@ mod tests {
         assert_eq!(stages(file, Some("d")), Ok(vec![0, 3]));
         assert_eq!(stages(file, Some("1")), Ok(vec![1]));
         assert_eq!(stages(file, Some("zebra")), Err("target stage \"zebra\" could not be found".into()));
+    }
+
+    #[test]
+    fn what_comes_later_cannot_be_copied() {
+        let later = stages("FROM x AS a\nCOPY --from=b / /\nFROM x AS b\nFROM a", None).unwrap_err();
+        assert!(
+            later.ends_with("cannot copy from stage \"b\", it needs to be defined before current stage \"a\""),
+            "{later}"
+        );
+        assert!(
+            stages("FROM x\nCOPY --from=$b / /", None).unwrap_err().contains("variable expansion is not supported")
+        );
+        // What a base leaves for others needs its stages.
+        let triggers = "FROM x AS a\nFROM x AS b\nONBUILD COPY --from=a / /\nFROM b";
+        assert_eq!(stages(triggers, None), Ok(vec![0, 1, 2]));
+        assert_eq!(stages(triggers, Some("b")), Ok(vec![1]));
     }
 
     #[test]

@@ -142,7 +142,7 @@ impl Builder {
         let mut arguments = platform_arguments(
             &Platform::host(),
             &request.platforms.first().cloned().unwrap_or_else(Platform::host),
-            request.target.as_deref(),
+            target_name(file, request),
         );
         arguments.extend(request.arguments.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?))));
         let ignored = request.client.ignored().unwrap_or_default();
@@ -165,9 +165,10 @@ impl Builder {
         cancel: &'a Cancel,
         listener: &'a dyn Listener,
     ) -> Result<Build<'a>> {
-        let mut globals = platform_arguments(&Platform::host(), &platform, request.target.as_deref());
+        let mut globals = platform_arguments(&Platform::host(), &platform, target_name(file, request));
         for instruction in &file.globals {
             let mut instruction = instruction.clone();
+            instruction.forget_defaults(&request.arguments);
             instruction.expand(file.directives.escape, &globals)?;
             let Kind::Arg(arguments) = instruction.kind else { continue };
             for argument in arguments {
@@ -371,6 +372,11 @@ fn is_own_syntax(image: &str) -> bool {
     let name = image.split(['@', ' ']).next().unwrap_or_default().trim_start_matches("docker.io/");
     let name = name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(name, |(name, _)| name);
     matches!(name, "docker/dockerfile" | "docker/dockerfile-upstream" | "dockerfile.v0")
+}
+
+/// What `TARGETSTAGE` says, if it has a name.
+fn target_name<'a>(file: &'a Dockerfile, request: &'a Request) -> Option<&'a str> {
+    request.target.as_deref().or_else(|| file.stages.last()?.name.as_deref())
 }
 
 /// `BUILDPLATFORM`, `TARGETARCH`, …

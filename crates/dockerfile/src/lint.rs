@@ -154,6 +154,9 @@ struct Linter<'a> {
 impl Linter<'_> {
     fn warn(&mut self, rule: Rule, lines: Lines, detail: impl Into<String>) {
         // A comment directly above an instruction can switch a rule off for it.
+        if self.file.checks.get(&lines.first).is_some_and(|check| check.skips(rule.name)) {
+            return;
+        }
         self.found.push(Warning { rule, detail: detail.into(), lines });
     }
 
@@ -536,6 +539,15 @@ pub fn looks_secret(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_comment_above_switches_a_rule_off() {
+        assert_eq!(findings("FROM x\nMAINTAINER me\n", "").len(), 1);
+        assert_eq!(findings("FROM x\n# check=skip=MaintainerDeprecated\nMAINTAINER me\n", "").len(), 0);
+        // For that instruction alone, and for that rule.
+        assert_eq!(findings("FROM x\n# check=skip=all\nRUN true\nMAINTAINER me\n", "").len(), 1);
+        assert_eq!(findings("FROM x\n# check=skip=StageNameCasing\nMAINTAINER me\n", "").len(), 1);
+    }
 
     fn findings(text: &str, ignore: &str) -> Vec<String> {
         let mut arguments = BTreeMap::new();

@@ -206,14 +206,12 @@ fn flags(rest: &str, escape: char) -> (Vec<String>, &str) {
     }
 }
 
-/// The strings of a JSON array at the start of `rest`; `None` if it is none. What follows the array is not looked at, as
-/// with Docker.
+/// The strings of a JSON array; `None` if it is none, as when something follows it.
 fn json(rest: &str, lines: Lines) -> Result<Option<Vec<String>>, Error> {
     if !rest.starts_with('[') {
         return Ok(None);
     }
-    let mut values = serde_json::Deserializer::from_str(rest).into_iter::<Vec<serde_json::Value>>();
-    let Some(Ok(values)) = values.next() else { return Ok(None) };
+    let Ok(values) = serde_json::from_str::<Vec<serde_json::Value>>(rest) else { return Ok(None) };
     let strings = values.into_iter().map(|value| match value {
         serde_json::Value::String(text) => Ok(text),
         _ => Err(Error::new(lines, "when using JSON array syntax, arrays must be comprised of strings only").at("[")),

@@ -1,6 +1,8 @@
 //! A whole file: global arguments, then stages.
 
-use crate::directive::Directives;
+use std::collections::BTreeMap;
+
+use crate::directive::{Check, Directives};
 use crate::error::{Error, Lines};
 use crate::instruction::{Instruction, Kind};
 use crate::line;
@@ -17,6 +19,8 @@ pub struct Dockerfile {
     pub stages: Vec<Stage>,
     /// Lines of instructions with blank lines inside a continuation.
     pub empty_continuations: Vec<(Lines, String)>,
+    /// What `# check=` directly above an instruction asks of the lint rules, by the instruction's first line.
+    pub checks: BTreeMap<usize, Check>,
 }
 
 /// `FROM` and what follows it.
@@ -49,7 +53,18 @@ pub fn parse(source: &str) -> Result<Dockerfile, Error> {
     }
     let empty_continuations =
         lines.iter().filter(|line| line.empty_continuation).map(|line| (line.lines, line.text.clone())).collect();
-    let mut file = Dockerfile { globals: Vec::new(), stages: Vec::new(), empty_continuations, directives };
+    let mut checks = BTreeMap::new();
+    for line in &lines {
+        let mut asked = line.comments.iter().filter_map(|comment| {
+            let (name, value) = comment.trim_start_matches('#').trim().split_once('=')?;
+            // What is no such directive is a comment like any other.
+            name.trim().eq_ignore_ascii_case("check").then(|| Check::parse(value.trim()).ok())?
+        });
+        if let Some(check) = asked.next_back() {
+            checks.insert(line.lines.first, check);
+        }
+    }
+    let mut file = Dockerfile { globals: Vec::new(), stages: Vec::new(), empty_continuations, checks, directives };
     for line in &lines {
         let node = Node::parse(line, &file.directives)?;
         let instruction = Instruction::of_node(&node)?;
@@ -65,7 +80,7 @@ pub fn parse(source: &str) -> Result<Dockerfile, Error> {
         }
     }
     if file.stages.is_empty() {
-        return Err(Error::new(Lines::one(1), "no build stage in current context"));
+        return Err(Error::new(Lines::one(1), "dockerfile contains no stages to build"));
     }
     Ok(file)
 }

@@ -13,7 +13,7 @@ use crate::tree::{Tree, components};
 /// What is said of all entries of one instruction.
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
-    /// `--chown`; `None` keeps what the entries have (as `COPY --from` does not: it is 0:0 there too).
+    /// `--chown`, for what does not keep its owner.
     pub owner: (u32, u32),
     /// `--chmod`.
     pub mode: Option<mode::Change>,
@@ -32,7 +32,7 @@ pub struct Source {
     pub parents: Option<Vec<u8>>,
     /// The entries; the first is the source itself.
     pub entries: Vec<Entry>,
-    /// Keep owners as they are: what an archive says.
+    /// Keep owners as they are: those of an archive, of a stage, of an image.
     pub keep_owner: bool,
 }
 
@@ -127,6 +127,9 @@ impl Placed<'_> {
                 _ => {
                     let mut metadata = Metadata::new(so_far.clone(), Kind::Directory);
                     (metadata.uid, metadata.gid) = self.rules.owner;
+                    if let Some(change) = &self.rules.mode {
+                        metadata.mode = change.apply(metadata.mode, true);
+                    }
                     metadata.mtime = self.time(Time { seconds: self.rules.now, nanos: 0 });
                     metadata
                 }

@@ -11,7 +11,7 @@ use oci::{Digest, ImageConfig, Platform};
 use super::{Outcome, Stage, history};
 use crate::cache::image::{Images, Like};
 use crate::cache::{Entry, Key, Step};
-use crate::copy::{layer, place, walk};
+use crate::copy::{layer, owner, place, walk};
 use crate::error::{Error, Result};
 use crate::plan::{self, From};
 use crate::progress::{Event, Place, Vertex};
@@ -28,7 +28,10 @@ const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 pub(crate) fn build(build: &Build<'_>, index: usize) -> Result<Outcome> {
     let file = &build.file.stages[index];
     let layered = |kind: &Kind| matches!(kind, Kind::Run(_) | Kind::Copy(_) | Kind::Add(_) | Kind::Workdir(_));
-    let total = 1 + file.instructions.iter().filter(|instruction| layered(&instruction.kind)).count();
+    // An image is a step of its own; nothing, and another stage, are none.
+    let base = plan::base_of(build.file, index, &build.bases, &build.contexts);
+    let own = usize::from(!matches!(&base, From::Stage(_)) && base != From::Image("scratch".into()));
+    let total = own + file.instructions.iter().filter(|instruction| layered(&instruction.kind)).count();
     let mut stage = Stage {
         build,
         index,
@@ -36,7 +39,7 @@ pub(crate) fn build(build: &Build<'_>, index: usize) -> Result<Outcome> {
         outcome: Outcome::default(),
         arguments: BTreeMap::new(),
         instruction: 0,
-        shown: (1, total),
+        shown: (own, total),
         tree: None,
     };
     let triggers = stage.from(&file.from).map_err(|error| error.at(file.from.lines))?;
@@ -62,6 +65,7 @@ impl Stage<'_> {
     fn instruction(&mut self, written: &Instruction) -> Result<()> {
         self.cancelled()?;
         let mut instruction = written.clone();
+        instruction.forget_defaults(&self.build.request.arguments);
         instruction.expand(self.build.file.directives.escape, &self.values())?;
         self.carry_out(&instruction, written).map_err(|error| error.at(written.lines))
     }
@@ -275,8 +279,13 @@ impl Stage<'_> {
             self.note(created_by);
             return build.step(Vertex { metadata_only: true, ..vertex }, |_| Ok(((), true, None)));
         }
-        let key = Key::new("workdir").with("chain", self.chain_bytes()).with("path", &absolute).finish();
-        let rules = place::Rules { latest: build.epoch_seconds(), now: build.seconds(), ..place::Rules::default() };
+        // It is the directory of whoever works in it; a user that the image does not know has none of his own.
+        let user = &self.outcome.config.config.user;
+        let owner = if user.is_empty() { (0, 0) } else { owner::parse(user, &tree).unwrap_or((0, 0)) };
+        let key = Key::new("workdir").with("chain", self.chain_bytes()).with("path", &absolute);
+        let key = key.with("owner", format!("{owner:?}")).finish();
+        let rules =
+            place::Rules { owner, latest: build.epoch_seconds(), now: build.seconds(), ..place::Rules::default() };
         let directory = walk::Entry::directory(Vec::new());
         let source = place::Source { name: Vec::new(), parents: None, entries: vec![directory], keep_owner: false };
         self.layer_step(vertex, &key, created_by, Like::Account, move |_| {
@@ -360,7 +369,19 @@ impl Stage<'_> {
         let declared: Vec<_> = declared.map(|(name, value)| (name.clone(), value.clone())).collect();
         let given = &self.build.request.arguments;
         let undeclared = PREDEFINED.iter().filter(|name| !self.arguments.contains_key(**name));
-        let proxies = undeclared.filter_map(|name| Some(((*name).to_string(), given.get(*name)?.clone()?))).collect();
+        // One spelling stands for both.
+        let other = |name: &str| {
+            if name.starts_with(|first: char| first.is_ascii_uppercase()) {
+                name.to_ascii_lowercase()
+            } else {
+                name.to_ascii_uppercase()
+            }
+        };
+        let proxies = undeclared.filter_map(|name| {
+            let value = given.get(*name).or_else(|| given.get(&other(name)))?.clone()?;
+            Some(((*name).to_string(), value))
+        });
+        let proxies = proxies.collect();
         (declared, proxies)
     }
 }

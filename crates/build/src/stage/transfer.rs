@@ -24,6 +24,8 @@ use crate::tree::Tree;
 struct Origin {
     tree: Arc<Tree>,
     ignored: Patterns,
+    /// Owners count: they are those of a stage or an image, not of some user of another machine.
+    owned: bool,
 }
 
 impl Stage<'_> {
@@ -93,7 +95,7 @@ impl Stage<'_> {
             format!("{}/{text}", self.outcome.config.config.working_dir)
         };
         let clean = api::bind::clean_path(&joined);
-        let is_directory = text.ends_with('/') || text == "." || text.ends_with("/.");
+        let is_directory = text.is_empty() || text.ends_with('/') || text == "." || text.ends_with("/.");
         if is_directory && clean != "/" { format!("{clean}/") } else { clean }
     }
 
@@ -101,9 +103,10 @@ impl Stage<'_> {
     fn origin(&self, from: &str, vertex: &oci::Digest) -> Result<Origin> {
         if from.is_empty() {
             let local = self.build.request.client.context()?;
-            return Ok(Origin { tree: Arc::clone(&local.tree), ignored: local.ignored.clone() });
+            return Ok(Origin { tree: Arc::clone(&local.tree), ignored: local.ignored.clone(), owned: false });
         }
-        Ok(Origin { tree: self.source_tree(from, vertex)?, ignored: Patterns::default() })
+        let owned = !matches!(self.build.named_context(from), Some(NamedContext::Local(_)));
+        Ok(Origin { tree: self.source_tree(from, vertex)?, ignored: Patterns::default(), owned })
     }
 
     /// The tree of a stage, an image or a named context.
@@ -155,12 +158,13 @@ impl Stage<'_> {
                 && transfer.unpack.unwrap_or(true)
                 && let Some(unpacked) = self.unpack(&origin.tree, &found.path)?
             {
-                into.push(unpacked);
+                into.push(place::Source { keep_owner: transfer.chown.is_empty(), ..unpacked });
                 continue;
             }
             let parents = transfer.parents.then(|| found.named.clone());
             let entries = walk::walk(&origin.tree, &found.path, &skip)?;
-            into.push(place::Source { name, parents, entries, keep_owner: false });
+            let keep_owner = origin.owned && transfer.chown.is_empty();
+            into.push(place::Source { name, parents, entries, keep_owner });
         }
         Ok(())
     }

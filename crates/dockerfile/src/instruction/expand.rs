@@ -1,6 +1,6 @@
 //! Variables get their values when a build reaches an instruction.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Instruction, Kind, Transfer};
 use crate::error::Error;
@@ -10,6 +10,17 @@ use crate::word::{Lex, Variables};
 pub type Unset = BTreeSet<String>;
 
 impl Instruction {
+    /// Takes away the defaults of arguments that are given, so that they are not expanded either.
+    pub fn forget_defaults(&mut self, given: &BTreeMap<String, Option<String>>) {
+        if let Kind::Arg(arguments) = &mut self.kind {
+            for argument in arguments {
+                if given.get(&argument.name).is_some_and(Option::is_some) {
+                    argument.value = None;
+                }
+            }
+        }
+    }
+
     /// Puts values in place of variables, in the instructions and places that the language names. `RUN`, `CMD` and
     /// `ENTRYPOINT` are left to the shell; `RUN --mount` and `RUN --device` are expanded.
     pub fn expand(&mut self, escape: char, variables: &dyn Variables) -> Result<Unset, Error> {
