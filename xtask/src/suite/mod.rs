@@ -4,6 +4,7 @@
 //! `docs/conformance.md` keeps the tables and explains every difference.
 
 mod bollard;
+mod buildkit;
 mod distribution_spec;
 mod docker_py;
 mod runtime_tools;
@@ -17,6 +18,7 @@ type Suite = (&'static str, &'static str, fn(&[&str]) -> Result<ExitCode>);
 
 const SUITES: &[Suite] = &[
     ("bollard", "the Rust SDK's integration tests against hoistd (root)", bollard::run),
+    ("buildkit", "BuildKit's Dockerfile integration tests against hoistd (root, Go)", buildkit::run),
     (
         "distribution-spec",
         "OCI distribution-spec against hoist registry and docker-registry (Go)",
