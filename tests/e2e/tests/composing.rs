@@ -10,7 +10,7 @@ use testkit::{http, images, process, programs, registry, tests, wait};
 
 use crate::check::{eq, has, lacks};
 
-pub const TESTS: &[Test] = tests![compose_of_two_services, wordpress_and_mariadb];
+pub const TESTS: &[Test] = tests![compose_of_two_services, compose_on_a_terminal, wordpress_and_mariadb];
 
 /// Two services as of a blog: a database that has to be well first, and a web server that asks it. Small stand-ins for
 /// MariaDB and WordPress.
@@ -134,6 +134,34 @@ fn compose_of_two_services(lab: &mut Lab) -> Result<()> {
     eq("containers", lab.client.ok("ps -aq")?.as_str(), "")?;
     lacks(&lab.client.ok("volume ls -q")?, "blog_data")?;
     lacks(&lab.client.ok("network ls --format '{{.Name}}'")?, "blog_default")
+}
+
+const TALKER: &str = r#"
+services:
+  talker:
+    image: busybox
+    hostname: talker
+    command: ["sh", "-c", "trap 'echo bye-of-$$HOSTNAME; exit 0' TERM; echo hello-of-$$HOSTNAME; while true; do sleep 0.1; done"]
+"#;
+
+/// Somebody watches: lines with their service's name, and Ctrl-C stops the services.
+fn compose_on_a_terminal(lab: &mut Lab) -> Result<()> {
+    let project = Project::new(lab, TALKER)?;
+    lab.pull("busybox")?;
+    let file = project.directory.join("compose.yaml");
+    let mut pty = lab.client.pty(&format!("compose -f {} up", file.display()))?;
+    pty.expect("talker-1", LIMIT)?;
+    pty.expect("hello-of-talker", LIMIT)?;
+    pty.send("\x03")?;
+    pty.expect("bye-of-talker", LIMIT)?;
+    pty.wait(LIMIT)?;
+    ensure!(pty.is_cooked()?, "the terminal was left in raw mode");
+    eq(
+        "the service",
+        lab.client.field("blog-talker-1", "{{.State.Status}} {{.State.ExitCode}}")?.as_str(),
+        "exited 0",
+    )?;
+    project.compose("down -t 1", "").map(drop)
 }
 
 /// The real ones, from Debian's packages.

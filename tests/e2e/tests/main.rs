@@ -33,6 +33,7 @@ mod mounts;
 mod networking;
 mod networks;
 mod options;
+mod peers;
 mod ports;
 mod product;
 mod publishing;
@@ -105,6 +106,7 @@ fn main() {
         drivers::TESTS,
         firewalls::TESTS,
         firewalls::HOIST_TESTS,
+        peers::HOIST_TESTS,
         forwarding::TESTS,
         forwarding::HOIST_TESTS,
         drivers::HOIST_TESTS,

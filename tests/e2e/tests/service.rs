@@ -165,6 +165,33 @@ fn reloaded_by_a_signal(lab: &mut Lab) -> Result<()> {
     let line = format!("events --since 1m --until {} --filter type=daemon --format '{{{{.Action}}}}'", now + 1);
     let events = lab.client.ok(&line)?;
     has(&events, "reload")?;
+    // And so it does by its own name, there and back.
+    let lines = |lab: &Lab| -> Result<usize> {
+        let log = std::fs::read_to_string(lab.daemon.log_path())?;
+        Ok(log.lines().filter(|line| line.contains("DEBUG")).count())
+    };
+    let at_level = |lab: &Lab, level: &str| -> Result<()> {
+        let config = json!({"log-level": level, "labels": [format!("level={level}")], "mtu": 1400});
+        std::fs::write(&file, config.to_string())?;
+        hang_up(lab)?;
+        let expect = format!("[\"level={level}\"]");
+        wait::until_true("the new settings", SOON, || Ok(lab.client.ok("info --format '{{json .Labels}}'")? == expect))
+    };
+    at_level(lab, "error")?;
+    wait::until_true("requests without a line of debugging", SOON, || {
+        let before = lines(lab)?;
+        lab.client.ok("version")?;
+        Ok(lines(lab)? == before)
+    })?;
+    at_level(lab, "debug")?;
+    wait::until_true("requests with lines of debugging", SOON, || {
+        let before = lines(lab)?;
+        lab.client.ok("version")?;
+        Ok(lines(lab)? > before)
+    })?;
+    std::fs::write(&file, config(true, "b=2").to_string())?;
+    hang_up(lab)?;
+    wait::until_true("the settings of before", SOON, || Ok(lab.client.ok(info)? == "[\"b=2\"] true"))?;
     // What is wrong changes nothing, and says so.
     std::fs::write(&file, "{\"labels\": 3}")?;
     hang_up(lab)?;
@@ -185,6 +212,23 @@ fn counts_for_prometheus(lab: &mut Lab) -> Result<()> {
     has(&page, "engine_daemon_container_states_containers{state=\"running\"} 1\n")?;
     has(&page, "hoist_container_memory_bytes{image=\"busybox\",name=\"box\"} ")?;
     has(&page, "process_resident_memory_bytes ")?;
+    for action in ["create", "start"] {
+        has(&page, &format!("engine_daemon_container_actions_seconds_count{{action=\"{action}\"}} 1\n"))?;
+        has(&page, &format!("hoist_events_total{{action=\"{action}\",type=\"container\"}} 1\n"))?;
+    }
+    for name in [
+        "engine_daemon_engine_info{",
+        "engine_daemon_engine_cpus_cpus ",
+        "engine_daemon_engine_memory_bytes ",
+        "engine_daemon_events_total ",
+        "engine_daemon_events_subscribers_total 0\n",
+        "engine_daemon_health_checks_total 0\n",
+        "engine_daemon_health_checks_failed_total 0\n",
+        "engine_daemon_container_actions_seconds_bucket{action=\"start\",le=\"+Inf\"} 1\n",
+        "hoist_container_block_read_bytes_total{image=\"busybox\",name=\"box\"} ",
+    ] {
+        has(&page, name)?;
+    }
     for line in page.lines().filter(|line| !line.starts_with('#')) {
         let value = line.rsplit(' ').next().unwrap_or_default();
         ensure!(value.parse::<f64>().is_ok(), "{line}");

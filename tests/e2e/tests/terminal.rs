@@ -14,6 +14,8 @@ pub const TESTS: &[Test] = tests![
     w10_missing_shell,
     w13_interactive_run,
     detach_keys,
+    start_attached,
+    pull_and_push_show_progress,
     resize_reaches_process,
     not_a_terminal,
     prune_asks,
@@ -116,6 +118,41 @@ fn detach_keys(lab: &mut Lab) -> Result<()> {
     eq("exit status by attach", pty.wait(SOON)?, 4)
 }
 
+fn start_attached(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    lab.client.ok("create -it --name box busybox sh")?;
+    for status in [6, 8] {
+        let mut pty = lab.client.pty("start -ai box")?;
+        ask(&mut pty, "echo s$((1+1))t", "s2t")?;
+        pty.send("\x03")?;
+        ask(&mut pty, "echo c$((3+3))d", "c6d")?;
+        pty.send(&format!("exit {status}\n"))?;
+        eq("exit status", pty.wait(SOON)?, status)?;
+        ensure!(pty.is_cooked()?, "the terminal was left in raw mode");
+    }
+    Ok(())
+}
+
+/// A line for each layer, drawn over while it moves.
+fn pull_and_push_show_progress(lab: &mut Lab) -> Result<()> {
+    lab.serve("busybox")?;
+    let mut pty = lab.client.pty("pull busybox")?;
+    pty.expect("Pulling from library/busybox", SOON)?;
+    pty.expect("\x1b[1A", SOON)?;
+    pty.expect("Pull complete", SOON)?;
+    pty.expect("Digest: sha256:", SOON)?;
+    eq("exit status", pty.wait(SOON)?, 0)?;
+    let name = format!("{}/drawn:1", lab.registry()?.host());
+    lab.client.ok(&format!("tag busybox {name}"))?;
+    let mut pty = lab.client.pty(&format!("push {name}"))?;
+    pty.expect("The push refers to repository", SOON)?;
+    pty.expect("\x1b[1A", SOON)?;
+    pty.expect("1: digest: sha256:", SOON)?;
+    eq("exit status", pty.wait(SOON)?, 0)?;
+    ensure!(pty.is_cooked()?, "the terminal was left in raw mode");
+    Ok(())
+}
+
 fn resize_reaches_process(lab: &mut Lab) -> Result<()> {
     lab.pull("busybox")?;
     let mut pty = lab.client.pty("run -it --rm --name box busybox sh")?;
@@ -150,7 +187,7 @@ fn prune_asks(lab: &mut Lab) -> Result<()> {
         eq("what is left", lab.client.ok("ps -a --format '{{.Names}}'")?.as_str(), left)?;
     }
     lab.client.ok("network create kept")?;
-    for line in ["network prune", "system prune"] {
+    for line in ["network prune", "system prune", "volume prune", "image prune", "builder prune"] {
         let mut pty = lab.client.pty(line)?;
         pty.expect("Are you sure you want to continue? [y/N]", SOON)?;
         // Ctrl-C is a no, and leaves the terminal as it was.
