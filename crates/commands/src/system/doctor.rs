@@ -150,6 +150,11 @@ fn daemon(context: &Context) -> (Vec<Finding>, Option<Value>) {
             return (out, None);
         }
     };
+    for place in info["FirewallBackend"]["Info"].as_array().into_iter().flatten() {
+        if let Some(place) = place[1].as_str().filter(|_| place[0] == "Rule") {
+            out.push(Finding::ok("firewall", format!("one rule of hoist's stands in another's chain: {place}")));
+        }
+    }
     for warning in info["Warnings"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         let warning = warning.strip_prefix("WARNING: ").unwrap_or(warning);
         out.push(Finding::warning("daemon", warning, "a controller is missing: see the cgroups below"));

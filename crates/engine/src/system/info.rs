@@ -112,7 +112,11 @@ pub fn info(engine: &Engine) -> Result<Info> {
             .iter()
             .map(|pool| AddressPool { base: pool.base.to_string(), size: i64::from(pool.size) })
             .collect(),
-        firewall_backend: Some(FirewallBackend { driver: "nftables".to_owned(), ..FirewallBackend::default() }),
+        firewall_backend: Some(FirewallBackend {
+            driver: "nftables".to_owned(),
+            // Where a rule of ours stands in others' firewalls.
+            info: engine.networks.foreign_places().into_iter().map(|place| ["Rule".to_owned(), place]).collect(),
+        }),
         cdi_spec_dirs: api::List::new(),
         warnings: time::list_or_null(warnings),
         hoist: crate::container::describe_log(&config.log_driver, &config.log_options)

@@ -113,7 +113,7 @@ fn firewall(read: &impl Fn(&str) -> Option<String>, exists: &impl Fn(&str) -> bo
         out.push(Finding::warning(
             "firewall",
             "firewalld runs",
-            "hoist's table does not override its zones: add the bridge to a trusted zone if published ports are not reached",
+            "hoist's rule stands behind all of its policies: what one of them refuses stays refused",
         ));
     }
     if read("/etc/ufw/ufw.conf").is_some_and(|text| text.lines().any(|line| line.trim() == "ENABLED=yes")) {
