@@ -65,10 +65,11 @@ async fn serve(mut settings: Settings, given: Given) -> anyhow::Result<()> {
         }
     };
     let engine = engine.map_err(|error| anyhow::anyhow!(error.full_text()))?;
-    let reloaded = Arc::clone(&engine);
+    let reloaded = Arc::downgrade(&engine);
     tokio::spawn(async move {
         while reloads.recv().await.is_some() {
-            let (engine, given, tls) = (Arc::clone(&reloaded), given.clone(), tls.clone());
+            let Some(engine) = reloaded.upgrade() else { return };
+            let (given, tls) = (given.clone(), tls.clone());
             let done = tokio::task::spawn_blocking(move || again(&engine, given, tls.as_ref())).await;
             match done {
                 Ok(Ok(())) => tracing::info!("SIGHUP: the configuration was read again"),
@@ -81,8 +82,11 @@ async fn serve(mut settings: Settings, given: Given) -> anyhow::Result<()> {
     tracing::info!("hoistd {} answers on {}", env!("CARGO_PKG_VERSION"), places.join(", "));
     notify::notify(&format!("READY=1\nSTATUS=Answers on {}", places.join(", ")));
     notify::keep_alive(&engine);
-    http_api::serve(engine, listeners, metrics, end).await.context("serve the API")?;
+    let served = http_api::serve(Arc::clone(&engine), listeners, metrics, end).await;
     notify::notify("STOPPING=1");
+    let closed = tokio::task::spawn_blocking(move || engine.close()).await;
+    served.context("serve the API")?;
+    closed.context("close the engine")?;
     tracing::info!("hoistd ends; containers go on");
     Ok(())
 }

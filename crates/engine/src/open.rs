@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::config::Config;
@@ -53,6 +53,8 @@ pub struct Engine {
     pub(crate) tidier: container::Tidier,
     /// The machine goes down: nothing is restarted by policy any more.
     pub(crate) closing: AtomicBool,
+    /// What the daemon has set up is given back already.
+    pub(crate) closed: AtomicBool,
 }
 
 /// How long parked shims may take to end when nothing runs any more.
@@ -83,8 +85,25 @@ impl Drop for Unopened {
 }
 
 impl Drop for Engine {
-    /// The spawner ends with the daemon. The cgroups and the keeper of a daemon without living containers go too.
     fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Gives back what a daemon sets up: the spawner ends with it; the keeper, the resolver, the forwarder, the cgroups and
+    /// the rules in others' chains too, unless containers live that need them. Said by a daemon that ends, because a request
+    /// that still waits for something keeps its engine; dropping does it as well.
+    pub fn close(&self) {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
         self.shims.spawner.stop();
         let living = |phase: container::Phase| !matches!(phase, container::Phase::Created | container::Phase::Exited);
         if self.containers.all().iter().any(|container| living(container.snapshot().state.phase)) {
@@ -102,15 +121,7 @@ impl Drop for Engine {
             tracing::debug!(%error, "the daemon's cgroup is still there");
         }
     }
-}
 
-impl std::fmt::Debug for Engine {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine").field("config", &self.config).finish_non_exhaustive()
-    }
-}
-
-impl Engine {
     /// Opens the data root and exec root, starts what has to run, and takes up the containers that ran without us.
     ///
     /// # Errors
@@ -172,6 +183,7 @@ impl Engine {
             senders: container::Senders::default(),
             tidier: container::Tidier::default(),
             closing: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
         });
         engine.resolver.keep_up(&engine);
         engine.workers.start(&engine).map_err(|error| Error::system("start the workers", error))?;

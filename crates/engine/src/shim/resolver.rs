@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -54,7 +55,8 @@ impl Resolver {
         let watching = thread.spawn(move || {
             let mut ended = [PollFd::new(&process, PollFlags::IN)];
             let _ = rustix::io::retry_on_intr(|| rustix::event::poll(&mut ended, None));
-            if let Some(engine) = engine.upgrade() {
+            let Some(engine) = engine.upgrade() else { return };
+            if !engine.closed.load(Ordering::Acquire) {
                 tracing::warn!("the resolver has ended, another one is started");
                 engine.resolver.forget();
                 crate::container::serve_names(&engine);
