@@ -65,11 +65,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
-pub use attach::{AttachOptions, Stream, attach};
+pub use attach::{AttachOptions, Stream, attach, detached};
 pub use commit::{CommitRequest, commit};
 pub use connect::{connect, disconnect};
 pub use create::create;
-pub use exec::{exec_create, exec_inspect, exec_resize, exec_start};
+pub use exec::{exec_create, exec_detached, exec_inspect, exec_resize, exec_start};
 pub use explain::explain;
 pub use files::{CopyIn, changes, copy_in, copy_out, export, path_stat};
 pub use inspect::inspect;

@@ -58,6 +58,27 @@ impl DetachKeys {
     }
 }
 
+/// Keys, and whom to tell when they were typed.
+pub(crate) struct Detaching {
+    keys: DetachKeys,
+    tell: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl Detaching {
+    pub fn new(keys: DetachKeys, tell: impl FnOnce() + Send + 'static) -> Self {
+        Self { keys, tell: Some(Box::new(tell)) }
+    }
+
+    /// [`DetachKeys::feed`]; the end of the sequence is told once.
+    pub fn feed(&mut self, input: &[u8], output: &mut Vec<u8>) -> bool {
+        let detached = self.keys.feed(input, output);
+        if detached && let Some(tell) = self.tell.take() {
+            tell();
+        }
+        detached
+    }
+}
+
 fn parse_key(key: &str) -> Option<u8> {
     if let [byte] = key.as_bytes() {
         return Some(*byte);

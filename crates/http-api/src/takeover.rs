@@ -8,7 +8,7 @@
 //! - The process's EOF ends the connection, after everything was sent.
 //! - Detach keys, and a client that is gone, close the process's socket without that EOF.
 
-use crate::detach::DetachKeys;
+use crate::detach::Detaching;
 use crate::socket::Socket;
 use crate::websocket::{GOODBYE, Handshake, Heard, Split, Unframe};
 use bytes::Bytes;
@@ -37,7 +37,7 @@ pub(crate) struct Takeover {
     /// The process's side.
     pub stream: OwnedFd,
     /// With a terminal and standard input.
-    pub detach: Option<DetachKeys>,
+    pub detach: Option<Detaching>,
     /// Empty for what is no stream of a process.
     pub media_type: &'static str,
     /// The protocol that the client asked for with `Upgrade`; without it older ones expect 200.
@@ -130,7 +130,7 @@ async fn pump<C: AsyncRead + AsyncWrite>(
     client: C,
     early: Bytes,
     mut process: UnixStream,
-    detach: Option<DetachKeys>,
+    detach: Option<Detaching>,
     frame: bool,
     gone: impl Fn() -> bool,
 ) -> io::Result<()> {
@@ -170,7 +170,7 @@ async fn pump_frames<C: AsyncRead + AsyncWrite>(
     client: C,
     early: Bytes,
     mut process: UnixStream,
-    detach: Option<DetachKeys>,
+    detach: Option<Detaching>,
     handshake: &Handshake,
     mut split: Option<Split>,
 ) -> io::Result<()> {
@@ -232,7 +232,7 @@ async fn forward_frames(
     early: &[u8],
     from_client: &mut (impl AsyncRead + Unpin),
     to_process: &mut (impl AsyncWrite + Unpin),
-    mut detach: Option<DetachKeys>,
+    mut detach: Option<Detaching>,
     answer: &tokio::sync::mpsc::Sender<Vec<u8>>,
 ) -> bool {
     let (mut unframe, mut buffer, mut typed) = (Unframe::default(), vec![0; BUFFER], Vec::new());
@@ -299,7 +299,7 @@ async fn forward_input(
     early: &[u8],
     from_client: &mut (impl AsyncRead + Unpin),
     to_process: &mut (impl AsyncWrite + Unpin),
-    mut detach: Option<DetachKeys>,
+    mut detach: Option<Detaching>,
 ) -> bool {
     let mut buffer = vec![0; BUFFER];
     let mut typed = Vec::new();
@@ -334,6 +334,7 @@ async fn forward_input(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::detach::DetachKeys;
 
     fn pair() -> (UnixStream, UnixStream) {
         UnixStream::pair().unwrap()
@@ -369,13 +370,18 @@ mod tests {
     async fn detaching_is_no_eof() {
         let (mut client, server) = pair();
         let (engine, mut process) = pair();
-        let keys = DetachKeys::parse("").unwrap();
+        let told = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let count = std::sync::Arc::clone(&told);
+        let keys = Detaching::new(DetachKeys::parse("").unwrap(), move || {
+            count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        });
         let task = tokio::spawn(pump(server, Bytes::new(), engine, Some(keys), false, || false));
         client.write_all(b"ls\n\x10\x11more").await.unwrap();
         task.await.unwrap().unwrap();
         // Both sides are closed as a whole, nothing behind the keys arrived.
         assert_eq!(read_all(&mut process).await, b"ls\n");
         assert!(process.write_all(b"x").await.is_err());
+        assert_eq!(told.load(std::sync::atomic::Ordering::Relaxed), 1);
     }
 
     #[tokio::test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use testkit::daemon::Options;
 use testkit::harness::{Lab, SOON, Test};
-use testkit::{tests, wait};
+use testkit::{http, tests, wait};
 
 use crate::check::{eq, has, lacks};
 
@@ -32,9 +32,22 @@ pub const HOIST_TESTS: &[Test] = tests![hoist only:
 
 fn options_of_logs(lab: &mut Lab) -> Result<()> {
     lab.pull("busybox")?;
-    lab.client.ok(
-        "run --name box busybox sh -c 'echo out 1; sleep 0.2; for n in 2 3 4; do echo out $n; done; sleep 1.2; echo late; echo err >&2'",
-    )?;
+    // What is written between two looks at the log has a later time than what was seen.
+    let script = "echo out 1; read go; for n in 2 3 4; do echo out $n; done; read go; echo late; echo err >&2";
+    lab.client.ok(&format!("create -i --name box --network none busybox sh -c '{script}'"))?;
+    let seen = |text: &str| {
+        wait::until_true(text, SOON, || Ok(lab.client.run("logs box")?.stdout.ends_with(&format!("{text}\n"))))
+    };
+    let mut attached = http::Connection::open(&http::Target::Unix(lab.daemon.socket()))?;
+    let path = "/v1.51/containers/box/attach?stream=1&stdin=1";
+    attached.send_head("POST", path, &[("Connection", "Upgrade"), ("Upgrade", "tcp")], None)?;
+    eq("status", attached.read_head()?.status, 101)?;
+    lab.client.ok("start box")?;
+    for text in ["out 1", "out 4"] {
+        seen(text)?;
+        attached.stream().write_all(b"go\n")?;
+    }
+    lab.client.ok("wait box")?;
     eq("tail", lab.client.ok("logs --tail 2 box")?.lines().count() >= 1, true)?;
     let stamped = lab.client.run("logs -t box")?.code(0)?;
     let first = stamped.stdout.lines().next().context("a line")?;

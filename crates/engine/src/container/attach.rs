@@ -93,6 +93,14 @@ pub fn attach(engine: &Engine, id: &str, options: &AttachOptions) -> Result<Stre
     Ok(stream)
 }
 
+/// A client has typed the keys and is gone.
+pub fn detached(engine: &Engine, id: &str) {
+    // Without the container there is nobody to tell about.
+    if let Ok(container) = engine.containers.find(id) {
+        publish(engine, &container.snapshot(), "detach", &[]);
+    }
+}
+
 /// Hands the socket to the shim, or keeps it for the start.
 fn join(container: &Container, streams: AttachStreams, socket: OwnedFd) -> Result<()> {
     let mut pending = lock(&container.pending);

@@ -75,6 +75,14 @@ pub(crate) fn check(config: &Config, host: &mut HostConfig, facts: &HostFacts) -
     for name in host.sysctls.keys() {
         sysctl(name, host)?;
     }
+    if host.annotations.keys().any(|name| name.is_empty()) {
+        return Err(Error::invalid("invalid Annotation: the empty string is not permitted as an annotation key"));
+    }
+    for (field, paths) in [("MaskedPaths", &host.masked_paths), ("ReadonlyPaths", &host.readonly_paths)] {
+        if let Some(odd) = paths.iter().find(|path| !path.starts_with('/') || path.contains('\0')) {
+            return Err(Error::invalid(format!("invalid {field}: {odd:?} is not an absolute path")));
+        }
+    }
     if let Some(clock) =
         host.hoist.time_offsets.keys().find(|clock| !matches!(clock.as_str(), "monotonic" | "boottime"))
     {
@@ -274,7 +282,7 @@ fn memory(host: &mut HostConfig, facts: &HostFacts, warnings: &mut Vec<String>) 
         return Err(Error::invalid("Minimum memory reservation allowed is 6MB"));
     }
     if host.memory > 0 && host.memory_swap == 0 {
-        host.memory_swap = host.memory * 2;
+        host.memory_swap = host.memory.saturating_mul(2);
     }
     if let Some(swappiness) = host.memory_swappiness
         && !(-1..=100).contains(&swappiness)
@@ -503,6 +511,12 @@ mod tests {
             (r#"{"Sysctls":{"kernel.panic":"1"}}"#, "sysctl 'kernel.panic' is not whitelisted"),
             (r#"{"LogConfig":{"Type":"nothing"}}"#, "logger: no log driver named 'nothing' is registered"),
             (r#"{"PortBindings":{"x":[]}}"#, "invalid port specification: \"x\""),
+            (
+                r#"{"Annotations":{"":"x"}}"#,
+                "invalid Annotation: the empty string is not permitted as an annotation key",
+            ),
+            (r#"{"MaskedPaths":["proc"]}"#, "invalid MaskedPaths: \"proc\" is not an absolute path"),
+            (r#"{"ReadonlyPaths":[""]}"#, "invalid ReadonlyPaths: \"\" is not an absolute path"),
         ] {
             check_host(host, Err(message));
         }
@@ -529,5 +543,8 @@ mod tests {
         assert_eq!(host.memory_swap, 20_000_000);
         assert_eq!(check(&Config::default(), &mut other, &facts(false)).unwrap().len(), 1);
         assert_eq!(other.memory_swap, -1);
+        let mut most = HostConfig { memory: i64::MAX, ..HostConfig::default() };
+        check(&Config::default(), &mut most, &facts(true)).unwrap();
+        assert_eq!(most.memory_swap, i64::MAX);
     }
 }

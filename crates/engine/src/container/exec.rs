@@ -393,6 +393,15 @@ pub fn exec_inspect(engine: &Engine, id: &str) -> Result<Inspect> {
     })
 }
 
+/// A client has typed the keys and is gone; the process goes on.
+pub fn exec_detached(engine: &Engine, id: &str) {
+    if let Ok(exec) = engine.execs.find(id)
+        && let Some(container) = engine.containers.get(&exec.container)
+    {
+        publish(engine, &container.snapshot(), "exec_detach", &[("execID", exec.id.clone())]);
+    }
+}
+
 fn living_run(engine: &Engine, exec: &Exec) -> Option<Arc<Run>> {
     engine.containers.get(&exec.container)?.run()
 }

@@ -41,12 +41,14 @@ pub(super) fn signal(engine: &Engine, container: &Arc<Container>, number: i32) -
     let paused = container.snapshot().state.phase == Phase::Paused;
     let sent = run.request(|request| ToShim::Signal { request, process: ProcessRef::Init, signal: number, all: false });
     if let Err(error) = sent {
-        // The process ended before the signal came; its end is on the way.
-        let gone = container.run().is_none_or(|now| now.has_ended()) || run.has_ended();
+        // The process ended before the signal came; its end is on the way, or the shim's: that one answers no more.
+        let gone = error.kind == Kind::Conflict || container.run().is_none_or(|now| now.has_ended()) || run.has_ended();
         let errno = std::error::Error::source(&error)
             .and_then(|source| source.downcast_ref::<std::io::Error>())
             .and_then(std::io::Error::raw_os_error);
-        if gone || errno == Some(rustix::io::Errno::SRCH.raw_os_error()) {
+        use rustix::io::Errno;
+        let ended = [Errno::SRCH, Errno::PIPE, Errno::CONNRESET, Errno::NOTCONN];
+        if gone || ended.iter().any(|ended| errno == Some(ended.raw_os_error())) {
             return Err(not_running(&container.id));
         }
         return Err(error.with_kind(Kind::System));

@@ -17,7 +17,8 @@ pub fn update(engine: &Engine, id: &str, request: &UpdateRequest) -> Result<Upda
         return Err(failed(Error::conflict(text)));
     }
     let mut host = merged(&record.host_config, request).map_err(failed)?;
-    let warnings = check::check_limits(&mut host, &engine.host)?;
+    let mut warnings = check::check_limits(&mut host, &engine.host)?;
+    warnings.extend(discarded(request));
     if record.state.phase.is_alive() {
         let change = change_of(&record.host_config, &host);
         let block_io = start::block_io(&change)?;
@@ -104,6 +105,31 @@ fn merged(now: &HostConfig, request: &UpdateRequest) -> Result<HostConfig> {
     Ok(host)
 }
 
+/// What a request for a new container may have and an update may not. Docker drops it without a word; here there is one.
+fn discarded(request: &UpdateRequest) -> Vec<String> {
+    let fields = [
+        (!request.cgroup_parent.is_empty(), "CgroupParent"),
+        (!request.blkio_weight_device.is_empty(), "BlkioWeightDevice"),
+        (!request.blkio_device_read_bps.is_empty(), "BlkioDeviceReadBps"),
+        (!request.blkio_device_write_bps.is_empty(), "BlkioDeviceWriteBps"),
+        (!request.blkio_device_read_iops.is_empty(), "BlkioDeviceReadIOps"),
+        (!request.blkio_device_write_iops.is_empty(), "BlkioDeviceWriteIOps"),
+        (!request.devices.is_empty(), "Devices"),
+        (!request.device_cgroup_rules.is_empty(), "DeviceCgroupRules"),
+        (!request.device_requests.is_empty(), "DeviceRequests"),
+        (request.memory_swappiness.is_some(), "MemorySwappiness"),
+        (request.oom_kill_disable == Some(true), "OomKillDisable"),
+        (request.init.is_some(), "Init"),
+        (!request.ulimits.is_empty(), "Ulimits"),
+        (request.cpu_count != 0, "CpuCount"),
+        (request.cpu_percent != 0, "CpuPercent"),
+        (request.io_maximum_iops != 0, "IOMaximumIOps"),
+        (request.io_maximum_bandwidth != 0, "IOMaximumBandwidth"),
+    ];
+    let set = fields.into_iter().filter(|(set, _)| *set);
+    set.map(|(_, name)| format!("{name} is fixed when a container is created. {name} discarded.")).collect()
+}
+
 /// The limits that differ. Memory and swap are one matter to the kernel, as are quota and period.
 fn change_of(before: &HostConfig, after: &HostConfig) -> HostConfig {
     let mut change = HostConfig::default();
@@ -136,6 +162,37 @@ fn change_of(before: &HostConfig, after: &HostConfig) -> HostConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Each limit of the create request's table changes something here too, or is discarded by name.
+    #[test]
+    fn every_field_has_an_effect() {
+        let mut rows = 0;
+        for line in include_str!("fields.tsv").lines() {
+            let mut cells = line.split('\t');
+            let mut cell = || cells.next().unwrap_or_default();
+            let (schema, field, sample, base) = (cell(), cell(), cell(), cell());
+            if !["Resources", "RestartPolicy", "ThrottleDevice", "DeviceMapping", "DeviceRequest"].contains(&schema) {
+                continue;
+            }
+            rows += 1;
+            let read = |text: &str| -> HostConfig {
+                let text = if text.is_empty() { "{}".to_owned() } else { text.replace("@BLOCK@", "/dev/sda") };
+                serde_json::from_str::<api::container::CreateRequest>(&text).unwrap().host_config
+            };
+            let (request, base) = (read(sample), read(base));
+            let after = |request: &HostConfig| merged(&HostConfig::default(), request).unwrap();
+            let changed = after(&request) != after(&base);
+            let name = match schema {
+                "ThrottleDevice" => "BlkioDeviceReadBps",
+                "DeviceMapping" => "Devices",
+                "DeviceRequest" => "DeviceRequests",
+                _ => field.split(['.', '[']).next().unwrap_or(field),
+            };
+            let told = discarded(&request).iter().any(|warning| warning.starts_with(&format!("{name} ")));
+            assert!(changed != told, "{schema}.{field}: changed {changed}, told {told}");
+        }
+        assert_eq!(rows, 47);
+    }
 
     #[test]
     fn what_an_update_changes() {

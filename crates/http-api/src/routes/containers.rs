@@ -1,7 +1,7 @@
 //! `/containers`.
 
 use crate::call::Call;
-use crate::detach::DetachKeys;
+use crate::detach::{DetachKeys, Detaching};
 use crate::reply::{self, OnDrop, Outcome, Reply, Source, created, no_content, ok};
 use crate::route::Handler::{Task, Work};
 use crate::route::{Route, route};
@@ -12,6 +12,7 @@ use crate::websocket::Handshake;
 use engine::Error;
 use engine::container::{self, AttachOptions, Condition, ListOptions, LogsOptions};
 use hyper::Method;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 
 pub(crate) static ROUTES: [Route; 22] = [
@@ -253,6 +254,7 @@ async fn attached(call: Call, websocket: Option<Handshake>) -> engine::Result<Re
         detach_keys: query.text("detachKeys").to_owned(),
     };
     let stdin = options.stdin;
+    let (engine, id) = (Arc::clone(&call.engine), call.name().to_owned());
     let (upgrade, version) = (call.wants_upgrade(), call.version);
     let stream = tokio::task::spawn_blocking(move || container::attach(&call.engine, call.name(), &options))
         .await
@@ -260,7 +262,7 @@ async fn attached(call: Call, websocket: Option<Handshake>) -> engine::Result<Re
     // Over a websocket it counts what the stream is, not what the client would be told.
     let media_type = if websocket.is_some() { media_type(stream.tty, NEWEST) } else { media_type(stream.tty, version) };
     Ok(Reply::Takeover(Box::new(Takeover {
-        detach: (stream.tty && stdin).then_some(keys),
+        detach: (stream.tty && stdin).then(|| Detaching::new(keys, move || container::detached(&engine, &id))),
         media_type,
         stream: stream.socket,
         upgrade,
