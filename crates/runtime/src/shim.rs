@@ -648,6 +648,8 @@ impl Shim<'_> {
         let with = oci::runtime::Spec { process: Some(exec.process), ..oci::runtime::Spec::default() };
         if !self.own_users && init::Entrance::of(&with) == Entrance::Late {
             self.entrance = Entrance::Late;
+            // It clones into the container's pid namespace, for ever.
+            self.place.drop_seed();
         }
         self.children.push(Child::new(ProcessRef::Exec(exec.id), pid, report, streams));
         Ok(())

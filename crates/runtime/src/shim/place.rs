@@ -79,7 +79,15 @@ impl Place {
                     sys::process::join_namespaces(context.proof, joined, namespace::PID)?;
                 }
             }
-            Kind::Exec(Entrance::Late) => {}
+            Kind::Exec(Entrance::Late) => {
+                // Earlier ones may have been cloned inside, which stays so until it is taken back. Who has no right to
+                // that has never done it.
+                let this = sys::process::pidfd(std::process::id() as i32)?;
+                match sys::process::join_namespaces(context.proof, &this, namespace::PID) {
+                    Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
+                    _ => {}
+                }
+            }
             Kind::Exec(Entrance::Inside) => {
                 let container = request.rest.first().ok_or(io::ErrorKind::InvalidInput)?;
                 // Concerns only the children that are still to be made, all of which are this container's.
