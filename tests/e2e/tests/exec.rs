@@ -1,13 +1,23 @@
 //! `exec`.
 
-use anyhow::{Result, ensure};
+use std::io::{Read, Write};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
 use testkit::harness::{Lab, SOON, Test};
-use testkit::{tests, wait};
+use testkit::{http, tests, wait};
 
 use crate::check::{eq, has};
 
-pub const TESTS: &[Test] =
-    tests![w09_exec, exec_options, exec_stdin, exec_errors, exec_ends_with_container, exec_code_at_the_containers_end];
+pub const TESTS: &[Test] = tests![
+    w09_exec,
+    exec_options,
+    fields_of_exec,
+    exec_stdin,
+    exec_errors,
+    exec_ends_with_container,
+    exec_code_at_the_containers_end,
+];
 
 fn w09_exec(lab: &mut Lab) -> Result<()> {
     lab.pull("httpd")?;
@@ -38,6 +48,92 @@ fn exec_options(lab: &mut Lab) -> Result<()> {
     for key in ["CapEff", "CapBnd", "Seccomp", "NoNewPrivs"] {
         let one = lab.client.ok(&format!("exec box grep ^{key}: /proc/1/status"))?;
         eq(key, lab.client.ok(&format!("exec box grep ^{key}: /proc/self/status"))?, one)?;
+    }
+    Ok(())
+}
+
+/// Fields of the API that clients seldom set; each at two values.
+fn fields_of_exec(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    lab.client.ok("run -d --name box --network none busybox sleep 1000")?;
+    // Streams: what is not attached is not sent, what is comes in frames of its own.
+    for (out, err, expected) in
+        [(true, true, &[1, 2][..]), (true, false, &[1]), (false, true, &[2]), (false, false, &[])]
+    {
+        let (_, mut stream) = start(
+            lab,
+            &json!({"Cmd": ["sh", "-c", "echo out; echo err >&2"], "AttachStdout": out, "AttachStderr": err}),
+            &json!({}),
+        )?;
+        let mut bytes = Vec::new();
+        stream.reader().read_to_end(&mut bytes)?;
+        let mut numbers: Vec<u8> = bytes.chunks(12).map(|frame| frame[0]).collect();
+        numbers.sort_unstable();
+        eq("streams", numbers.as_slice(), expected)?;
+    }
+    // Input, a terminal, its size at both places, keys of one's own.
+    for (created, started, expected) in [
+        (json!([33, 99]), json!(null), "33 99"),
+        (json!([33, 99]), json!([44, 111]), "44 111"),
+        (json!(null), json!([55, 122]), "55 122"),
+    ] {
+        let wanted = json!({
+            "Cmd": ["sh", "-c", "stty size; read line; echo got-$line; sleep 1000"],
+            "Tty": true, "AttachStdin": true, "AttachStdout": true, "ConsoleSize": created, "DetachKeys": "x,y",
+        });
+        let (id, mut stream) = start(lab, &wanted, &json!({"Tty": true, "ConsoleSize": started}))?;
+        read_until(&mut stream, expected)?;
+        stream.stream().write_all(b"it\n")?;
+        read_until(&mut stream, "got-it")?;
+        stream.stream().write_all(b"xy")?;
+        stream.reader().read_to_end(&mut Vec::new())?;
+        let exec = lab.daemon.api("GET", &format!("/exec/{id}/json"), None)?.json()?;
+        eq("runs on", &exec["Running"], &json!(true))?;
+        eq("keys", &exec["DetachKeys"], &json!("eHk="))?;
+    }
+    // A terminal that the request to start it does not name comes in frames of standard output.
+    let (_, mut stream) = start(lab, &json!({"Cmd": ["tty"], "Tty": true, "AttachStdout": true}), &json!({}))?;
+    let mut bytes = Vec::new();
+    stream.reader().read_to_end(&mut bytes)?;
+    eq("a frame", bytes.get(..4), Some(&[1, 0, 0, 0][..]))?;
+    has(&String::from_utf8_lossy(&bytes), "/dev/pts/")?;
+    // All capabilities, or the container's.
+    let capabilities = |privileged: bool| -> Result<String> {
+        let flag = if privileged { "--privileged" } else { "" };
+        lab.client.ok(&format!("exec {flag} box grep CapEff /proc/self/status"))
+    };
+    ensure!(capabilities(true)? != capabilities(false)?, "--privileged changes nothing");
+    let wanted = json!({"Cmd": ["touch", "/tmp/detached"], "AttachStdout": true});
+    let id = create(lab, &wanted)?;
+    let answer = lab.daemon.api("POST", &format!("/exec/{id}/start"), Some(&json!({"Detach": true})))?;
+    eq("detached", (answer.status, answer.text().as_str()), (200, ""))?;
+    wait::until_true("its file", SOON, || Ok(lab.client.run("exec box test -e /tmp/detached")?.code == 0))
+}
+
+fn create(lab: &Lab, wanted: &Value) -> Result<String> {
+    let made = lab.daemon.api("POST", "/containers/box/exec", Some(wanted))?.success()?.json()?;
+    Ok(made["Id"].as_str().context("no id")?.to_owned())
+}
+
+/// Its id, and the connection that has become its streams.
+fn start(lab: &Lab, wanted: &Value, how: &Value) -> Result<(String, http::Connection)> {
+    let (id, body) = (create(lab, wanted)?, how.to_string());
+    let mut connection = http::Connection::open(&http::Target::Unix(lab.daemon.socket()))?;
+    let headers = [("Connection", "Upgrade"), ("Upgrade", "tcp"), ("Content-Type", "application/json")];
+    let length = Some(body.len() as u64);
+    connection.send_head("POST", &format!("/v1.51/exec/{id}/start"), &headers, length)?;
+    connection.stream().write_all(body.as_bytes())?;
+    eq("status", connection.read_head()?.status, 101)?;
+    Ok((id, connection))
+}
+
+fn read_until(connection: &mut http::Connection, text: &str) -> Result<()> {
+    let mut seen = Vec::new();
+    while !String::from_utf8_lossy(&seen).contains(text) {
+        let mut byte = [0];
+        let count = connection.reader().read(&mut byte)?;
+        ensure!(count == 1, "no {text:?} in {:?}", String::from_utf8_lossy(&seen));
+        seen.push(byte[0]);
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ mod composing;
 mod confinement;
 mod daemons;
 mod drivers;
+mod events;
 mod exec;
 mod explain;
 mod files;
@@ -66,6 +67,7 @@ fn main() {
         product::TESTS,
         publishing::TESTS,
         publishing::HOIST_TESTS,
+        events::TESTS,
         exec::TESTS,
         explain::TESTS,
         terminal::TESTS,
