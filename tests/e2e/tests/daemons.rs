@@ -113,6 +113,18 @@ fn one_per_data_root(lab: &mut Lab) -> Result<()> {
     let mut command = lab.daemon.command()?;
     let output = process::run(&mut command, Duration::from_secs(20))?;
     ensure!(output.code == 1, "a second daemon on the same directories: {}", output.describe());
+    // With a socket, a pid file and an exec root of its own as well: the data root's lock is what counts, and is named.
+    let other = lab.daemon.tmp().join("other");
+    std::fs::create_dir(&other)?;
+    let mut command = std::process::Command::new(testkit::programs::product("hoistd")?);
+    command.arg("-H").arg(format!("unix://{}", other.join("socket").display()));
+    command.arg("--data-root").arg(lab.daemon.data_root()).arg("--exec-root").arg(other.join("exec"));
+    command.arg("--pidfile").arg(other.join("pid")).arg("--config-file").arg(lab.daemon.root().join("daemon.json"));
+    let output = process::run(&mut command, Duration::from_secs(20))?;
+    ensure!(output.code == 1, "a second daemon on the same data root: {}", output.describe());
+    let text = format!("{}{}", output.stdout, output.stderr);
+    has(&text, &lab.daemon.data_root().display().to_string())?;
+    has(&text, "another")?;
     lab.client.ok("version")?;
     eq("the first one still writes", lab.daemon.api("GET", "/_ping", None)?.status, 200)
 }

@@ -22,6 +22,7 @@ mod files;
 mod firewalls;
 mod first_steps;
 mod forwarding;
+mod full_disk;
 mod health;
 mod hostile_archives;
 mod interop;
@@ -30,6 +31,7 @@ mod lifecycle;
 mod listing;
 mod loading;
 mod logs;
+mod mount_forms;
 mod mounts;
 mod networking;
 mod networks;
@@ -79,6 +81,8 @@ fn main() {
         volumes::TESTS,
         runtimes::TESTS,
         service::TESTS,
+        mount_forms::TESTS,
+        full_disk::TESTS,
         mounts::TESTS,
         mounts::HOIST_TESTS,
         sizes::TESTS,

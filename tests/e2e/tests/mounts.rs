@@ -28,6 +28,7 @@ pub const HOIST_TESTS: &[Test] = tests![hoist only:
     id_mapped_mounts,
     id_mapping_refused,
     user_namespace_of_its_own,
+    copies_to_mapped_mounts,
     user_namespace_conflicts,
     remap_of_the_daemon,
     backup_and_clone,
@@ -412,6 +413,50 @@ fn user_namespace_of_its_own(lab: &mut Lab) -> Result<()> {
     eq("committed", lab.client.ok("run --rm own:1 stat -c %u:%g /written")?.as_str(), "5:6")?;
     lab.client.ok("rm -f own")?;
     lab.client.ok("volume rm shared")?;
+    Ok(())
+}
+
+/// Copies give and take the container's ids in every mount, running or not.
+fn copies_to_mapped_mounts(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    let dir = owned(lab, "mapped", 4242)?;
+    let plain = owned(lab, "plain", 4343)?;
+    let file = lab.daemon.tmp().join("file");
+    std::fs::write(&file, "x")?;
+    let owner = |path: std::path::PathBuf| std::fs::metadata(path).map(|stat| (stat.uid(), stat.gid())).context("stat");
+    let mounts = format!("-v {}:/mapped:map -v {}:/plain -v vol:/vol", dir.display(), plain.display());
+    lab.client.ok(&format!("run -d --name mapped {mounts} busybox sleep 1000"))?;
+    lab.client.ok(&format!("run -d --name own --userns=auto {mounts} busybox sleep 1000"))?;
+    let map = lab.client.ok("exec own cat /proc/self/uid_map")?;
+    let base: u32 = map.split_ascii_whitespace().nth(1).context("no map")?.parse()?;
+    let listed = |line: &str| -> Result<(u32, u32)> {
+        let listing = lab.client.run(line)?;
+        ensure!(listing.code == 0, "{}", listing.describe());
+        let bytes = listing.stdout.as_bytes();
+        let header = if bytes[156] == b'x' { &bytes[1024..1536] } else { &bytes[..512] };
+        let number =
+            |at: usize| u32::from_str_radix(String::from_utf8_lossy(&header[at..at + 7]).trim_matches(['\0', ' ']), 8);
+        Ok((number(108)?, number(116)?))
+    };
+    for state in ["running", "stopped"] {
+        for (name, in_plain) in [("mapped", 0), ("own", base)] {
+            for (place, on_host, expected) in [
+                ("mapped", dir.clone(), 4242),
+                ("plain", plain.clone(), in_plain),
+                ("vol", lab.daemon.data_root().join("volumes/vol/_data"), 0),
+            ] {
+                let what = format!("{name}, {state}: {place}");
+                lab.client.ok(&format!("cp {} {name}:/{place}/{name}-{state}", file.display()))?;
+                eq(&what, owner(on_host.join(format!("{name}-{state}")))?, (expected, expected))?;
+                eq(&what, listed(&format!("cp {name}:/{place}/{name}-{state} -"))?, (0, 0))?;
+            }
+        }
+        if state == "running" {
+            lab.client.ok("stop -t 0 mapped own")?;
+        }
+    }
+    lab.client.ok("rm mapped own")?;
+    lab.client.ok("volume rm vol")?;
     Ok(())
 }
 
