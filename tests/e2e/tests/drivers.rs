@@ -11,7 +11,7 @@ use testkit::{http, tests, wait};
 
 use crate::check::{eq, has, lacks};
 
-pub const TESTS: &[Test] = tests![w46_overlay, macvlan, ipvlan];
+pub const TESTS: &[Test] = tests![w46_overlay, macvlan, ipvlan, sctp];
 pub const HOIST_TESTS: &[Test] = tests![hoist only: drivers_refused];
 
 /// A daemon on a host of its own, with busybox, which it cannot pull there.
@@ -115,6 +115,15 @@ fn macvlan(lab: &mut Lab) -> Result<()> {
     client.ok("exec box ping -c 1 -W 5 fd00:1::2")?;
     client.ok("exec box ping -c 1 -W 5 other")?;
     eq("mode", client.ok("network inspect -f '{{.Options.parent}}' lan")?.as_str(), "up0")?;
+    // Ports are not published here, and that is no error, as with Docker.
+    client.ok("run -d --name port --network lan -p 8080:80 busybox httpd -f -p 80 -h /etc")?;
+    eq("ports", client.ok("port port")?.as_str(), "")?;
+    page(&b, &client.field("port", "{{.NetworkSettings.Networks.lan.IPAddress}}")?)?;
+    ensure!(
+        !b.enter(|| Ok(http::get("192.0.2.1:8080".parse()?, "/").is_ok()))?,
+        "a port of the host leads to a macvlan"
+    );
+    client.ok("rm -f port")?;
     // Live, and gone at the answer.
     client.ok("network disconnect lan other")?;
     lacks(&client.ok("exec other ip link")?, "eth0")?;
@@ -156,6 +165,18 @@ fn ipvlan(lab: &mut Lab) -> Result<()> {
     b.ip("route add 198.51.100.0/24 dev up0")?;
     page(&b, "198.51.100.9")?;
     clean(one)
+}
+
+/// Where the kernel has no SCTP, the error says so, and nothing is left; else the port is published.
+fn sctp(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    let made = lab.client.run("run -d --name box -p 9000:90/sctp busybox sleep 1000")?;
+    if made.code != 0 {
+        has(&made.stderr, "cannot publish sctp ports: this kernel has no sctp (CONFIG_IP_SCTP)")?;
+        eq("state", lab.client.field("box", "{{.State.Status}}")?.as_str(), "created")?;
+        return skip("this kernel has no SCTP; it was refused by name");
+    }
+    has(&lab.client.ok("port box")?, "90/sctp -> 0.0.0.0:9000")
 }
 
 fn drivers_refused(lab: &mut Lab) -> Result<()> {

@@ -11,6 +11,7 @@ mod buildkit;
 mod caching;
 mod cgroups;
 mod check;
+mod coexistence;
 mod composing;
 mod confinement;
 mod daemons;
@@ -113,6 +114,8 @@ fn main() {
         firewalls::TESTS,
         firewalls::HOIST_TESTS,
         peers::HOIST_TESTS,
+        coexistence::TESTS,
+        coexistence::HOIST_TESTS,
         forwarding::TESTS,
         forwarding::HOIST_TESTS,
         drivers::HOIST_TESTS,

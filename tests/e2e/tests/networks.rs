@@ -339,6 +339,26 @@ fn rounds(short: usize) -> usize {
     std::env::var("HOIST_STORM").ok().and_then(|text| text.parse().ok()).unwrap_or(short)
 }
 
+/// Sandboxes that a daemon keeps ready.
+const PREPARED: usize = 4;
+
+/// Network namespaces that the processes of a daemon are in or hold, but for this one.
+fn namespaces(daemon: &testkit::daemon::Daemon) -> usize {
+    let own = std::fs::read_link("/proc/self/ns/net").ok();
+    let mut found = std::collections::BTreeSet::new();
+    for pid in testkit::process::of_root(daemon.root()) {
+        let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        let paths = descriptors.map(|entry| entry.path()).chain([format!("/proc/{pid}/ns/net").into()]);
+        found.extend(
+            paths
+                .filter_map(|path| std::fs::read_link(path).ok())
+                .filter(|to| to.to_string_lossy().starts_with("net:")),
+        );
+    }
+    found.retain(|namespace| Some(namespace) != own.as_ref());
+    found.len()
+}
+
 /// Connects, disconnects, `kill -9` of containers and of the daemon: what is there at the end is of the living alone.
 fn storm_of_connects_and_kills(lab: &mut Lab) -> Result<()> {
     lab.pull("busybox")?;
@@ -387,6 +407,20 @@ fn storm_of_connects_and_kills(lab: &mut Lab) -> Result<()> {
             }
         }
     }
+    // Nothing of the dead is in the table: three ports, three bridges and the default one.
+    let name = lab.daemon.bridge().unwrap_or_default().replacen("hoist0", "hoist", 1);
+    let count = |set: &str, of: &str| -> Result<usize> {
+        let output = std::process::Command::new("nft").args(["list", "set", "inet", &name, set]).output()?;
+        let map = std::process::Command::new("nft").args(["list", "map", "inet", &name, set]).output()?;
+        Ok(String::from_utf8_lossy(&[output.stdout, map.stdout].concat()).matches(of).count())
+    };
+    if testkit::programs::find("nft").is_some() {
+        eq("published ports in the table", count("published_address", "127.0.0.1 . tcp")?, 3)?;
+        eq("bridges in the table", count("bridges", "\"br-")?, 3)?;
+        eq("subnets in the table", count("subnets", "/")?, 4)?;
+    }
+    // Namespaces: those of three containers, and the prepared ones.
+    wait::until_true("the namespaces of the dead to go", SOON, || Ok(namespaces(&lab.daemon) <= 3 + PREPARED))?;
     // One network each, and the interfaces, leases and ports for that.
     for at in 0..3 {
         let document = lab.daemon.api("GET", &format!("/networks/net{at}"), None)?.success()?.json()?;
