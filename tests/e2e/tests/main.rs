@@ -4,6 +4,7 @@
 //! Run some of them with `cargo test -p e2e -- w05`; one client with `-- ::docker`.
 
 mod apt;
+mod bad_builds;
 mod bad_input;
 mod book;
 mod building;
@@ -120,6 +121,7 @@ fn main() {
         forwarding::HOIST_TESTS,
         drivers::HOIST_TESTS,
         resolving::TESTS,
+        bad_builds::TESTS,
         bad_input::TESTS,
         health::TESTS,
         hostile_archives::TESTS,
