@@ -216,10 +216,14 @@ impl Acceptor {
         match &self.kind {
             AcceptorKind::Unix(listener) => Ok(Socket::Unix(listener.accept().await?.0)),
             AcceptorKind::Tcp(listener, tls) => {
+                let turn = match tls {
+                    Some(tls) => Some((tls, tls.turn().await)),
+                    None => None,
+                };
                 let stream = listener.accept().await?.0;
                 stream.set_nodelay(true)?;
-                match tls {
-                    Some(tls) => tls.bridge(stream).map(Socket::Unix),
+                match turn {
+                    Some((tls, turn)) => tls.bridge(stream, turn).map(Socket::Unix),
                     None => Ok(Socket::Tcp(stream)),
                 }
             }

@@ -1,5 +1,6 @@
 //! The daemon as a service: TLS on TCP, settings that change while it runs, counts for Prometheus.
 
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -111,7 +112,23 @@ fn tls_without_proof(lab: &mut Lab) -> Result<()> {
     let trusting = client.env("DOCKER_TLS", "1").env("DOCKER_CERT_PATH", &authority.display().to_string());
     has(&trusting.ok("version")?, "Server:")?;
     ensure!(client.run("version")?.code != 0, "plain HTTP on a port with TLS");
+    strangers_wait_in_the_queue(&daemon, port)?;
+    has(&trusting.ok("version")?, "Server:")?;
     daemon.clean().map(drop)
+}
+
+/// Who connects and says nothing takes few of the daemon's descriptors, and none of its other doors.
+fn strangers_wait_in_the_queue(daemon: &Daemon, port: u16) -> Result<()> {
+    let pid = daemon.pid().context("the daemon has ended")?;
+    let open = || Ok::<_, std::io::Error>(std::fs::read_dir(format!("/proc/{pid}/fd"))?.count());
+    let before = open()?;
+    // As many as fit into the queue of listen(2), too: the next would wait for its answer.
+    let strangers: Vec<_> = (0..150).map(|_| TcpStream::connect(("127.0.0.1", port))).collect::<Result<_, _>>()?;
+    wait::until_true("the daemon lets in 64 of them", SOON, || Ok(open()? >= before + 64))?;
+    ensure!(daemon.api("GET", "/_ping", None)?.status == 200, "the unix socket is shut");
+    let now = open()?;
+    ensure!(now < before + 64 * 3 + 16, "{} strangers: {before} descriptors became {now}", strangers.len());
+    Ok(())
 }
 
 /// What a daemon prints that does not start.

@@ -15,12 +15,17 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 
 use super::Error;
 
 /// A client that says nothing is let go.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Clients at once that have not proved yet who they are. More wait in the kernel's queue: they cost no descriptor of
+/// the daemon's, and the other doors stay open.
+const UNPROVEN: usize = 64;
 
 /// Files of a daemon's TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +43,7 @@ pub struct Tls(Arc<Inner>);
 struct Inner {
     files: Files,
     config: RwLock<Arc<ServerConfig>>,
+    turns: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for Tls {
@@ -53,7 +59,7 @@ impl Tls {
     /// Which file, and what is wrong with it.
     pub fn read(files: Files) -> Result<Tls, Error> {
         let config = RwLock::new(Arc::new(config(&files)?));
-        Ok(Tls(Arc::new(Inner { files, config })))
+        Ok(Tls(Arc::new(Inner { files, config, turns: Arc::new(Semaphore::new(UNPROVEN)) })))
     }
 
     /// Reads the files again; connections that are open keep what they have.
@@ -71,8 +77,13 @@ impl Tls {
         self.0.files.ca.is_some()
     }
 
+    /// Waits until one more client may begin its handshake.
+    pub(super) async fn turn(&self) -> OwnedSemaphorePermit {
+        Arc::clone(&self.0.turns).acquire_owned().await.expect("nobody closes it")
+    }
+
     /// The connection at once; the handshake is done beside it, and ends it when it fails.
-    pub(super) fn bridge(&self, tcp: TcpStream) -> std::io::Result<UnixStream> {
+    pub(super) fn bridge(&self, tcp: TcpStream, turn: OwnedSemaphorePermit) -> std::io::Result<UnixStream> {
         let (ours, mut theirs) = UnixStream::pair()?;
         let config = Arc::clone(&self.0.config.read().unwrap_or_else(PoisonError::into_inner));
         let acceptor = TlsAcceptor::from(config);
@@ -83,6 +94,7 @@ impl Tls {
                 Ok(Err(error)) => return tracing::info!("TLS with {peer}: {error}"),
                 Err(_) => return tracing::info!("TLS with {peer}: no handshake within {HANDSHAKE:?}"),
             };
+            drop(turn);
             if let Err(error) = tokio::io::copy_bidirectional(&mut session, &mut theirs).await {
                 tracing::debug!("TLS with {peer}: {error}");
             }
