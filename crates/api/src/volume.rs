@@ -46,6 +46,9 @@ wire! {
         pub labels: Map<String>,
         #[serde(skip_serializing_if = "omit")]
         pub name: String,
+        /// Of a volume of a swarm, whatever it says.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub cluster_volume_spec: Option<serde_json::Value>,
     }
 
     /// `POST /volumes/prune`.

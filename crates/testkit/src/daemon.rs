@@ -29,6 +29,8 @@ pub struct Options {
     pub name: Option<&'static str>,
     /// In which named network namespace it runs; nothing is this one.
     pub netns: Option<String>,
+    /// A directory that it has in the place of `/run`, in a mount namespace of its own; nothing is the machine's.
+    pub run: Option<PathBuf>,
     /// Not in the foreground of this terminal: Ctrl-C does not reach it.
     pub background: bool,
 }
@@ -98,9 +100,15 @@ impl Daemon {
     /// The daemon's command line.
     pub fn command(&self) -> Result<Command> {
         let program = programs::product("hoistd")?;
-        let mut command = match &self.options.netns {
-            None => Command::new(program),
-            Some(name) => {
+        let mut command = match (&self.options.netns, &self.options.run) {
+            (None, None) => Command::new(program),
+            (None, Some(run)) => {
+                let script = "mount --bind \"$0\" /run && exec \"$@\"";
+                let mut command = Command::new("unshare");
+                command.args(["--mount", "--propagation", "slave", "--", "sh", "-c", script]).arg(run).arg(program);
+                command
+            }
+            (Some(name), _) => {
                 let mut command = Command::new("nsenter");
                 command.arg(format!("--net=/run/netns/{name}")).arg(program);
                 command

@@ -4,6 +4,7 @@
 //! Run some of them with `cargo test -p e2e -- w05`; one client with `-- ::docker`.
 
 mod apt;
+mod as_run;
 mod bad_builds;
 mod bad_input;
 mod book;
@@ -20,6 +21,7 @@ mod drivers;
 mod events;
 mod exec;
 mod explain;
+mod fields;
 mod files;
 mod firewalls;
 mod first_steps;
@@ -28,6 +30,7 @@ mod full_disk;
 mod health;
 mod hostile_archives;
 mod interop;
+mod journal;
 mod layers;
 mod lifecycle;
 mod listing;
@@ -52,6 +55,7 @@ mod sizes;
 mod store;
 mod storm;
 mod streams;
+mod stuck;
 mod survival;
 mod swapping;
 mod terminal;
@@ -73,7 +77,9 @@ fn main() {
         publishing::HOIST_TESTS,
         events::TESTS,
         exec::TESTS,
+        as_run::TESTS,
         explain::TESTS,
+        fields::TESTS,
         terminal::TESTS,
         terminal::HOIST_TESTS,
         apt::TESTS,
@@ -94,6 +100,7 @@ fn main() {
         sharing::HOIST_TESTS,
         lifecycle::TESTS,
         streams::TESTS,
+        stuck::TESTS,
         layers::TESTS,
         store::TESTS,
         store::HOIST_TESTS,
@@ -104,6 +111,7 @@ fn main() {
         buildkit::TESTS,
         caching::TESTS,
         composing::TESTS,
+        journal::TESTS,
         logs::TESTS,
         logs::HOIST_TESTS,
         confinement::TESTS,

@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use testkit::daemon::Options;
+use testkit::daemon::{Daemon, Options};
 use testkit::harness::{Lab, SOON, Test, skip};
 use testkit::{tests, wait};
 
-use crate::check::{eq, has};
+use crate::check::{eq, has, lacks};
 
-pub const TESTS: &[Test] = tests![ipc_of_another, pid_of_another, volumes_of_another, cgroup_parents];
+pub const TESTS: &[Test] =
+    tests![ipc_of_another, pid_of_another, volumes_of_another, cgroup_parents, modes_of_the_daemon];
 
 pub const HOIST_TESTS: &[Test] = tests![hoist only: time_offsets];
 
@@ -34,6 +35,49 @@ fn ipc_of_another(lab: &mut Lab) -> Result<()> {
     lab.client.ok("stop -t 0 donor")?;
     let refused = lab.client.fails(125, "run --rm --ipc container:donor busybox true")?;
     refused.stderr_has("failed to join IPC namespace: container ")?.stderr_has("is not running")?;
+    Ok(())
+}
+
+/// `default-ipc-mode` and `default-cgroupns-mode` of `daemon.json`.
+fn modes_of_the_daemon(lab: &mut Lab) -> Result<()> {
+    let start = |lab: &mut Lab, config: serde_json::Value| {
+        lab.replace_daemon(Options { config: Some(config), ..Options::default() })
+    };
+    let modes = |lab: &Lab, name: &str| lab.client.field(name, "{{.HostConfig.IpcMode}} {{.HostConfig.CgroupnsMode}}");
+    let host = |kind: &str| std::fs::read_link(format!("/proc/self/ns/{kind}"));
+    let namespace = |lab: &Lab, name: &str, kind: &str| -> Result<PathBuf> {
+        let pid = lab.client.field(name, "{{.State.Pid}}")?;
+        Ok(std::fs::read_link(format!("/proc/{pid}/ns/{kind}"))?)
+    };
+    lab.pull("busybox")?;
+    lab.client.ok("run -d --name usual busybox sleep 1000")?;
+    eq("modes", modes(lab, "usual")?.as_str(), "private private")?;
+    lab.client.fails(125, "run --rm --ipc container:usual busybox true")?.stderr_has("non-shareable IPC")?;
+    ensure!(namespace(lab, "usual", "cgroup")? != host("cgroup")?, "it has the host's cgroup namespace");
+    has(&lab.client.ok("info")?, "cgroupns")?;
+
+    start(lab, serde_json::json!({"default-ipc-mode": "shareable", "default-cgroupns-mode": "host"}))?;
+    lab.pull("busybox")?;
+    lab.client.ok("run -d --name usual busybox sleep 1000")?;
+    eq("modes", modes(lab, "usual")?.as_str(), "shareable host")?;
+    lab.client.ok("run --rm --ipc container:usual busybox true")?;
+    eq("cgroup namespace", namespace(lab, "usual", "cgroup")?, host("cgroup")?)?;
+    ensure!(namespace(lab, "usual", "ipc")? != host("ipc")?, "it has the host's IPC namespace");
+    lacks(&lab.client.ok("info")?, "cgroupns")?;
+    // What a container asks for itself counts.
+    lab.client.ok("run -d --name own --ipc private --cgroupns private busybox sleep 1000")?;
+    eq("modes", modes(lab, "own")?.as_str(), "private private")?;
+    lab.client.fails(125, "run --rm --ipc container:own busybox true")?.stderr_has("non-shareable IPC")?;
+    ensure!(namespace(lab, "own", "cgroup")? != host("cgroup")?, "it has the host's cgroup namespace");
+    // A privileged container has what the daemon says, too.
+    lab.client.ok("run -d --name strong --privileged busybox sleep 1000")?;
+    eq("modes", modes(lab, "strong")?.as_str(), "shareable host")?;
+
+    for (key, value) in [("default-ipc-mode", "host"), ("default-cgroupns-mode", "shareable")] {
+        let refused = Daemon::start(Options { config: Some(serde_json::json!({key: value})), ..Options::default() });
+        let text = refused.err().map(|error| format!("{error:#}")).unwrap_or_default();
+        ensure!(text.contains(key) && text.contains(value), "{key}={value}: {text:?}");
+    }
     Ok(())
 }
 

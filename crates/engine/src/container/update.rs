@@ -166,7 +166,7 @@ mod tests {
     /// Each limit of the create request's table changes something here too, or is discarded by name.
     #[test]
     fn every_field_has_an_effect() {
-        let mut rows = 0;
+        let mut effects = [0; 2];
         for line in include_str!("fields.tsv").lines() {
             let mut cells = line.split('\t');
             let mut cell = || cells.next().unwrap_or_default();
@@ -174,7 +174,6 @@ mod tests {
             if !["Resources", "RestartPolicy", "ThrottleDevice", "DeviceMapping", "DeviceRequest"].contains(&schema) {
                 continue;
             }
-            rows += 1;
             let read = |text: &str| -> HostConfig {
                 let text = if text.is_empty() { "{}".to_owned() } else { text.replace("@BLOCK@", "/dev/sda") };
                 serde_json::from_str::<api::container::CreateRequest>(&text).unwrap().host_config
@@ -190,8 +189,10 @@ mod tests {
             };
             let told = discarded(&request).iter().any(|warning| warning.starts_with(&format!("{name} ")));
             assert!(changed != told, "{schema}.{field}: changed {changed}, told {told}");
+            effects[usize::from(told)] += 1;
         }
-        assert_eq!(rows, 47);
+        // Changed, discarded with a warning.
+        assert_eq!(effects, [17, 32]);
     }
 
     #[test]

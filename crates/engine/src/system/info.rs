@@ -105,7 +105,7 @@ pub fn info(engine: &Engine) -> Result<Info> {
         containerd_commit: Commit::default(),
         runc_commit: commit(),
         init_commit: commit(),
-        security_options: words(&["name=seccomp,profile=builtin", "name=cgroupns"]).into(),
+        security_options: security_options(config).into(),
         product_license: String::new(),
         default_address_pools: crate::network::options(config, Vec::new())
             .map_or_else(|_| Vec::new(), |options| options.pools)
@@ -122,6 +122,16 @@ pub fn info(engine: &Engine) -> Result<Info> {
         hoist: crate::container::describe_log(&config.log_driver, &config.log_options)
             .map(|log_limits| HoistInfo { log_limits }),
     })
+}
+
+/// What confines containers that do not ask for anything else, in Docker's words.
+fn security_options(config: &crate::Config) -> Vec<String> {
+    let all = [
+        (true, "name=seccomp,profile=builtin"),
+        (!config.userns_remap.is_empty(), "name=userns"),
+        (config.default_cgroupns_mode == "private", "name=cgroupns"),
+    ];
+    all.into_iter().filter(|(on, _)| *on).map(|(_, text)| text.to_owned()).collect()
 }
 
 fn registry(config: &crate::reload::Live) -> RegistryConfig {

@@ -40,7 +40,7 @@ pub(crate) static ROUTES: [Route; 30] = [
     route(Method::POST, "/secrets/{id}/update", Quick(not_manager)),
 ];
 
-fn not_manager(_: &Call) -> Outcome {
+pub(crate) fn not_manager(_: &Call) -> Outcome {
     Err(Error::new(
         Kind::Unavailable,
         "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to \

@@ -7,6 +7,7 @@ use crate::route::{Route, route};
 use crate::stream::download;
 use crate::upload::Upload;
 use crate::version::Version;
+use api::volume::CreateRequest;
 use engine::{Error, volume};
 use hyper::Method;
 
@@ -27,7 +28,11 @@ fn list(call: &Call) -> Outcome {
 }
 
 fn create(call: &Call) -> Outcome {
-    created(&volume::create(&call.engine, &call.document()?)?)
+    let request: CreateRequest = call.document()?;
+    if request.cluster_volume_spec.is_some() {
+        return super::swarm::not_manager(call);
+    }
+    created(&volume::create(&call.engine, &request)?)
 }
 
 fn inspect(call: &Call) -> Outcome {
