@@ -17,6 +17,9 @@ pub enum Error {
     NoUser(String),
     #[error("unable to find group {0}: no matching entries in group file")]
     NoGroup(String),
+    /// One of the additional groups. The capital letter is theirs, too.
+    #[error("Unable to find group {0}: no matching entries in group file")]
+    NoOtherGroup(String),
     #[error("uids and gids must be in range 0-2147483647")]
     Range,
 }
@@ -33,18 +36,18 @@ pub fn resolve(user: &str, additional: &[String], passwd: &[u8], group: &[u8]) -
         None => (user, None),
     };
     let name = if name.is_empty() { "0" } else { name };
-    let number = number(name)?;
+    let number = number(name);
     // As runc does: a name wins over a number, the first entry wins.
     let entry = lines(passwd)
         .filter_map(parse_passwd)
-        .find(|entry| entry.name == name.as_bytes() || (number.is_some() && number == Some(entry.uid)));
+        .find(|entry| entry.name == name.as_bytes() || (number.is_some() && number == Some(i64::from(entry.uid))));
     let mut identity = match (&entry, number) {
         (Some(entry), _) => Identity { uid: entry.uid, gid: entry.gid, groups: Vec::new(), home: entry.home.clone() },
-        (None, Some(uid)) => Identity { uid, home: "/".to_owned(), ..Identity::default() },
+        (None, Some(number)) => Identity { uid: in_range(number)?, home: "/".to_owned(), ..Identity::default() },
         (None, None) => return Err(Error::NoUser(name.to_owned())),
     };
     match group_name {
-        Some(wanted) => identity.gid = find_group(wanted, group)?,
+        Some(wanted) => identity.gid = find_group(wanted, group)?.ok_or_else(|| Error::NoGroup(wanted.to_owned()))?,
         None => {
             if let Some(entry) = &entry {
                 let member = |list: &[u8]| list.split(|byte| *byte == b',').any(|one| one == entry.name.as_slice());
@@ -55,7 +58,8 @@ pub fn resolve(user: &str, additional: &[String], passwd: &[u8], group: &[u8]) -
         }
     }
     for wanted in additional {
-        identity.groups.push(find_group(wanted, group)?);
+        let found = find_group(wanted, group)?.ok_or_else(|| Error::NoOtherGroup(wanted.clone()))?;
+        identity.groups.push(found);
     }
     let own = identity.gid;
     identity.groups.insert(0, own);
@@ -85,25 +89,22 @@ pub fn name_of(uid: u32, passwd: &[u8]) -> String {
     known.map_or_else(|| format!("#{uid}"), |entry| String::from_utf8_lossy(&entry.name).into_owned())
 }
 
-fn find_group(wanted: &str, group: &[u8]) -> Result<u32, Error> {
-    let number = number(wanted)?;
-    lines(group)
-        .filter_map(parse_group)
-        .find(|entry| entry.name == wanted.as_bytes())
-        .map(|entry| entry.gid)
-        .or(number)
-        .ok_or_else(|| Error::NoGroup(wanted.to_owned()))
+fn find_group(wanted: &str, group: &[u8]) -> Result<Option<u32>, Error> {
+    let named = lines(group).filter_map(parse_group).find(|entry| entry.name == wanted.as_bytes());
+    match (named, number(wanted)) {
+        (Some(entry), _) => Ok(Some(entry.gid)),
+        (None, Some(number)) => in_range(number).map(Some),
+        (None, None) => Ok(None),
+    }
 }
 
-/// A number in the allowed range; `None` when it is a name.
-fn number(text: &str) -> Result<Option<u32>, Error> {
-    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Ok(None);
-    }
-    match text.parse::<u32>() {
-        Ok(number) if number <= i32::MAX as u32 => Ok(Some(number)),
-        _ => Err(Error::Range),
-    }
+/// `None` when it is a name. Go's `strconv.Atoi`: with a sign, and what is too long for 64 bits is no number.
+fn number(text: &str) -> Option<i64> {
+    text.parse().ok()
+}
+
+fn in_range(number: i64) -> Result<u32, Error> {
+    u32::try_from(number).ok().filter(|number| *number <= i32::MAX as u32).ok_or(Error::Range)
 }
 
 struct Passwd {
@@ -166,6 +167,10 @@ mod tests {
         assert_eq!(check("7", &[]), Ok((700, vec![701], "/seven".to_owned())));
         assert_eq!(check("nobody", &[]), Err(Error::NoUser("nobody".to_owned())));
         assert_eq!(check("www:none", &[]), Err(Error::NoGroup("none".to_owned())));
-        assert_eq!(check("4294967295", &[]), Err(Error::Range));
+        assert_eq!(check("www", &["none"]), Err(Error::NoOtherGroup("none".to_owned())));
+        for odd in ["4294967295", "-1", "5:-1"] {
+            assert_eq!(check(odd, &[]), Err(Error::Range), "{odd}");
+        }
+        assert_eq!(check("9".repeat(30).as_str(), &[]), Err(Error::NoUser("9".repeat(30))));
     }
 }

@@ -171,6 +171,8 @@ impl Execs {
     /// The shim's answer.
     pub fn failed(&self, id: &str, message: String, code: i32) {
         if let Ok(exec) = self.find(id) {
+            // Docker's code for it.
+            let code = if super::start::is_of_user(&message) { 126 } else { code };
             exec.end(code);
             exec.started.bring(Err((message, code)));
         }
@@ -286,9 +288,15 @@ fn launch(engine: &Engine, container: &Container, exec: &Arc<Exec>, options: &St
     match exec.started.wait(PATIENCE) {
         Some(Ok(())) => Ok(attach.map(|_| Stream { socket: ours, tty: request.tty })),
         Some(Err((message, _))) => {
-            let text = format!("OCI runtime exec failed: exec failed: unable to start container process: {message}");
+            let (kind, text) = match super::start::is_of_user(&message) {
+                true => (Kind::System, message),
+                false => {
+                    let words = "OCI runtime exec failed: exec failed: unable to start container process";
+                    (Kind::InvalidParameter, format!("{words}: {message}"))
+                }
+            };
             if attach.is_none() {
-                return Err(Error::invalid(text));
+                return Err(Error::new(kind, text));
             }
             // As with Docker, the attached client reads why; the exit code is in the exec's document.
             let line = format!("{text}\r\n");

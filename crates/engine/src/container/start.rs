@@ -363,13 +363,23 @@ fn network_inside(run: &Run) -> Result<::network::Sandbox, Failure> {
 }
 
 /// What the runtime says, as Docker says it.
+/// Whether a process failed for want of its user or groups. Docker looks for them before there is a task, and says nothing else.
+pub(super) fn is_of_user(message: &str) -> bool {
+    let words =
+        ["unable to find user ", "unable to find group ", "Unable to find group ", "uids and gids must be in range "];
+    words.iter().any(|words| message.starts_with(words))
+}
+
 fn failed_to_start(run: &Run, message: &str, exit_code: i32) -> Failure {
     let mut buffer = vec![0; shim_api::MAX_MESSAGE];
     let kind = if exit_code == 128 { Kind::System } else { Kind::InvalidParameter };
-    let text = format!(
-        "failed to create task for container: failed to create shim task: OCI runtime create failed: unable to start \
-         container process: error during container init: {message}"
-    );
+    let text = match is_of_user(message) {
+        true => message.to_owned(),
+        false => format!(
+            "failed to create task for container: failed to create shim task: OCI runtime create failed: unable to start \
+             container process: error during container init: {message}"
+        ),
+    };
     // Nothing of it is left, its host ports least of all, when the client hears of it.
     let deadline = Instant::now() + RELEASE;
     while let Ok(Some(_)) = run.receive(&mut buffer, deadline.saturating_duration_since(Instant::now())) {}
