@@ -4,7 +4,13 @@
 //! `run`. A setting that no flag of `run` gives (a command with several words in `Entrypoint`, say) is told as an error
 //! rather than dropped.
 
+mod network;
+mod storage;
+
 use serde_json::{Map, Value};
+
+use network::network;
+use storage::storage;
 
 /// Docker's size of `/dev/shm`, which the daemon fills in.
 const SHM_SIZE: i64 = 64 << 20;
@@ -19,7 +25,7 @@ pub(crate) fn words(document: &Value, image: &Value) -> Result<Vec<String>, Stri
     }
     process(&mut out, document, base);
     limits(&mut out, host);
-    isolation(&mut out, host);
+    isolation(&mut out, host)?;
     storage(&mut out, config, host, base)?;
     network(&mut out, document, base)?;
     health(&mut out, config, base)?;
@@ -110,6 +116,14 @@ fn object(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
     value.as_object().into_iter().flat_map(Map::iter)
 }
 
+/// Fields with commas between them, quoted where one has a comma itself.
+fn csv(fields: Vec<String>) -> String {
+    let quoted = |field: String| {
+        if field.contains([',', '"', '\n']) { format!("\"{}\"", field.replace('"', "\"\"")) } else { field }
+    };
+    fields.into_iter().map(quoted).collect::<Vec<_>>().join(",")
+}
+
 fn process(out: &mut Words, document: &Value, base: &Value) {
     let (config, host) = (&document["Config"], &document["HostConfig"]);
     let attached = ["AttachStdin", "AttachStdout", "AttachStderr"].map(|key| config[key].as_bool() == Some(true));
@@ -130,7 +144,9 @@ fn process(out: &mut Words, document: &Value, base: &Value) {
     out.truth("init", &host["Init"]);
     let id = document["Id"].as_str().unwrap_or_default();
     let hostname = config["Hostname"].as_str().unwrap_or_default();
-    let own = host["NetworkMode"] != "host" && !host["NetworkMode"].as_str().unwrap_or("").starts_with("container:");
+    let own = host["NetworkMode"] != "host"
+        && host["UTSMode"] != "host"
+        && !host["NetworkMode"].as_str().unwrap_or("").starts_with("container:");
     if own && Some(hostname) != id.get(..12) {
         out.text("hostname", hostname);
     }
@@ -205,10 +221,14 @@ fn limits(out: &mut Words, host: &Value) {
     }
 }
 
-fn isolation(out: &mut Words, host: &Value) {
+fn isolation(out: &mut Words, host: &Value) -> Result<(), String> {
     out.truth("privileged", &host["Privileged"]);
     out.list("cap-add", &host["CapAdd"]);
     out.list("cap-drop", &host["CapDrop"]);
+    // The profile's text, where the flag takes a file.
+    if strings(&host["SecurityOpt"]).iter().any(|option| option.starts_with("seccomp={")) {
+        return Err("the container has a seccomp profile of its own, which run takes from a file alone".to_owned());
+    }
     out.list("security-opt", &host["SecurityOpt"]);
     let open = |key: &str| host[key].as_array().is_some_and(Vec::is_empty);
     if open("MaskedPaths") && open("ReadonlyPaths") && host["Privileged"] != true {
@@ -244,123 +264,6 @@ fn isolation(out: &mut Words, host: &Value) {
     }
     if let Some(size) = host["ShmSize"].as_i64().filter(|size| *size != SHM_SIZE && *size != 0) {
         out.value("shm-size", &size.to_string());
-    }
-}
-
-fn storage(out: &mut Words, config: &Value, host: &Value, base: &Value) -> Result<(), String> {
-    out.truth("read-only", &host["ReadonlyRootfs"]);
-    out.list("volume", &host["Binds"]);
-    for (path, _) in object(&config["Volumes"]).filter(|(path, _)| base["Volumes"].get(path).is_none()) {
-        out.value("volume", path);
-    }
-    out.field("volume-driver", &host["VolumeDriver"]);
-    out.list("volumes-from", &host["VolumesFrom"]);
-    for (path, options) in object(&host["Tmpfs"]) {
-        match options.as_str().unwrap_or_default() {
-            "" => out.value("tmpfs", path),
-            options => out.value("tmpfs", &format!("{path}:{options}")),
-        }
-    }
-    out.map("storage-opt", &host["StorageOpt"], &Value::Null);
-    for mount in host["Mounts"].as_array().into_iter().flatten() {
-        out.value("mount", &mount_words(mount)?);
-    }
-    if host["DeviceRequests"].as_array().is_some_and(|requests| !requests.is_empty()) {
-        return Err("the container has device requests, which --as run does not write".to_owned());
-    }
-    Ok(())
-}
-
-/// A mount in the notation of `--mount`.
-fn mount_words(mount: &Value) -> Result<String, String> {
-    let mut fields = Vec::new();
-    let mut field = |key: &str, value: &Value| {
-        if let Some(text) = value.as_str().filter(|text| !text.is_empty()) {
-            fields.push(format!("{key}={text}"));
-        }
-    };
-    field("type", &mount["Type"]);
-    field("source", &mount["Source"]);
-    field("target", &mount["Target"]);
-    field("consistency", &mount["Consistency"]);
-    field("bind-propagation", &mount["BindOptions"]["Propagation"]);
-    field("volume-subpath", &mount["VolumeOptions"]["Subpath"]);
-    field("volume-driver", &mount["VolumeOptions"]["DriverConfig"]["Name"]);
-    if mount["ReadOnly"] == true {
-        fields.push("readonly".to_owned());
-    }
-    if mount["VolumeOptions"]["NoCopy"] == true {
-        fields.push("volume-nocopy".to_owned());
-    }
-    for (flag, values) in [
-        ("volume-label", &mount["VolumeOptions"]["Labels"]),
-        ("volume-opt", &mount["VolumeOptions"]["DriverConfig"]["Options"]),
-    ] {
-        for (key, value) in object(values) {
-            fields.push(format!("{flag}={key}={}", value.as_str().unwrap_or_default()));
-        }
-    }
-    if let Some(size) = mount["TmpfsOptions"]["SizeBytes"].as_i64().filter(|size| *size != 0) {
-        fields.push(format!("tmpfs-size={size}"));
-    }
-    if let Some(mode) = mount["TmpfsOptions"]["Mode"].as_u64().filter(|mode| *mode != 0) {
-        fields.push(format!("tmpfs-mode={mode:o}"));
-    }
-    for key in ["NonRecursive", "ReadOnlyNonRecursive", "ReadOnlyForceRecursive", "CreateMountpoint"] {
-        if mount["BindOptions"][key] == true {
-            return Err(format!("the mount at {} has {key}, which --as run does not write", mount["Target"]));
-        }
-    }
-    let csv = |field: String| {
-        if field.contains([',', '"', '\n']) { format!("\"{}\"", field.replace('"', "\"\"")) } else { field }
-    };
-    Ok(fields.into_iter().map(csv).collect::<Vec<_>>().join(","))
-}
-
-fn network(out: &mut Words, document: &Value, base: &Value) -> Result<(), String> {
-    let (config, host) = (&document["Config"], &document["HostConfig"]);
-    let mode = host["NetworkMode"].as_str().unwrap_or_default();
-    let networks = &document["NetworkSettings"]["Networks"];
-    if !matches!(mode, "" | "default" | "bridge") {
-        out.value("network", mode);
-    }
-    for (name, _) in object(networks).filter(|(name, _)| *name != mode && *name != "default" && *name != "bridge") {
-        out.value("network", name);
-    }
-    let endpoint = networks.get(mode).unwrap_or(&Value::Null);
-    out.field("ip", &endpoint["IPAMConfig"]["IPv4Address"]);
-    out.field("ip6", &endpoint["IPAMConfig"]["IPv6Address"]);
-    let id = document["Id"].as_str().unwrap_or_default();
-    for alias in strings(&endpoint["Aliases"]).iter().filter(|alias| Some(alias.as_str()) != id.get(..12)) {
-        out.value("network-alias", alias);
-    }
-    for (port, bindings) in object(&host["PortBindings"]) {
-        for binding in bindings.as_array().into_iter().flatten() {
-            let text = |key: &str| binding[key].as_str().unwrap_or_default();
-            let address = match text("HostIp") {
-                "" => String::new(),
-                ip if ip.contains(':') => format!("[{ip}]:"),
-                ip => format!("{ip}:"),
-            };
-            match (address.as_str(), text("HostPort")) {
-                ("", "") => out.value("publish", port),
-                (address, host_port) => out.value("publish", &format!("{address}{host_port}:{port}")),
-            }
-        }
-    }
-    let exposed = object(&config["ExposedPorts"]).map(|(port, _)| port);
-    for port in exposed.filter(|p| host["PortBindings"].get(p).is_none() && base["ExposedPorts"].get(p).is_none()) {
-        out.value("expose", port);
-    }
-    out.truth("publish-all", &host["PublishAllPorts"]);
-    out.list("dns", &host["Dns"]);
-    out.list("dns-option", &host["DnsOptions"]);
-    out.list("dns-search", &host["DnsSearch"]);
-    out.list("add-host", &host["ExtraHosts"]);
-    for link in strings(&host["Links"]) {
-        // As the document has it: `/target:/self/alias`.
-        let (target, alias) = link.split_once(':').unwrap_or((&link, &link));
-        out.value("link", &format!("{}:{}", target.trim_start_matches('/'), alias.rsplit('/').next().unwrap_or(alias)));
     }
     Ok(())
 }
@@ -426,6 +329,9 @@ mod tests {
         let map = config.as_object_mut().expect("an object");
         let host = map.remove("HostConfig").expect("it is there");
         let networks = map.remove("NetworkingConfig").expect("it is there");
+        // Where the daemon tells what was asked for.
+        let first = networks["EndpointsConfig"].as_object().and_then(|all| all.values().next());
+        config["MacAddress"] = first.map_or(Value::Null, |endpoint| endpoint["MacAddress"].clone());
         json!({ "Id": "0".repeat(64), "Name": "", "Config": config, "HostConfig": host,
             "NetworkSettings": { "Networks": networks["EndpointsConfig"] } })
     }
@@ -456,6 +362,11 @@ mod tests {
             "--volume-driver local --storage-opt size=1g --runtime other i",
             "--network host i",
             "--network mine --ip 10.0.0.5 --network-alias a --network-alias b i",
+            "--network mine --mac-address 92:d0:c6:0a:29:33 --link-local-ip 169.254.1.2 --link a:b i",
+            "--network name=mine,alias=a,driver-opt=x=y,gw-priority=5 --network name=other,ip=10.0.0.5 --network third i",
+            "--mount type=bind,source=/a,target=/b,readonly,bind-recursive=readonly,bind-propagation=rprivate i",
+            "--mount type=bind,source=/a,target=/b,bind-recursive=disabled i",
+            "--mount type=image,source=j,target=/i,image-subpath=x i",
             "-p 80 -p 8080:81 -p 127.0.0.1:9000:82/udp -p [::1]:1:83 --expose 99 -P i",
             "--dns 1.1.1.1 --dns-option x --dns-search y --add-host h:1.2.3.4 --link a:b i",
             "--health-cmd c --health-interval 5s --health-timeout 1500ms --health-retries 3 i",
@@ -482,7 +393,16 @@ mod tests {
                 "Runtime": "hoist-runtime", "LogConfig": { "Type": "json-file", "Config": {} }, "Memory": 100, "MemorySwap": 200 } });
         let words = words(&document, &image).expect("words");
         assert_eq!(line("hoist", &words), "hoist run --name=web --detach '--env=X=it'\\''s' --memory=100 busybox");
-        let odd = json!({ "Config": { "Healthcheck": { "Test": ["CMD", "x"] } } });
-        assert!(super::words(&odd, &Value::Null).is_err());
+        // What no line of run can say is no line.
+        for odd in [
+            json!({ "Config": { "Healthcheck": { "Test": ["CMD", "x"] } } }),
+            json!({ "HostConfig": { "SecurityOpt": ["seccomp={}"] } }),
+            json!({ "HostConfig": { "Mounts": [{ "Type": "tmpfs", "Target": "/t", "TmpfsOptions": { "Options": [["exec"]] } }] } }),
+            json!({ "HostConfig": { "NetworkMode": "bridge" }, "NetworkSettings": { "Networks": { "bridge": {}, "mine": {} } } }),
+            json!({ "HostConfig": { "NetworkMode": "mine" },
+                "NetworkSettings": { "Networks": { "mine": { "GwPriority": 1, "Aliases": ["Upper"] } } } }),
+        ] {
+            assert!(super::words(&odd, &Value::Null).is_err(), "{odd}");
+        }
     }
 }

@@ -95,7 +95,12 @@ pub(super) fn plan(engine: &Engine, request: &CreateRequest, host: &mut HostConf
     if first.is_some() || given.is_empty() || mode != NetworkMode::Bridge {
         let mut settings = first.unwrap_or_default();
         if is_user_defined(&own) {
-            settings.links.extend(std::mem::take(&mut host.links));
+            // Docker's client says them in both places.
+            for link in std::mem::take(&mut host.links) {
+                if !settings.links.contains(&link) {
+                    settings.links.push(link);
+                }
+            }
         }
         all.push((own, settings));
     }

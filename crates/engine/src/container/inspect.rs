@@ -21,7 +21,7 @@ pub fn inspect(engine: &Engine, id: &str, size: bool) -> Result<Inspect> {
     let file = |name: &str| directory.join(name).to_string_lossy().into_owned();
     let has_log = record.host_config.log_config.kind == "json-file";
     let args = record.args();
-    let mut config = record.config.clone();
+    let mut config = config(&record);
     config.hostname = spec::hostname(&record, &engine.host);
     let mut host_config = record.host_config.clone();
     if !record.links.is_empty() {
@@ -131,6 +131,16 @@ fn mount_point(mount: &Mount) -> MountPoint {
         rw: !mount.read_only,
         propagation,
     }
+}
+
+/// The configuration as it was asked for. The Ethernet address is the first network's, where older clients look for it; the one
+/// among the networks is what the container has, asked for or not.
+fn config(record: &Record) -> api::container::Config {
+    let mut config = record.config.clone();
+    if let Some(first) = record.networks.first().filter(|_| config.mac_address.is_empty()) {
+        config.mac_address.clone_from(&first.request.mac_address);
+    }
+    config
 }
 
 /// The container's networks; addresses only while it lives.
