@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::engine::Engine;
+use super::engine::{Computed, Engine};
 use super::table::Table;
 
 /// `ps -a` with many containers, which were made by eight clients at a time.
@@ -94,8 +94,11 @@ pub fn logs(engines: &[Engine], table: &mut Table, quick: bool, rounds: usize) -
     Ok(())
 }
 
-/// `exec` in a running container, one after the other, and eight at a time.
-pub fn execs(engines: &[Engine], table: &mut Table, rounds: usize) -> Result<()> {
+/// `exec` in a running container: one after the other, eight at a time, and what `batch` of them compute.
+///
+/// The time of the processor is that of client, daemon, shim and the program itself. Podman has nobody who waits for its conmon:
+/// that is missing from its figure.
+pub fn execs(engines: &[Engine], table: &mut Table, rounds: usize, batch: usize) -> Result<()> {
     for engine in engines {
         engine.time(&format!("run -d --name execs {} sleep 1000", engine.image))?;
     }
@@ -113,8 +116,38 @@ pub fn execs(engines: &[Engine], table: &mut Table, rounds: usize) -> Result<()>
             }
         }
     }
+    // Kept in steps of 10 ms: many at a time.
+    for _ in 0..3 {
+        for engine in engines {
+            let before = Computed::until_now(engine);
+            for _ in 0..batch {
+                engine.time("exec execs true")?;
+            }
+            table.add("exec true: CPU of all parts", &engine.name, "ms", before.since(engine) * 1000.0 / batch as f64);
+        }
+    }
     for engine in engines {
         engine.remove("execs")?;
+    }
+    Ok(())
+}
+
+/// `start` and `stop` alone, of a process that ends on SIGTERM.
+pub fn starts(engines: &[Engine], table: &mut Table, rounds: usize) -> Result<()> {
+    for engine in engines {
+        engine.time(&format!("create --name starts {} sh -c '{}'", engine.image, super::POLITE))?;
+    }
+    for round in 0..=rounds {
+        for engine in engines {
+            let (started, stopped) = (engine.time("start starts")?, engine.time("stop starts")?);
+            if round > 0 {
+                table.add("start", &engine.name, "ms", started);
+                table.add("stop (ends on SIGTERM)", &engine.name, "ms", stopped);
+            }
+        }
+    }
+    for engine in engines {
+        engine.remove("starts")?;
     }
     Ok(())
 }

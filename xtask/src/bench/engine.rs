@@ -1,5 +1,6 @@
 //! The engines in the race, each with a store of its own.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -238,6 +239,31 @@ impl Drop for Engine {
             let _ = kill_process(rustix::process::Pid::from_child(child), Signal::TERM);
             let _ = child.wait();
         }
+    }
+}
+
+/// What an engine and its clients have computed: the processes of the engine with those of their children that have ended, and
+/// the clients that have ended.
+pub struct Computed {
+    engine: HashMap<u32, f64>,
+    clients: f64,
+}
+
+impl Computed {
+    pub fn until_now(engine: &Engine) -> Computed {
+        let of = |pid| process::cpu_seconds(pid).map(|(own, children)| (pid, own + children));
+        Computed {
+            engine: process::of_root(&engine.root).into_iter().filter_map(of).collect(),
+            clients: process::cpu_seconds(std::process::id()).map_or(0.0, |(_, children)| children),
+        }
+    }
+
+    /// Seconds of the processor since then.
+    pub fn since(&self, engine: &Engine) -> f64 {
+        let now = Computed::until_now(engine);
+        let before = |pid: &u32| self.engine.get(pid).unwrap_or(&0.0);
+        let engine: f64 = now.engine.iter().map(|(pid, seconds)| seconds - before(pid)).sum();
+        engine + now.clients - self.clients
     }
 }
 

@@ -1,7 +1,6 @@
 //! Large images through every door: pull, save, push, load, import, remove; what the engine's processes take meanwhile, in
 //! memory and in time of the processor; and what the disk and the decompressor alone would need.
 
-use std::collections::HashMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::path::Path;
@@ -14,7 +13,7 @@ use testkit::process;
 use testkit::registry::Registry;
 use testkit::tar;
 
-use super::engine::Engine;
+use super::engine::{Computed, Engine};
 use super::material;
 use super::table::Table;
 use crate::steps;
@@ -131,15 +130,8 @@ struct Cost {
     mib: f64,
 }
 
-/// Seconds of the processor up to now: by process of the engine, and of clients that have ended.
-fn computed(engine: &Engine) -> (HashMap<u32, f64>, f64) {
-    let of = |pid| process::cpu_seconds(pid).map(|(own, children)| (pid, own + children));
-    let engine = process::of_root(&engine.root).into_iter().filter_map(of).collect();
-    (engine, process::cpu_seconds(std::process::id()).map_or(0.0, |(_, children)| children))
-}
-
 fn watched(engine: &Engine, line: &str) -> Result<Cost> {
-    let (before, clients) = computed(engine);
+    let before = Computed::until_now(engine);
     let (over, most) = (AtomicBool::new(false), AtomicU64::new(0));
     let root = engine.root.clone();
     let took = std::thread::scope(|scope| {
@@ -154,8 +146,7 @@ fn watched(engine: &Engine, line: &str) -> Result<Cost> {
         over.store(true, Ordering::Relaxed);
         took
     })?;
-    let (after, clients_after) = computed(engine);
-    let daemon: f64 = after.iter().map(|(pid, seconds)| seconds - before.get(pid).unwrap_or(&0.0)).sum();
+    let cpu = before.since(engine);
     let mib = most.load(Ordering::Relaxed) as f64 / 1024.0;
-    Ok(Cost { seconds: took / 1000.0, cpu: daemon + clients_after - clients, mib })
+    Ok(Cost { seconds: took / 1000.0, cpu, mib })
 }

@@ -71,6 +71,7 @@ impl Plan {
         Ok(plan)
     }
 
+    /// `--only containers` is all groups of that name, `--only copies` one of them.
     fn wants(&self, group: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|word| group.contains(word.as_str()))
     }
@@ -185,6 +186,11 @@ fn groups(
         let rounds = plan.rounds(15, 4);
         step(&format!("Short operations by the command line, {rounds} rounds"), || latency(engines, table, rounds))?;
     }
+    // Else the same rows are among the short operations.
+    if !plan.wants("latency") && plan.wants("start") {
+        let rounds = plan.rounds(15, 4);
+        step(&format!("start and stop, {rounds} rounds"), || containers::starts(engines, table, rounds))?;
+    }
     if plan.wants("client") {
         let rounds = plan.rounds(30, 4);
         step(&format!("The clients alone, {rounds} rounds"), || client::rounds(engines, table, scratch, rounds))?;
@@ -219,13 +225,15 @@ fn groups(
         })?;
     }
     if plan.wants("exec") {
-        let rounds = plan.rounds(15, 4);
-        step(&format!("exec, {rounds} rounds"), || containers::execs(engines, table, rounds))?;
+        let (rounds, batch) = (plan.rounds(15, 4), if plan.quick { 10 } else { 100 });
+        step(&format!("exec, {rounds} rounds"), || containers::execs(engines, table, rounds, batch))?;
     }
-    if plan.wants("containers") {
+    if plan.wants("containers: listing") {
         let count = if plan.quick { 100 } else { 1000 };
         let rounds = plan.rounds(5, 2);
         step(&format!("Lists of {count} containers"), || containers::listing(engines, table, count, rounds))?;
+    }
+    if plan.wants("containers: copies") {
         let rounds = plan.rounds(3, 1);
         step(&format!("Copies and commits, {rounds} rounds"), || {
             containers::copies(engines, table, scratch, plan.quick, rounds)
