@@ -113,19 +113,47 @@ impl Hold {
         &self.path
     }
 
-    /// Makes the directory if it is new.
-    pub fn prepare(&self, mode: u32, uid: u32, gid: u32) -> io::Result<()> {
+    /// Makes the directory if it is new, with what `fill` puts into it. `renew` empties it first, unless another step
+    /// has it too.
+    pub fn prepare(
+        &self,
+        mode: u32,
+        uid: u32,
+        gid: u32,
+        renew: bool,
+        fill: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<()> {
+        let failed = |error: io::Error| Error::system("prepare a cache", error);
         if let Some(parent) = self.path.parent() {
-            DirBuilder::new().mode(0o711).recursive(true).create(parent)?;
+            DirBuilder::new().mode(0o711).recursive(true).create(parent).map_err(failed)?;
         }
-        match DirBuilder::new().mode(0o700).create(&self.path) {
-            Ok(()) => {
-                std::os::unix::fs::chown(&self.path, Some(uid), Some(gid))?;
-                fs::set_permissions(&self.path, std::os::unix::fs::PermissionsExt::from_mode(mode))
+        // Other steps that want the same wait until it is there, and whole.
+        let users = self.shared.users.lock().unwrap_or_else(PoisonError::into_inner);
+        let alone = users.get(&self.name).is_none_or(|count| [1, usize::MAX].contains(count));
+        if self.path.exists() {
+            if !(renew && alone) {
+                return Ok(());
             }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(error),
+            let old = self.path.with_extension("old");
+            remove(&old).map_err(failed)?;
+            fs::rename(&self.path, &old).map_err(failed)?;
+            remove(&old).map_err(failed)?;
         }
+        let new = self.path.with_extension("new");
+        remove(&new).map_err(failed)?;
+        DirBuilder::new().mode(0o700).create(&new).map_err(failed)?;
+        fill(&new)?;
+        std::os::unix::fs::chown(&new, Some(uid), Some(gid)).map_err(failed)?;
+        fs::set_permissions(&new, std::os::unix::fs::PermissionsExt::from_mode(mode)).map_err(failed)?;
+        fs::rename(&new, &self.path).map_err(failed)
+    }
+}
+
+/// Removes what a daemon that was killed may have left.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

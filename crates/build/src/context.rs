@@ -39,6 +39,14 @@ impl TarContext {
         TarContext { local: Arc::new(Local { tree, ignored: Patterns::default() }) }
     }
 
+    /// Makes a directory in it the context; its own ignore file counts.
+    pub fn scope(&mut self, directory: &str) -> Result<()> {
+        let tree = Tree::below(&self.local.tree, directory)?;
+        let ignored = patterns(&tree, ".dockerignore")?.unwrap_or_default();
+        self.local = Arc::new(Local { tree: Arc::new(tree), ignored });
+        Ok(())
+    }
+
     /// The Dockerfile, with the patterns of its ignore file applied from now on. Gives its text.
     pub fn dockerfile(&mut self, name: &str) -> Result<String> {
         let tree = Arc::clone(&self.local.tree);
@@ -48,19 +56,22 @@ impl TarContext {
         let bytes = bytes.ok_or_else(|| {
             Error::Invalid(format!("failed to read dockerfile: open {name}: no such file or directory"))
         })?;
-        for path in [format!("{name}.dockerignore"), ".dockerignore".into()] {
-            if let Some(text) = tree
-                .read(&path, ignore::MAX_BYTES as u64)
-                .map_err(|error| Error::system(format!("read {path}"), error))?
-            {
-                let ignored = Patterns::parse(&String::from_utf8_lossy(&text))
-                    .map_err(|error| Error::Invalid(error.to_string()))?;
+        for path in [&format!("{name}.dockerignore"), ".dockerignore"] {
+            if let Some(ignored) = patterns(&tree, path)? {
                 self.local = Arc::new(Local { tree, ignored });
                 break;
             }
         }
         String::from_utf8(bytes).map_err(|_| Error::Invalid(format!("the dockerfile {name} is not UTF-8")))
     }
+}
+
+/// What an ignore file says, if it is there.
+fn patterns(tree: &Tree, path: &str) -> Result<Option<Patterns>> {
+    let text =
+        tree.read(path, ignore::MAX_BYTES as u64).map_err(|error| Error::system(format!("read {path}"), error))?;
+    let parsed = text.map(|text| Patterns::parse(&String::from_utf8_lossy(&text)));
+    parsed.transpose().map_err(|error| Error::Invalid(error.to_string()))
 }
 
 /// A tar with an end.
@@ -108,7 +119,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 impl Client for TarContext {
-    fn context(&self) -> Result<Arc<Local>> {
+    fn context(&self, _: &[String]) -> Result<Arc<Local>> {
         Ok(Arc::clone(&self.local))
     }
 }

@@ -1,6 +1,6 @@
 //! Which stages a target needs, and in which order they can be built. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dockerfile::instruction::Kind;
 use dockerfile::{Dockerfile, Instruction, Lines};
@@ -132,6 +132,74 @@ pub fn resolve(file: &Dockerfile, from: &str, stage: usize, contexts: &BTreeSet<
     }
 }
 
+/// Paths that a build takes from the client's directories, by the name of the context; the main one has none. An empty
+/// list is all of it. What cannot be told before it is built (a variable in a path) is all of it too.
+#[must_use]
+pub fn wanted(
+    file: &Dockerfile,
+    plan: &Plan,
+    bases: &[String],
+    contexts: &BTreeSet<String>,
+) -> BTreeMap<Option<String>, Vec<String>> {
+    let mut wanted: BTreeMap<Option<String>, Option<BTreeSet<String>>> = BTreeMap::new();
+    let mut take = |from: Option<String>, path: Option<String>| {
+        let paths = wanted.entry(from).or_insert_with(|| Some(BTreeSet::new()));
+        match (path, paths.as_mut()) {
+            (Some(path), Some(paths)) => drop(paths.insert(path)),
+            _ => *paths = None,
+        }
+    };
+    let name = |from: &str| match from {
+        "" => Some(None),
+        from => Some(from.to_lowercase()).filter(|from| contexts.contains(from)).map(Some),
+    };
+    for &stage in &plan.stages {
+        if let Some(Some(base)) = name(&bases[stage]) {
+            take(Some(base), None);
+        }
+        for instruction in &file.stages[stage].instructions {
+            match &instruction.kind {
+                Kind::Copy(transfer) | Kind::Add(transfer) => {
+                    let Some(from) = name(&transfer.from) else { continue };
+                    for source in transfer.sources.iter().filter(|source| !crate::remote::is_remote(source)) {
+                        take(from.clone(), path_of(source));
+                    }
+                }
+                Kind::Run(run) => {
+                    for mount in &run.mounts {
+                        let fields = dockerfile::mount::csv(mount).unwrap_or_default();
+                        let field = |keys: &[&str]| {
+                            let found = fields.iter().rev().filter_map(|field| field.split_once('='));
+                            found.into_iter().find(|(key, _)| keys.contains(&key.to_ascii_lowercase().as_str()))
+                        };
+                        let Some(from) = name(field(&["from"]).map_or("", |(_, value)| value)) else { continue };
+                        let kind = field(&["type"]).map_or("bind", |(_, value)| value);
+                        let taken = ["bind", "cache"].contains(&kind.to_ascii_lowercase().as_str());
+                        if kind.contains('$') || (taken && (kind.eq_ignore_ascii_case("bind") || from.is_some())) {
+                            take(from, field(&["source", "src"]).and_then(|(_, value)| path_of(value)));
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    wanted.into_iter().map(|(from, paths)| (from, paths.into_iter().flatten().collect())).collect()
+}
+
+/// A source as a path that a client can be asked for; nothing if it stands for the whole directory, or might.
+#[must_use]
+pub fn path_of(source: &str) -> Option<String> {
+    let clean = crate::tree::clean(source.replace("/./", "/").as_bytes());
+    let path = String::from_utf8(clean).ok()?;
+    // What names a directory above, and what clients read in different ways.
+    let whole = path.is_empty()
+        || source.split('/').any(|part| part == "..")
+        || path.split('/').any(|part| part == "**")
+        || path.contains(['$', '\\', '[', '!']);
+    (!whole).then_some(path)
+}
+
 /// The `--from`s of an instruction, as written.
 #[must_use]
 pub fn sources(instruction: &Instruction) -> Vec<(String, Lines)> {
@@ -198,6 +266,36 @@ mod tests {
         let triggers = "FROM x AS a\nFROM x AS b\nONBUILD COPY --from=a / /\nFROM b";
         assert_eq!(stages(triggers, None), Ok(vec![0, 1, 2]));
         assert_eq!(stages(triggers, Some("b")), Ok(vec![1]));
+    }
+
+    #[test]
+    fn what_is_taken_from_the_client() {
+        let paths = |text: &str| {
+            let file = dockerfile::parse(text).unwrap();
+            let bases = vec![if text.contains("FROM more") { "more".to_owned() } else { String::new() }];
+            let contexts = BTreeSet::from(["more".to_owned(), "else".to_owned()]);
+            let plan = Plan { target: 0, stages: vec![0] };
+            let wanted = wanted(&file, &plan, &bases, &contexts);
+            let shown =
+                wanted.into_iter().map(|(from, paths)| format!("{}:{}", from.unwrap_or_default(), paths.join(",")));
+            shown.collect::<Vec<_>>().join(" ")
+        };
+        for (text, expect) in [
+            ("COPY a ./b/ /x/\nADD c http://h/x.git#a /y/", ":a,b,c"),
+            ("COPY a /x\nCOPY . /y", ":"),
+            ("COPY a*/b? --from=c /x", ":--from=c,a*/b?"),
+            ("COPY a/./b /x", ":a/b"),
+            ("COPY $a /x", ":"),
+            ("COPY ../a /x", ":"),
+            ("COPY --from=else a /x\nCOPY --from=image b /y", "else:a"),
+            ("RUN --mount=target=/x,source=a --mount=type=cache,target=/c true", ":a"),
+            ("RUN --mount=target=/x true", ":"),
+            ("RUN --mount=from=else,source=d,target=/x true", "else:d"),
+            ("RUN true", ""),
+        ] {
+            assert_eq!(paths(&format!("FROM scratch\n{text}")), expect, "{text}");
+        }
+        assert_eq!(paths("FROM more\nCOPY --from=more a /x"), "more:");
     }
 
     #[test]

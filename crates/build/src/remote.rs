@@ -24,7 +24,8 @@ pub enum Fetched {
 /// Fetches a context.
 pub fn context(engine: &Engine, address: &str, keep_git: bool, cancel: &Cancel) -> Result<Fetched> {
     if let Some(repository) = git::parse(address)? {
-        let tree = git::fetch(&engine.config().data_root, &repository, keep_git, cancel)?;
+        let keep = repository.keep.unwrap_or(keep_git);
+        let tree = git::fetch(&engine.config().data_root, &repository, keep, cancel)?;
         return Ok(Fetched::Context(TarContext::of_tree(Arc::new(tree))));
     }
     if !address.starts_with("http://") && !address.starts_with("https://") {
@@ -82,4 +83,9 @@ pub(crate) fn is_archive(file: File) -> bool {
     let Ok(data) = archive::decompress(file) else { return false };
     let mut reader = archive::tar::Reader::new(data);
     matches!(reader.next_entry(), Ok(Some(_)))
+}
+
+/// A URL or a repository.
+pub(crate) fn is_remote(source: &str) -> bool {
+    ["http://", "https://", "git://", "ssh://", "git@"].iter().any(|prefix| source.starts_with(prefix))
 }

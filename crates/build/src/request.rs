@@ -10,6 +10,7 @@ use dockerfile::ignore::Patterns;
 use oci::{Platform, Reference};
 
 use crate::cache::import::Import;
+use crate::devices::Grants;
 use crate::error::{Error, Result};
 use crate::tree::Tree;
 
@@ -51,6 +52,8 @@ pub struct Request {
     pub entitlements: Entitlements,
     /// `--build-context`, by name.
     pub contexts: BTreeMap<String, NamedContext>,
+    /// The same for one platform alone; these come first.
+    pub platform_contexts: Vec<(String, Platform, NamedContext)>,
     /// Credentials by registry.
     pub auth: BTreeMap<String, RegistryAuth>,
     /// Caches of elsewhere whose steps may be used.
@@ -101,12 +104,14 @@ pub struct Limits {
 }
 
 /// What steps may do beyond the usual.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Entitlements {
     /// `network.host`
     pub host_network: bool,
     /// `security.insecure`
     pub insecure: bool,
+    /// `device`
+    pub devices: Grants,
 }
 
 /// A context with a name.
@@ -130,16 +135,23 @@ pub struct Local {
 
 /// What the client of a build lends while it waits. Implemented by each door: a tar that came with the request, a session.
 pub trait Client: Send + Sync {
-    /// The main build context.
-    fn context(&self) -> Result<Arc<Local>>;
+    /// The main build context, or as much of it as has these paths; all of it if there are none.
+    fn context(&self, paths: &[String]) -> Result<Arc<Local>>;
+
+    /// Told before anything is asked for: these paths of a directory (the main context, or one with a name) are all that
+    /// the Dockerfile takes from it.
+    fn expect(&self, directory: Option<&str>, paths: &[String]) {
+        let _ = (directory, paths);
+    }
 
     /// What its ignore file hides; asked before the files themselves are needed.
     fn ignored(&self) -> Result<Patterns> {
-        Ok(self.context()?.ignored.clone())
+        Ok(self.context(&[])?.ignored.clone())
     }
 
-    /// Another directory of the client's.
-    fn local(&self, name: &str) -> Result<Arc<Local>> {
+    /// Another directory of the client's, as [`Client::context`].
+    fn local(&self, name: &str, paths: &[String]) -> Result<Arc<Local>> {
+        let _ = paths;
         Err(Error::Unsupported(format!("the local context {name:?} through this door")))
     }
 

@@ -1,6 +1,7 @@
 //! A build: stages side by side, each waiting only where it needs another.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use dockerfile::instruction::Kind;
@@ -16,6 +17,7 @@ use crate::cache::{Cache, Step};
 use crate::caches::Caches;
 use crate::contexts::Contexts;
 use crate::error::{Error, Result};
+use crate::outline::{self, Outline};
 use crate::plan::{self, Plan};
 use crate::progress::{Event, Listener, Place, Vertex};
 use crate::request::{NamedContext, NoCache, Request};
@@ -74,6 +76,8 @@ pub(crate) struct Build<'a> {
     /// Images whose steps may be used.
     pub images: Images,
     slots: Vec<Slot>,
+    /// Caches that begin anew in this build.
+    renewed: Mutex<BTreeSet<String>>,
 }
 
 /// Where a stage leaves its result.
@@ -81,6 +85,8 @@ pub(crate) struct Build<'a> {
 struct Slot {
     outcome: Mutex<Option<std::result::Result<Arc<Outcome>, ()>>>,
     done: Condvar,
+    /// Somebody builds it who has found only now that it is needed.
+    late: AtomicBool,
 }
 
 impl Builder {
@@ -109,7 +115,10 @@ impl Builder {
 
     /// Builds. The layers of the results are protected as long as the caller holds a lease of the store.
     pub fn build(&self, request: &Request, cancel: &Cancel, listener: &dyn Listener) -> Result<Results> {
-        let file = dockerfile::parse(&request.dockerfile)?;
+        let mut file = dockerfile::parse(&request.dockerfile)?;
+        if let Some(Some(text)) = request.arguments.get("BUILDKIT_DOCKERFILE_CHECK") {
+            file.directives.check = dockerfile::Check::parse(text).map_err(Error::Invalid)?;
+        }
         if let Some((image, line)) = &file.directives.syntax
             && !is_own_syntax(image)
         {
@@ -136,6 +145,14 @@ impl Builder {
         }
         self.cache.note_uses(&self.engine, now);
         Ok(results)
+    }
+
+    /// What the request's target takes of its client; nothing is built.
+    pub fn outline(&self, request: &Request, cancel: &Cancel, listener: &dyn Listener) -> Result<Outline> {
+        let file = dockerfile::parse(&request.dockerfile)?;
+        let platform = request.platforms.first().cloned().unwrap_or_else(Platform::host);
+        let build = self.prepare(&file, request, platform, logs::time::now_ns(), cancel, listener)?;
+        outline::outline(&file, build.plan.target, &build.plan.stages, &build.globals, &request.arguments)
     }
 
     fn warnings(&self, file: &Dockerfile, request: &Request) -> Vec<Warning> {
@@ -195,7 +212,9 @@ impl Builder {
             }
             bases.push(expanded);
         }
-        let contexts: BTreeSet<String> = request.contexts.keys().map(|name| name.to_lowercase()).collect();
+        let of_platform = request.platform_contexts.iter().filter(|(_, of, _)| *of == platform).map(|(name, ..)| name);
+        let contexts: BTreeSet<String> =
+            request.contexts.keys().chain(of_platform).map(|name| name.to_lowercase()).collect();
         let plan = plan::plan(file, request.target.as_deref(), &bases, &contexts)?;
         let epoch = match request.arguments.get("SOURCE_DATE_EPOCH").cloned().flatten() {
             None => None,
@@ -208,7 +227,7 @@ impl Builder {
         };
         let images = Images::find(&self.engine, &request.cache_images, &platform)?;
         let slots = file.stages.iter().map(|_| Slot::default()).collect();
-        Ok(Build {
+        let build = Build {
             engine: &self.engine,
             cache: &self.cache,
             caches: &self.caches,
@@ -225,7 +244,16 @@ impl Builder {
             listener,
             images,
             slots,
-        })
+            renewed: Mutex::default(),
+        };
+        for (name, paths) in plan::wanted(file, &build.plan, &build.bases, &build.contexts) {
+            match name.as_deref().map(|name| build.named_context(name, &build.platform)) {
+                None => request.client.expect(None, &paths),
+                Some(Some(NamedContext::Local(directory))) => request.client.expect(Some(directory), &paths),
+                Some(_) => {}
+            }
+        }
+        Ok(build)
     }
 }
 
@@ -246,10 +274,7 @@ impl<'a> Build<'a> {
             for &index in &self.plan.stages {
                 let failures = &failures;
                 let body = move || {
-                    // A panic must not leave the others waiting.
-                    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| stage::build(self, index)));
-                    let outcome =
-                        outcome.unwrap_or_else(|_| Err(Error::Invalid("the builder itself has failed".into())));
+                    let outcome = self.stage(index);
                     self.slots[index].bring(outcome.map(Arc::new).map_err(|error| {
                         failures.lock().unwrap_or_else(PoisonError::into_inner).push((index, error));
                     }));
@@ -282,21 +307,34 @@ impl<'a> Build<'a> {
         }
         let mut seen = BTreeSet::new();
         let mut all_steps = Vec::new();
-        for &stage in &self.plan.stages {
+        for stage in (0..self.slots.len()).filter(|stage| self.slots[*stage].is_done()) {
             let steps = self.outcome(stage)?.steps.clone();
             all_steps.extend(steps.into_iter().filter(|step| seen.insert(step.key)));
         }
         Ok(Built { platform: self.platform.clone(), config, steps: outcome.steps.clone(), all_steps })
     }
 
-    /// The result of another stage, as soon as it is there.
+    /// Builds a stage. A panic must not leave the others waiting.
+    fn stage(&self, index: usize) -> Result<Outcome> {
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| stage::build(self, index)));
+        outcome.unwrap_or_else(|_| Err(Error::Invalid("the builder itself has failed".into())))
+    }
+
+    /// The result of another stage, as soon as it is there. One that only an image's ONBUILD instructions name is in no
+    /// plan: whoever needs it first builds it. Stages need only those above them, so nobody waits in a circle.
     pub fn outcome(&self, stage: usize) -> Result<Arc<Outcome>> {
-        if !self.plan.stages.contains(&stage) {
-            return Err(Error::Invalid(format!(
-                "stage {stage} is needed by an ONBUILD instruction of a base image, and is not part of this build"
-            )));
+        let slot = &self.slots[stage];
+        if !self.plan.stages.contains(&stage) && !slot.late.swap(true, Ordering::AcqRel) {
+            let outcome = self.stage(stage).map(Arc::new);
+            slot.bring(outcome.as_ref().map(Arc::clone).map_err(|_| ()));
+            return outcome;
         }
-        self.slots[stage].wait().map_err(|()| Error::Cancelled)
+        slot.wait().map_err(|()| Error::Cancelled)
+    }
+
+    /// Whether a cache has to begin anew: once for each build.
+    pub fn renews(&self, cache: &str) -> bool {
+        self.renewed.lock().unwrap_or_else(PoisonError::into_inner).insert(cache.to_owned())
     }
 
     /// Whether known steps of a stage may be used.
@@ -308,8 +346,13 @@ impl<'a> Build<'a> {
         }
     }
 
-    /// A context with this name.
-    pub fn named_context(&self, name: &str) -> Option<&NamedContext> {
+    /// A context with this name, for a platform.
+    pub fn named_context(&self, name: &str, platform: &Platform) -> Option<&NamedContext> {
+        let own = self.request.platform_contexts.iter();
+        let own = own.filter(|(known, of, _)| known.eq_ignore_ascii_case(name) && of == platform);
+        if let Some((.., context)) = own.into_iter().next() {
+            return Some(context);
+        }
         self.request.contexts.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, context)| context)
     }
 
@@ -340,6 +383,10 @@ impl Slot {
     fn bring(&self, outcome: std::result::Result<Arc<Outcome>, ()>) {
         *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
         self.done.notify_all();
+    }
+
+    fn is_done(&self) -> bool {
+        matches!(&*self.outcome.lock().unwrap_or_else(PoisonError::into_inner), Some(Ok(_)))
     }
 
     fn wait(&self) -> std::result::Result<Arc<Outcome>, ()> {

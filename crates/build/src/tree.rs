@@ -22,6 +22,8 @@ pub struct Tree {
     root: OwnedFd,
     /// What the root is made of.
     _layers: Vec<OwnedFd>,
+    /// What the root is in.
+    _above: Option<Arc<Tree>>,
     digests: Option<Arc<Digests>>,
 }
 
@@ -56,6 +58,7 @@ impl Tree {
         Ok(Tree {
             root: root.map_err(|error| Error::system("look into an image's files", error))?,
             _layers: mounts,
+            _above: None,
             digests: None,
         })
     }
@@ -63,13 +66,24 @@ impl Tree {
     /// A directory that nobody changes.
     #[must_use]
     pub fn of_directory(root: OwnedFd) -> Tree {
-        Tree { root, _layers: Vec::new(), digests: None }
+        Tree { root, _layers: Vec::new(), _above: None, digests: None }
     }
 
     /// The same, where the digests of files are known already.
     #[must_use]
     pub fn of_known_directory(root: OwnedFd, digests: Arc<Digests>) -> Tree {
-        Tree { root, _layers: Vec::new(), digests: Some(digests) }
+        Tree { root, _layers: Vec::new(), _above: None, digests: Some(digests) }
+    }
+
+    /// A directory in it as a tree of its own.
+    pub fn below(above: &Arc<Tree>, path: &str) -> Result<Tree> {
+        let failed = |error: io::Error| Error::system(format!("look for {path:?}"), error);
+        let found = above.resolve(&clean(path.as_bytes())).map_err(failed)?;
+        if found.kind != Some(FileType::Directory) {
+            return Err(Error::NotFound { path: format!("/{}", path.trim_matches('/')) });
+        }
+        let root = above.open(&found.path, OFlags::RDONLY | OFlags::DIRECTORY).map_err(failed)?;
+        Ok(Tree { root, _layers: Vec::new(), _above: Some(Arc::clone(above)), digests: None })
     }
 
     /// The digest of a file's content, if it is known without reading. `path` is one without links.

@@ -1,4 +1,4 @@
-//! Blobs in a directory of the client (`type=local` caches): containerd's content service, served by its session.
+//! Blobs in a directory of the client (`type=local` caches, OCI layouts): containerd's content service, served by its session.
 //!
 //! Source: <https://github.com/containerd/containerd/blob/main/api/services/content/v1/content.proto>
 
@@ -34,7 +34,12 @@ pub struct Store {
 impl Store {
     /// The directory that the client knows by this path.
     pub fn new(caller: &Caller, path: &str) -> Store {
-        Store { caller: caller.clone(), id: format!("local:{path}") }
+        Store::named(caller, format!("local:{path}"))
+    }
+
+    /// The directory that the client knows by this name.
+    pub fn named(caller: &Caller, id: String) -> Store {
+        Store { caller: caller.clone(), id }
     }
 
     fn metadata(&self) -> Metadata {
@@ -153,6 +158,6 @@ fn full(data: &mut impl Read, buffer: &mut [u8]) -> std::io::Result<usize> {
 
 impl Blobs for Store {
     fn fetch(&self, blob: &Descriptor, cancel: &Cancel, into: &mut dyn Write) -> build::Result<()> {
-        self.copy(blob, cancel, into).map_err(|status| failure::of_session("read the build cache", status))
+        self.copy(blob, cancel, into).map_err(|status| failure::of_session("read a blob of the client", status))
     }
 }

@@ -23,7 +23,7 @@ pub fn status(error: &build::Error, name: &str, text: &str) -> Status {
     if let Some(lines) = error.lines() {
         let detail = json!({
             "info": { "filename": name, "data": STANDARD.encode(text), "language": "Dockerfile" },
-            "ranges": [{ "start": { "line": lines.first }, "end": { "line": lines.last } }],
+            "ranges": crate::subrequest::ranges(lines),
         });
         status.details.push((format!("{TYPES}/errdefs.Source+json"), detail.to_string().into_bytes()));
     }

@@ -13,6 +13,7 @@ use build::{Built, Error};
 use dockerfile::ignore::Patterns;
 use oci::{Platform, Reference};
 
+use crate::content::Store;
 use crate::door::Door;
 use crate::failure;
 use crate::gateway::result_of;
@@ -20,6 +21,7 @@ use crate::job::Job;
 use crate::lent::Lent;
 use crate::request::{Attributes, Definition, Entry};
 use crate::status::Status;
+use crate::subrequest;
 use crate::wire::fields;
 
 /// What a frontend has made.
@@ -76,8 +78,7 @@ pub fn run(
         }
     }
     let mut request = request(attributes, job)?;
-    let named = contexts(door, job, attributes, inputs, &request.platforms, &mut lent)?;
-    request.contexts = named;
+    contexts(door, job, attributes, inputs, &mut request, &mut lent)?;
     let platform = request.platforms.first().cloned().unwrap_or_else(Platform::host);
     request.imports = crate::cache::imports(door, job, attributes, asked, &platform, &lent);
     let (source, mut tar) = load(door, job, attributes, &mut lent, get("context"))?;
@@ -88,11 +89,20 @@ pub fn run(
     request.dockerfile.clone_from(&source.text);
     request.client = Arc::new(lent);
     let failed = |error: Error| failure::status(&error, &source.name, &source.text);
-    let subrequest = get("requestid");
-    request.check_only = subrequest == "frontend.lint";
-    let answers = match subrequest {
+    let asked = get("requestid");
+    request.check_only = asked == "frontend.lint";
+    let answers = match asked {
         "" | "frontend.lint" => BTreeMap::new(),
-        "frontend.subrequests.describe" => return Ok(Made { answers: crate::gateway::describe(), ..Made::default() }),
+        "frontend.subrequests.describe" => return Ok(Made { answers: subrequest::describe(), ..Made::default() }),
+        "frontend.targets" => {
+            let file = dockerfile::parse(&source.text).map_err(|error| failed(error.into()))?;
+            let answers = subrequest::targets(&source.text, &build::outline::targets(&file));
+            return Ok(Made { answers, ..Made::default() });
+        }
+        "frontend.outline" => {
+            let outline = door.builder().outline(&request, &job.cancel, &job.journal).map_err(failed)?;
+            return Ok(Made { answers: subrequest::outline(&source.text, &outline), ..Made::default() });
+        }
         other => return Err(Status::unsupported(&format!("the subrequest {other:?}"))),
     };
     let results = door.builder().build(&request, &job.cancel, &job.journal);
@@ -100,7 +110,8 @@ pub fn run(
         let answers = crate::gateway::lint(&source.name, &source.text, results)?;
         return Ok(Made { answers, ..Made::default() });
     }
-    let several = request.platforms.len() > 1 || ["1", "true"].contains(&get("multi-platform"));
+    let flags = [get("multi-platform"), get("build-arg:BUILDKIT_MULTI_PLATFORM")];
+    let several = request.platforms.len() > 1 || flags.iter().any(|flag| ["1", "true"].contains(flag));
     Ok(Made { images: results.map_err(failed)?.images, several, answers })
 }
 
@@ -192,6 +203,11 @@ fn request(attributes: &Attributes, job: &Arc<Job>) -> Result<Request, Status> {
         match asked.as_str() {
             "network.host" => entitlements.host_network = true,
             "security.insecure" => entitlements.insecure = true,
+            "device" => entitlements.devices.all = true,
+            other if other.starts_with("device=") => {
+                let added = entitlements.devices.add(other.trim_start_matches("device="));
+                added.map_err(|error| Status::invalid(error.to_string()))?;
+            }
             other => return Err(Status::unsupported(&format!("the entitlement {other:?}"))),
         }
     }
@@ -238,6 +254,7 @@ fn request(attributes: &Attributes, job: &Arc<Job>) -> Result<Request, Status> {
         hostname: hostname.unwrap_or_else(|| get("hostname").to_owned()),
         entitlements,
         contexts: BTreeMap::new(),
+        platform_contexts: Vec::new(),
         auth: BTreeMap::new(),
         imports: Vec::new(),
         cache_images: Vec::new(),
@@ -250,7 +267,7 @@ fn request(attributes: &Attributes, job: &Arc<Job>) -> Result<Request, Status> {
 struct Nothing;
 
 impl build::request::Client for Nothing {
-    fn context(&self) -> build::Result<Arc<build::request::Local>> {
+    fn context(&self, _: &[String]) -> build::Result<Arc<build::request::Local>> {
         Err(Error::Invalid("there is no build context".into()))
     }
 }
@@ -265,20 +282,19 @@ fn contexts(
     job: &Arc<Job>,
     attributes: &Attributes,
     inputs: &BTreeMap<String, Definition>,
-    platforms: &[Platform],
+    request: &mut Request,
     lent: &mut Lent,
-) -> Result<BTreeMap<String, NamedContext>, Status> {
-    let mut contexts = BTreeMap::new();
-    let platform = platforms.first().cloned().unwrap_or_else(Platform::host).to_string();
+) -> Result<(), Status> {
+    let wanted = if request.platforms.is_empty() { vec![Platform::host()] } else { request.platforms.clone() };
     for (key, value) in attributes {
         let Some(name) = key.strip_prefix("context:") else { continue };
-        let name = match name.split_once("::") {
-            None => name,
-            Some((name, of)) if of == platform && platforms.len() < 2 => name,
-            Some(_) if platforms.len() > 1 => {
-                return Err(Status::unsupported(&format!("the build context {name:?} for one of several platforms")));
-            }
-            Some(_) => continue,
+        // For one platform alone: `name::linux/arm64`.
+        let (name, only) = match name.split_once("::") {
+            None => (name, None),
+            Some((name, of)) => match wanted.iter().find(|platform| platform.to_string() == of) {
+                Some(platform) => (name, Some(platform.clone())),
+                None => continue,
+            },
         };
         let context = match value.split_once(':') {
             Some(("docker-image", rest)) => NamedContext::Image(rest.trim_start_matches("//").to_owned()),
@@ -295,25 +311,63 @@ fn contexts(
                 let result = result_of(door, definition, name)?;
                 NamedContext::Built(result.map(|built| Arc::new(built.config.clone())))
             }
+            Some(("oci-layout", rest)) => {
+                // An image for each platform that is built.
+                for platform in only.as_ref().map_or(wanted.as_slice(), std::slice::from_ref) {
+                    let config = layout(door, job, name, rest.trim_start_matches("//"), platform)?;
+                    let context = NamedContext::Built(Some(Arc::new(config)));
+                    request.platform_contexts.push((name.to_owned(), platform.clone(), context));
+                }
+                continue;
+            }
             _ => match remote(door, job, value, false)? {
                 Fetched::Context(context) => {
-                    let local = context.context().map_err(|error| failure::status(&error, "", ""))?;
-                    lent.set_directory(name, local);
-                    NamedContext::Local(name.to_owned())
+                    let local = context.context(&[]).map_err(|error| failure::status(&error, "", ""))?;
+                    // Those of several platforms must not be taken for one another.
+                    let own = key.trim_start_matches("context:");
+                    lent.set_directory(own, local);
+                    NamedContext::Local(own.to_owned())
                 }
                 Fetched::Dockerfile(_) => {
                     return Err(Status::invalid(format!("the build context {name}={value} is no archive")));
                 }
             },
         };
-        contexts.insert(name.to_owned(), context);
+        match only {
+            Some(platform) => request.platform_contexts.push((name.to_owned(), platform, context)),
+            None => drop(request.contexts.insert(name.to_owned(), context)),
+        }
     }
     if let Some(unknown) =
         inputs.keys().find(|key| !attributes.values().any(|value| value.strip_prefix("input:") == Some(key)))
     {
         return Err(Status::unsupported(&format!("the frontend's input {unknown:?}")));
     }
-    Ok(contexts)
+    Ok(())
+}
+
+/// The image that `oci-layout://store@sha256:…` names, from the client's directory.
+fn layout(
+    door: &Door,
+    job: &Arc<Job>,
+    name: &str,
+    reference: &str,
+    platform: &Platform,
+) -> Result<oci::ImageConfig, Status> {
+    let invalid = || Status::invalid(format!("oci-layout reference {reference:?} has no digest"));
+    let (store, digest) = reference.split_once('@').ok_or_else(invalid)?;
+    let digest = oci::Digest::parse(digest).map_err(|_| invalid())?;
+    // The digest says which; a tag beside it is for people.
+    let store = store.split(':').next().unwrap_or(store);
+    job.journal.step(&format!("[context {name}] OCI load from client"), |_| {
+        let store = Store::named(&job.caller, format!("oci:{store}"));
+        let missing =
+            || Status::new(crate::status::Code::NotFound, format!("{digest} is not in the OCI layout {name}"));
+        let size = store.size(&digest)?.ok_or_else(missing)?;
+        let top = oci::Descriptor::new("", digest, size);
+        let image = build::layout::image(door.builder().engine(), &store, &top, platform, &job.cancel);
+        image.map_err(|error| failure::status(&error, "", ""))
+    })
 }
 
 /// The Dockerfile; and the context, if it is none of the session's directories.
@@ -327,9 +381,7 @@ fn load(
     let name = attributes.get("filename").map_or("Dockerfile", String::as_str).to_owned();
     let own_directory = attributes.get("dockerfilekey").is_some();
     let directory = attributes.get("dockerfilekey").map_or("dockerfile", String::as_str);
-    if !attributes.get("contextsubdir").is_none_or(String::is_empty) {
-        return Err(Status::unsupported("a directory inside of the build context as the context"));
-    }
+    let below = attributes.get("contextsubdir").map_or("", String::as_str);
     let mut tar = None;
     let mut alone = None;
     if !context.is_empty() {
@@ -351,14 +403,18 @@ fn load(
         let empty = Tree::of_layers(door.builder().engine().store().layers(), &[]);
         let empty = empty.map_err(|error| failure::status(&error, &name, ""))?;
         let local =
-            TarContext::of_tree(Arc::new(empty)).context().map_err(|error| failure::status(&error, &name, ""))?;
+            TarContext::of_tree(Arc::new(empty)).context(&[]).map_err(|error| failure::status(&error, &name, ""))?;
         return Ok((Source { name, text }, Some(local)));
     }
     if let Some(tar) = &mut tar
         && !own_directory
     {
-        let text = tar.dockerfile(&name).map_err(|error| failure::status(&error, &name, ""))?;
-        let local = tar.context().map_err(|error| failure::status(&error, &name, ""))?;
+        let failed = |error: Error| failure::status(&error, &name, "");
+        let text = tar.dockerfile(&name).map_err(failed)?;
+        if !below.is_empty() {
+            tar.scope(below).map_err(failed)?;
+        }
+        let local = tar.context(&[]).map_err(failed)?;
         let vertex = oci::Digest::of(job.id.as_bytes());
         job.journal.set_source(&name, &text, vertex);
         return Ok((Source { name, text }, Some(local)));
@@ -379,8 +435,12 @@ fn load(
         Ok::<_, Status>((text, few.get(&own_ignore).map(<[u8]>::to_vec)))
     })?;
     let source = Source { name, text };
-    if let Some(tar) = tar {
-        let local = tar.context().map_err(|error| failure::status(&error, &source.name, &source.text))?;
+    if let Some(mut tar) = tar {
+        let failed = |error: Error| failure::status(&error, &source.name, &source.text);
+        if !below.is_empty() {
+            tar.scope(below).map_err(failed)?;
+        }
+        let local = tar.context(&[]).map_err(failed)?;
         return Ok((source, Some(local)));
     }
     let ignore = match ignore {

@@ -244,22 +244,6 @@ pub fn stat(entry: &build::copy::walk::Entry) -> Stat {
     }
 }
 
-/// What subrequests there are.
-pub fn describe() -> BTreeMap<String, Vec<u8>> {
-    let requests = json!([
-        { "Name": "frontend.lint", "Version": "1.0.0", "Type": "rpc", "Description": "Lint a Dockerfile", "Opts": null, "Metadata": [{ "Name": "result.json" }, { "Name": "result.txt" }] },
-        { "Name": "frontend.subrequests.describe", "Version": "1.0.0", "Type": "rpc", "Description": "List available subrequest types", "Metadata": [{ "Name": "result.json" }, { "Name": "result.txt" }] },
-    ]);
-    let text = "NAME                          VERSION DESCRIPTION\n\
-                frontend.lint                 1.0.0   Lint a Dockerfile\n\
-                frontend.subrequests.describe 1.0.0   List available subrequest types\n";
-    BTreeMap::from([
-        ("result.json".into(), requests.to_string().into_bytes()),
-        ("result.txt".into(), text.as_bytes().to_vec()),
-        ("version".into(), b"1.0.0".to_vec()),
-    ])
-}
-
 /// `frontend.lint`: what the rules have found, or why the Dockerfile is none
 /// (<https://github.com/moby/buildkit/blob/master/frontend/subrequests/lint/lint.go>).
 pub fn lint(

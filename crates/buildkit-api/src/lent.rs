@@ -1,6 +1,6 @@
 //! What a client lends through its session: directories, secrets, agents, credentials.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,7 +37,10 @@ pub struct Lent {
     keys: BTreeMap<String, String>,
     /// Sessions of directories that several builds share.
     callers: BTreeMap<String, Caller>,
-    known: Mutex<HashMap<String, Directory>>,
+    /// By name, whole or only what the Dockerfile takes.
+    known: Mutex<HashMap<(String, bool), Directory>>,
+    /// What the Dockerfile takes from directories, by name; nothing is all of it.
+    expected: Mutex<BTreeMap<String, BTreeSet<String>>>,
 }
 
 /// A directory of the client, once it is here.
@@ -55,6 +58,7 @@ impl Lent {
             keys: BTreeMap::new(),
             callers: BTreeMap::new(),
             known: Mutex::default(),
+            expected: Mutex::default(),
         }
     }
 
@@ -67,7 +71,7 @@ impl Lent {
     /// A directory that came some other way.
     pub fn set_directory(&mut self, name: &str, local: Arc<Local>) {
         let known = self.known.get_mut().unwrap_or_else(PoisonError::into_inner);
-        known.insert(name.to_owned(), Arc::new(Mutex::new(Some(local))));
+        known.insert((name.to_owned(), false), Arc::new(Mutex::new(Some(local))));
     }
 
     /// What the main context hides.
@@ -102,11 +106,18 @@ impl Lent {
         Ok(few)
     }
 
-    /// A directory, sent once for this build.
-    fn directory(&self, name: &str, ignored: &Patterns, vertex: &str) -> Result<Arc<Local>> {
+    /// A directory, sent once for this build: as much of it as the Dockerfile takes, if these paths are of that.
+    fn directory(&self, name: &str, paths: &[String], ignored: &Patterns, vertex: &str) -> Result<Arc<Local>> {
+        let follow: Vec<String> = match self.expected.lock().unwrap_or_else(PoisonError::into_inner).get(name) {
+            Some(expected) if !paths.is_empty() && paths.iter().all(|path| expected.contains(path)) => {
+                expected.iter().cloned().collect()
+            }
+            _ => Vec::new(),
+        };
+        let partly = !follow.is_empty();
         let place = {
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(known.entry(name.to_owned()).or_default())
+            Arc::clone(known.entry((name.to_owned(), partly)).or_default())
         };
         let mut local = place.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(local) = &*local {
@@ -115,10 +126,11 @@ impl Lent {
         let key = self.keys.get(name).cloned().unwrap_or_else(|| self.owner(name).shared_key().to_owned());
         self.admit(&format!("local://{name}"), &oci::Platform::host())?;
         let tree = self.job.journal.step(vertex, |vertex| {
-            let mut slot = self.contexts.take(&format!("{key}\0{name}"))?;
+            let mut slot = self.contexts.take(&format!("{key}\0{name}{}", if partly { "\0partly" } else { "" }))?;
             let wanted = Wanted {
                 name: name.to_owned(),
                 exclude: ignored.texts().map(str::to_owned).collect(),
+                follow,
                 ..Wanted::default()
             };
             let mut told = 0;
@@ -146,10 +158,21 @@ impl Lent {
 }
 
 impl Client for Lent {
-    fn context(&self) -> Result<Arc<Local>> {
+    fn context(&self, paths: &[String]) -> Result<Arc<Local>> {
         match &self.fixed {
             Some(local) => Ok(Arc::clone(local)),
-            None => self.directory(&self.name, &self.ignored, "[internal] load build context"),
+            None => self.directory(&self.name, paths, &self.ignored, "[internal] load build context"),
+        }
+    }
+
+    fn expect(&self, directory: Option<&str>, paths: &[String]) {
+        let name = directory.unwrap_or(&self.name);
+        let mut expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
+        match expected.get_mut(name) {
+            None => drop(expected.insert(name.to_owned(), paths.iter().cloned().collect())),
+            // For another platform.
+            Some(known) if known.is_empty() || paths.is_empty() => known.clear(),
+            Some(known) => known.extend(paths.iter().cloned()),
         }
     }
 
@@ -157,8 +180,9 @@ impl Client for Lent {
         Ok(self.ignored.clone())
     }
 
-    fn local(&self, name: &str) -> Result<Arc<Local>> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+    fn local(&self, name: &str, paths: &[String]) -> Result<Arc<Local>> {
+        let whole = (name.to_owned(), false);
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&whole).cloned();
         if let Some(known) = known
             && let Some(local) = &*known.lock().unwrap_or_else(PoisonError::into_inner)
         {
@@ -169,7 +193,7 @@ impl Client for Lent {
         let few = few.map_err(|status| error("failed to load the build context", status))?;
         let ignored = few.get(".dockerignore").map(|text| Patterns::parse(&String::from_utf8_lossy(text)));
         let ignored = ignored.transpose().map_err(|error| Error::Invalid(error.to_string()))?.unwrap_or_default();
-        self.directory(name, &ignored, &shown)
+        self.directory(name, paths, &ignored, &shown)
     }
 
     fn secret(&self, id: &str) -> Result<Option<Vec<u8>>> {

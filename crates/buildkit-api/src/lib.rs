@@ -40,6 +40,7 @@ pub mod request;
 mod server;
 mod sessions;
 mod status;
+mod subrequest;
 
 pub use door::Door;
 pub use session::{PROTOCOL, wire};

@@ -51,7 +51,12 @@ pub(crate) const COMMAND: Command = Command {
             TEXTS,
             "Cache export destinations (e.g., \"user/app:cache\", \"type=local,dest=path/to/dir\")",
         ),
-        flag("call", '\0', Kind::Str("build"), "Set method for evaluating build (\"build\", \"check\")"),
+        flag(
+            "call",
+            '\0',
+            Kind::Str("build"),
+            "Set method for evaluating build (\"build\", \"check\", \"outline\", \"targets\")",
+        ),
         flag("cgroup-parent", '\0', Kind::Str(""), "Set the parent cgroup for the \"RUN\" instructions during build"),
         flag("check", '\0', Kind::Bool(false), "Shorthand for \"--call=check\""),
         flag("compress", '\0', Kind::Bool(false), "Compress the build context using gzip"),

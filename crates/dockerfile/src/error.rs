@@ -89,16 +89,19 @@ pub fn excerpt(name: &str, source: &str, lines: Lines, at: Option<&str>) -> Stri
     out
 }
 
+/// Words that are further apart have nothing to do with one another; BuildKit's number.
+const FAR: usize = 2;
+
 /// The word of `known` that was probably meant, if one is near: `did you mean RUN?`.
 #[must_use]
 pub fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
-    let limit = 1 + word.len() / 4;
     known
         .into_iter()
         .map(|candidate| (distance(&word, &candidate.to_lowercase()), candidate))
-        .filter(|(distance, _)| *distance <= limit)
+        .filter(|(distance, _)| *distance <= FAR)
         .min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, _)| *distance > 0)
         .map(|(_, candidate)| candidate)
 }
 

@@ -3,6 +3,7 @@
 mod expand;
 mod read;
 
+use crate::device::Device;
 use crate::error::Lines;
 use crate::heredoc::Heredoc;
 
@@ -105,8 +106,8 @@ pub struct Run {
     pub network: Network,
     /// `--security=insecure`.
     pub insecure: bool,
-    /// `--device` as written.
-    pub devices: Vec<String>,
+    /// `--device`.
+    pub devices: Vec<Device>,
 }
 
 /// The network of a `RUN` step.

@@ -17,6 +17,7 @@
 //!
 //! Source: <https://docs.docker.com/reference/dockerfile/>, version 1.21 of the language.
 
+pub mod device;
 pub mod directive;
 pub mod error;
 pub mod flag;

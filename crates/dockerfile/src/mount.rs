@@ -1,6 +1,33 @@
 //! `RUN --mount=type=…`.
 
-use crate::error::{Error, Lines};
+use crate::error::{Error, Lines, suggestion};
+
+/// The keys there are.
+const KEYS: [&str; 19] = [
+    "type",
+    "from",
+    "source",
+    "target",
+    "readonly",
+    "id",
+    "sharing",
+    "required",
+    "size",
+    "mode",
+    "uid",
+    "gid",
+    "src",
+    "dst",
+    "destination",
+    "ro",
+    "rw",
+    "readwrite",
+    "env",
+];
+
+/// The types there are, and who may share a cache.
+const KINDS: [&str; 5] = ["bind", "cache", "tmpfs", "secret", "ssh"];
+const SHARINGS: [&str; 3] = ["shared", "private", "locked"];
 
 /// One mount of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,22 +107,21 @@ impl Mount {
             size: None,
             sharing: Sharing::Shared,
         };
-        let mut read_only = None;
+        let (mut read_only, mut sharing, mut secret_id) = (None, None, None);
+        let near = |value: &str, among: &[&'static str]| {
+            suggestion(value, among.iter().copied()).map_or_else(String::new, |near| format!(" (did you mean {near}?)"))
+        };
         // The type first: what a key means depends on it.
         for field in &fields {
-            if let Some(("type", value)) = field
-                .split_once('=')
-                .map(|(key, value)| (key.trim(), value))
-                .filter(|(key, _)| key.eq_ignore_ascii_case("type"))
-                .map(|(_, value)| ("type", value))
-            {
+            let Some((key, value)) = field.split_once('=') else { continue };
+            if key.eq_ignore_ascii_case("type") {
                 mount.kind = match value.to_ascii_lowercase().as_str() {
                     "bind" => Kind::Bind,
                     "cache" => Kind::Cache,
                     "tmpfs" => Kind::Tmpfs,
                     "secret" => Kind::Secret,
                     "ssh" => Kind::Ssh,
-                    _ => return Err(error(format!("unsupported mount type {value:?}"))),
+                    _ => return Err(error(format!("unsupported mount type {value:?}{}", near(value, &KINDS)))),
                 };
             }
         }
@@ -104,49 +130,76 @@ impl Mount {
                 Some((key, value)) => (key.to_ascii_lowercase(), Some(value)),
                 None => (field.to_ascii_lowercase(), None),
             };
-            let flag = |value: Option<&str>| match value.map(str::to_ascii_lowercase).as_deref() {
-                None | Some("true" | "1") => Ok(true),
-                Some("false" | "0") => Ok(false),
-                Some(other) => Err(error(format!("invalid value for {key}: {other:?}"))),
+            let key = key.as_str();
+            let switch = ["readonly", "ro", "readwrite", "rw", "required"].contains(&key);
+            let Some(value) = value.or(Some("true").filter(|_| switch)) else {
+                return Err(error(format!("invalid field '{field}' must be a key=value pair")));
+            };
+            let flag = || match value {
+                "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+                "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+                other => Err(error(format!("invalid value for {key}: {other}"))),
+            };
+            let number = |radix| {
+                u32::from_str_radix(value, radix).map_err(|_| error(format!("invalid value {value} for {key}")))
             };
             let unexpected = || error(format!("unexpected key '{key}' for mount type '{}'", mount.kind.name()));
-            let needs = |value: Option<&str>| {
-                value
-                    .map(String::from)
-                    .ok_or_else(|| error(format!("invalid field '{field}' must be a key=value pair")))
-            };
-            let number = |value: Option<&str>, radix| -> Result<u32, Error> {
-                let text = needs(value)?;
-                u32::from_str_radix(&text, radix).map_err(|_| error(format!("invalid value {text} for {key}")))
-            };
-            match (key.as_str(), mount.kind) {
-                ("type", _) => {}
-                ("target" | "dst" | "destination", _) => mount.target = needs(value)?,
-                ("source" | "src", Kind::Bind | Kind::Cache) => mount.source = needs(value)?,
-                ("source" | "src" | "id", Kind::Secret) | ("id", Kind::Cache | Kind::Ssh) => mount.id = needs(value)?,
-                ("from", Kind::Bind | Kind::Cache) => mount.from = needs(value)?,
-                ("ro" | "readonly", Kind::Bind | Kind::Cache) => read_only = Some(flag(value)?),
-                ("rw" | "readwrite", Kind::Bind | Kind::Cache) => read_only = Some(!flag(value)?),
-                ("required", Kind::Secret | Kind::Ssh) => mount.required = flag(value)?,
-                ("mode", Kind::Cache | Kind::Secret | Kind::Ssh) => mount.mode = Some(number(value, 8)?),
-                ("uid", Kind::Cache | Kind::Secret | Kind::Ssh) => mount.uid = Some(number(value, 10)?),
-                ("gid", Kind::Cache | Kind::Secret | Kind::Ssh) => mount.gid = Some(number(value, 10)?),
-                ("env", Kind::Secret) => mount.env = Some(needs(value)?),
-                ("size", Kind::Tmpfs) => {
-                    mount.size = Some(
-                        bytes(&needs(value)?)
-                            .ok_or_else(|| error(format!("invalid value for {key}: {}", value.unwrap_or(""))))?,
-                    )
+            match key {
+                "type" => {}
+                "from" => mount.from = value.to_owned(),
+                "source" | "src" => mount.source = value.to_owned(),
+                "target" | "dst" | "destination" => mount.target = value.to_owned(),
+                "ro" | "readonly" => read_only = Some(flag()?),
+                "rw" | "readwrite" => read_only = Some(!flag()?),
+                "required" if matches!(mount.kind, Kind::Secret | Kind::Ssh) => mount.required = flag()?,
+                "size" if mount.kind == Kind::Tmpfs => {
+                    let size = bytes(value).ok_or_else(|| error(format!("invalid value for {key}: {value}")))?;
+                    mount.size = Some(size).filter(|size| *size > 0);
                 }
-                ("sharing", Kind::Cache) => {
-                    mount.sharing = match needs(value)?.to_ascii_lowercase().as_str() {
+                "required" | "size" => return Err(unexpected()),
+                "id" => {
+                    mount.id = value.to_owned();
+                    secret_id = Some(value).filter(|value| !value.is_empty());
+                }
+                "sharing" => {
+                    sharing = Some(match value.to_ascii_lowercase().as_str() {
                         "shared" => Sharing::Shared,
                         "private" => Sharing::Private,
                         "locked" => Sharing::Locked,
-                        other => return Err(error(format!("unsupported sharing value {other:?}"))),
-                    }
+                        _ => {
+                            let text = format!("unsupported sharing value {value:?}{}", near(value, &SHARINGS));
+                            return Err(error(text));
+                        }
+                    });
                 }
-                _ => return Err(unexpected()),
+                "mode" => mount.mode = Some(number(8)?),
+                "uid" => mount.uid = Some(number(10)?),
+                "gid" => mount.gid = Some(number(10)?),
+                "env" => mount.env = Some(value.to_owned()),
+                _ => return Err(error(format!("unexpected key '{key}' in '{field}'{}", near(key, &KEYS)))),
+            }
+        }
+        if matches!(mount.kind, Kind::Bind | Kind::Tmpfs) {
+            let given = [("mode", mount.mode), ("uid", mount.uid), ("gid", mount.gid)];
+            if let Some((key, _)) = given.into_iter().find(|(_, value)| value.is_some()) {
+                return Err(error(format!("{key} not allowed for {:?} type mounts", mount.kind.name())));
+            }
+        }
+        match (mount.kind, sharing) {
+            (Kind::Cache, _) => mount.sharing = sharing.unwrap_or_default(),
+            (Kind::Secret, Some(_)) => return Err(error("secret mount should not define sharing".into())),
+            (kind, Some(_)) => return Err(error(format!("invalid cache sharing set for {} mount", kind.name()))),
+            _ => {}
+        }
+        if mount.kind == Kind::Secret {
+            if !mount.from.is_empty() {
+                return Err(error("secret mount should not have a from".into()));
+            }
+            if !mount.source.is_empty() {
+                if secret_id.is_some() {
+                    return Err(error("both source and id can't be set".into()));
+                }
+                mount.id = std::mem::take(&mut mount.source);
             }
         }
         mount.read_only = read_only.unwrap_or(mount.kind == Kind::Bind);
@@ -159,9 +212,12 @@ impl Mount {
         if mount.kind == Kind::Secret {
             if mount.id.is_empty() {
                 if mount.target.is_empty() {
-                    return Err(error("one of source, target required".into()));
+                    return Err(error("invalid secret mount. one of source, target required".into()));
                 }
                 mount.id = mount.target.rsplit('/').next().unwrap_or_default().to_string();
+            }
+            if mount.env.as_deref() == Some("") {
+                mount.env = Some(mount.id.clone());
             }
             if mount.target.is_empty() && mount.env.is_none() {
                 mount.target = format!("/run/secrets/{}", mount.id.rsplit('/').next().unwrap_or_default());
@@ -244,8 +300,16 @@ mod tests {
         assert_eq!(read("\"target=/a,b\"").unwrap().target, "/a,b");
         for (text, expect) in [
             ("type=volume,target=/x", "unsupported mount type \"volume\""),
+            ("type=tmp,target=/x", "unsupported mount type \"tmp\" (did you mean tmpfs?)"),
+            ("typ=tmpfs,target=/x", "unexpected key 'typ' in 'typ=tmpfs' (did you mean type?)"),
             ("type=cache", "cache mount requires a target"),
-            ("type=tmpfs,target=/x,from=y", "unexpected key 'from' for mount type 'tmpfs'"),
+            ("type=cache,target=/x,size=1", "unexpected key 'size' for mount type 'cache'"),
+            ("type=bind,target=/x,required", "unexpected key 'required' for mount type 'bind'"),
+            ("type=tmpfs,target=/x,uid=1", "uid not allowed for \"tmpfs\" type mounts"),
+            ("type=ssh,sharing=shared", "invalid cache sharing set for ssh mount"),
+            ("type=secret,id=a,from=b", "secret mount should not have a from"),
+            ("type=secret,id=a,src=b", "both source and id can't be set"),
+            ("type=bind,target=/x,ro=maybe", "invalid value for ro: maybe"),
             ("type=cache,target=/x,sharing=no", "unsupported sharing value \"no\""),
             ("type=cache,target=/x,uid=root", "invalid value root for uid"),
             ("type=bind,target", "invalid field 'target' must be a key=value pair"),

@@ -18,6 +18,7 @@
 //! What it does not do: speak HTTP, run tasks on an async runtime, mount or fork a container, or link the runtime.
 
 mod cancel;
+pub mod cdi;
 mod config;
 pub mod container;
 mod disk;

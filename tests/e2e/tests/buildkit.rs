@@ -123,7 +123,7 @@ impl Bench {
         self.home.join("context")
     }
 
-    fn write(&self, files: &[(&str, &str)]) -> Result<()> {
+    pub(crate) fn write(&self, files: &[(&str, &str)]) -> Result<()> {
         for (path, content) in files {
             let path = self.context().join(path);
             fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
@@ -585,7 +585,7 @@ fn refuses_by_name(lab: &mut Lab, tool: Tool) -> Result<()> {
     let bench = Bench::of(tool, lab, &[("Dockerfile", "FROM base\n")])?;
     for (line, text) in [
         ("build --build-context x=ftp://example.com/x CTX", "ftp:"),
-        ("build --call outline CTX", "frontend.outline"),
+        ("build --call nonsense CTX", "frontend.nonsense"),
         (
             "build --cache-to type=azblob,name=x,account_url=http://127.0.0.1:1 CTX",
             "the cache export type=azblob is not supported",

@@ -29,6 +29,7 @@ mod forwarding;
 mod full_disk;
 mod health;
 mod hostile_archives;
+mod instructions;
 mod interop;
 mod journal;
 mod layers;
@@ -110,6 +111,7 @@ fn main() {
         book::HOIST_TESTS,
         buildkit::TESTS,
         caching::TESTS,
+        instructions::TESTS,
         composing::TESTS,
         journal::TESTS,
         logs::TESTS,

@@ -109,7 +109,7 @@ impl Import {
     /// A step, once its layer is here. What cannot be fetched is as good as unknown.
     pub fn find(&self, engine: &Engine, key: &Digest, cancel: &Cancel) -> Option<Entry> {
         let step = self.steps.get(key)?;
-        match self.bring(engine, step, cancel) {
+        match bring(engine, &*self.blobs, &step.layer, &step.blob, cancel) {
             Ok(size) => {
                 let now = logs::time::now_ns();
                 Some(Entry {
@@ -128,27 +128,34 @@ impl Import {
             }
         }
     }
+}
 
-    fn bring(&self, engine: &Engine, step: &Foreign, cancel: &Cancel) -> Result<u64> {
-        let layers = engine.store().layers();
-        let failed = |error: store::Error| Error::system("take a layer of an imported cache", error);
-        if layers.has(&step.layer) {
-            return layers.size(&step.layer).map_err(failed);
-        }
-        let file = checked(engine, &*self.blobs, &step.blob, cancel)?;
-        let tar = archive::decompress(file)
-            .map_err(|error: io::Error| Error::system("take a layer of an imported cache", error))?;
-        let limit = step.blob.size.saturating_mul(RATIO).max(SMALL);
-        let written = layers.writer().and_then(|writer| writer.write_tar(Bounded { inner: tar, left: limit }));
-        let (_, size) = written.and_then(|written| written.commit(Some(&step.layer))).map_err(failed)?;
-        Ok(size)
+/// Brings a layer into the store, unless it is there; its size.
+pub(crate) fn bring(
+    engine: &Engine,
+    blobs: &dyn Blobs,
+    layer: &Digest,
+    blob: &Descriptor,
+    cancel: &Cancel,
+) -> Result<u64> {
+    let layers = engine.store().layers();
+    let failed = |error: store::Error| Error::system("take a layer from elsewhere", error);
+    if layers.has(layer) {
+        return layers.size(layer).map_err(failed);
     }
+    let file = checked(engine, blobs, blob, cancel)?;
+    let tar =
+        archive::decompress(file).map_err(|error: io::Error| Error::system("take a layer from elsewhere", error))?;
+    let limit = blob.size.saturating_mul(RATIO).max(SMALL);
+    let written = layers.writer().and_then(|writer| writer.write_tar(Bounded { inner: tar, left: limit }));
+    let (_, size) = written.and_then(|written| written.commit(Some(layer))).map_err(failed)?;
+    Ok(size)
 }
 
 /// A blob that fits into memory.
-fn small(blobs: &dyn Blobs, blob: &Descriptor, cancel: &Cancel) -> Result<Vec<u8>> {
+pub(crate) fn small(blobs: &dyn Blobs, blob: &Descriptor, cancel: &Cancel) -> Result<Vec<u8>> {
     if blob.size > document::MAX_CONFIG {
-        return Err(Error::Invalid(format!("the cache configuration {} has {} bytes", blob.digest, blob.size)));
+        return Err(Error::Invalid(format!("the document {} has {} bytes", blob.digest, blob.size)));
     }
     let mut into = Checked { to: Vec::new(), left: blob.size, hasher: DigestHasher::new() };
     blobs.fetch(blob, cancel, &mut into)?;
@@ -157,7 +164,7 @@ fn small(blobs: &dyn Blobs, blob: &Descriptor, cancel: &Cancel) -> Result<Vec<u8
 
 /// A blob in a file without a name.
 fn checked(engine: &Engine, blobs: &dyn Blobs, blob: &Descriptor, cancel: &Cancel) -> Result<File> {
-    let failed = |error: io::Error| Error::system("fetch a layer of an imported cache", error);
+    let failed = |error: io::Error| Error::system("fetch a layer", error);
     let file = nameless(engine).map_err(failed)?;
     let mut into = Checked { to: file, left: blob.size, hasher: DigestHasher::new() };
     blobs.fetch(blob, cancel, &mut into)?;
@@ -199,7 +206,7 @@ impl<W> Checked<W> {
     fn check(self, blob: &Descriptor) -> Result<W> {
         let digest = self.hasher.finish();
         if self.left > 0 || digest != blob.digest {
-            return Err(Error::Invalid(format!("the blob {} of a cache is {digest}", blob.digest)));
+            return Err(Error::Invalid(format!("the blob {} is {digest}", blob.digest)));
         }
         Ok(self.to)
     }

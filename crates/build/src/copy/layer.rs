@@ -1,7 +1,7 @@
 //! From placed entries to a layer of the store, in one pass.
 
 use std::io::{self, BufWriter};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use archive::tar::{Writer, Xattr};
 use oci::Digest;
@@ -31,6 +31,21 @@ pub fn write(layers: &store::Layers, entries: &[Entry]) -> Result<(Digest, u64)>
         (Err(error), _) => Err(Error::system("read the files to copy", error)),
         (Ok(()), written) => written.and_then(|layer| layer.commit(None)).map_err(failed),
     }
+}
+
+/// Writes entries below a directory.
+pub(crate) fn extract(entries: &[Entry], root: BorrowedFd<'_>) -> Result<()> {
+    let (reader, writer) = io::pipe().map_err(|error| Error::system("make a pipe", error))?;
+    let (written, sent) = std::thread::scope(|scope| {
+        let sending = scope.spawn(move || send(writer, entries));
+        let mut reader = archive::tar::Reader::new(io::BufReader::with_capacity(256 * 1024, reader));
+        let written = archive::tree::extract(&mut reader, root, b"", archive::tree::ExtractOptions::default());
+        drop(reader);
+        (written, sending.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    // As in `write`.
+    written.map_err(|error| Error::system("copy files", error))?;
+    sent.map_err(|error| Error::system("read the files to copy", error))
 }
 
 fn send(pipe: io::PipeWriter, entries: &[Entry]) -> io::Result<()> {

@@ -55,6 +55,10 @@ pub fn place(image: Option<&Tree>, destination: &str, sources: Vec<Source>, rule
         return Err(Error::Invalid(format!("cannot copy to non-directory: {destination}")));
     }
     let mut placed = Placed { image, rules, directories: BTreeSet::new(), entries: Vec::new() };
+    if sources.is_empty() {
+        // A pattern that matches nothing: the directory that it would have gone to is made all the same.
+        placed.ensure_directory(if destination.ends_with('/') { &resolved.path } else { parent(&resolved.path) })?;
+    }
     for source in sources {
         let is_directory = source.entries.first().is_some_and(|entry| entry.metadata.kind == Kind::Directory);
         let base = match (&source.parents, is_directory) {

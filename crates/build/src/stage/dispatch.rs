@@ -11,7 +11,7 @@ use oci::{Digest, ImageConfig, Platform};
 use super::{Outcome, Stage, history};
 use crate::cache::image::{Images, Like};
 use crate::cache::{Entry, Key, Step};
-use crate::copy::{layer, owner, place, walk};
+use crate::copy::{digest, layer, owner, place, walk};
 use crate::error::{Error, Result};
 use crate::plan::{self, From};
 use crate::progress::{Event, Place, Vertex};
@@ -421,15 +421,13 @@ impl Build<'_> {
 
     /// An image to build on or to copy from: the one that is here, or pulled. Says whether it was here.
     pub fn image(&self, name: &str, platform: &Platform, vertex: &Digest) -> Result<(store::ImageRecord, bool)> {
-        let name = match self.named_context(name) {
+        let name = match self.named_context(name, platform) {
             Some(NamedContext::Image(image)) => image.clone(),
             Some(NamedContext::Built(built)) => {
                 let config = built.as_deref().cloned().unwrap_or_default();
                 return Ok((built::record(self.engine, config)?, true));
             }
-            Some(NamedContext::Local(_)) => {
-                return Err(Error::Unsupported(format!("a build context of files as the base image {name:?}")));
-            }
+            Some(NamedContext::Local(directory)) => return self.of_files(name, directory),
             None => name.to_string(),
         };
         let reference = oci::Reference::parse(&name)
@@ -476,6 +474,38 @@ impl Build<'_> {
 }
 
 impl Build<'_> {
+    /// An image of one layer: the files of a directory of the client. The same files are the same layer.
+    fn of_files(&self, name: &str, directory: &str) -> Result<(store::ImageRecord, bool)> {
+        let local = self.request.client.local(directory, &[])?;
+        let hidden = |path: &[u8], is_directory: bool| {
+            local.ignored.excludes(path) && !(is_directory && local.ignored.may_include_below(path))
+        };
+        let mut entries = walk::walk(&local.tree, b"", &hidden)?;
+        entries.retain(|entry| !entry.metadata.path.is_empty());
+        if let Some(latest) = self.epoch_seconds() {
+            for entry in entries.iter_mut().filter(|entry| entry.metadata.mtime.seconds >= latest) {
+                entry.metadata.mtime = archive::tar::Time { seconds: latest, nanos: 0 };
+            }
+        }
+        let key = Key::new("context").with("content", digest::digest(&entries)?.as_bytes());
+        let key = key.with("epoch", format!("{:?}", self.epoch)).finish();
+        let description = format!("[context {name}] load from client");
+        let (entry, known) = self.cache.get_or_make(self.engine, &key, true, || {
+            let (layer, size) = layer::write(self.engine.store().layers(), &entries)?;
+            let now = logs::time::now_ns();
+            Ok(Entry { layer, size, created: now, used: now, uses: 1, description: description.clone(), parent: None })
+        })?;
+        let created = history::logs_time(self.epoch.map_or(entry.created, |epoch| entry.created.min(epoch)));
+        let mut config = ImageConfig::default();
+        config.rootfs.diff_ids.push(entry.layer);
+        config.history.push(oci::History {
+            created: Some(created),
+            created_by: format!("COPY . / # context {name}"),
+            ..oci::History::default()
+        });
+        Ok((built::record(self.engine, config)?, known))
+    }
+
     /// An image for another machine: pulled by digest, so that the name here goes on meaning this machine's image.
     fn foreign_image(
         &self,

@@ -3,18 +3,20 @@
 pub(crate) mod mounts;
 mod written;
 
-use api::container::{Config, HostConfig};
+use api::container::{Config, DeviceMapping, HostConfig};
 use dockerfile::Instruction;
 use dockerfile::heredoc::Heredoc;
 use dockerfile::instruction::{Network, Run};
 use dockerfile::mount::Mount;
-use engine::container::step::{self, Output, Step};
+use engine::cdi;
+use engine::container::step::{self, Output, Step, StepMount};
 use oci::Digest;
 
 use super::{Stage, history};
 use crate::cache::Key;
 use crate::cache::image::Like;
 use crate::copy::layer;
+use crate::devices;
 use crate::emulation;
 use crate::error::{Error, Result};
 use crate::progress::Event;
@@ -27,9 +29,6 @@ const HOSTNAME: &str = "buildkitsandbox";
 impl Stage<'_> {
     pub(super) fn run(&mut self, run: &Run, written: &Instruction) -> Result<()> {
         let build = self.build;
-        if let Some(device) = run.devices.first() {
-            return Err(Error::Unsupported(format!("RUN --device={device}")));
-        }
         if run.insecure && !build.request.entitlements.insecure {
             return Err(Error::Invalid("security.insecure is not allowed".into()));
         }
@@ -57,6 +56,9 @@ impl Stage<'_> {
         let vertex = self.vertex(&written.original, written.lines);
         let working_dir = self.outcome.config.config.working_dir.clone();
         let sources = mounts::sources(self, &parsed, &vertex.digest)?;
+        let registered = if run.devices.is_empty() { Vec::new() } else { cdi::known(&cdi::DIRECTORIES) };
+        let devices = devices::choose(&run.devices, &build.request.entitlements.devices, &registered)?;
+        let devices = Devices::of(&devices)?;
 
         let mut key = Key::new("run")
             .with("chain", self.chain_bytes())
@@ -66,6 +68,7 @@ impl Stage<'_> {
             .with("directory", &working_dir)
             .with("network", network)
             .with("insecure", if run.insecure { "1" } else { "" })
+            .with_all("device", &devices.names)
             .with_all("host", &build.request.extra_hosts)
             .with("platform", self.platform.to_string())
             .with("epoch", format!("{:?}", build.epoch));
@@ -89,6 +92,8 @@ impl Stage<'_> {
             cpu_quota: build.request.limits.cpu_quota,
             cpuset_cpus: build.request.limits.cpuset_cpus.clone(),
             cpuset_mems: build.request.limits.cpuset_mems.clone(),
+            devices: devices.mappings().into(),
+            group_add: devices.groups.clone().into(),
             ..HostConfig::default()
         };
         let hostname = if build.request.hostname.is_empty() { HOSTNAME } else { &build.request.hostname };
@@ -98,12 +103,14 @@ impl Stage<'_> {
         let shown = command.join(" ");
         let like = if run.mounts.is_empty() { Like::Account } else { Like::Nothing };
         let platform = self.platform.clone();
+        let uses_cache = build.uses_cache(self.index);
         self.layer_step(vertex, &key, created_by, like, move |vertex| {
             if !emulation::runs_here(&platform) {
                 return Err(emulation::missing(&platform));
             }
-            let prepared = Prepared::make(build, &parsed, sources, script.as_ref(), &working_dir, &tree)?;
+            let prepared = Prepared::make(build, uses_cache, &parsed, sources, script.as_ref(), &working_dir, &tree)?;
             let mut environment = environment;
+            environment.extend(devices.environment);
             environment.extend(prepared.environment());
             let config = Config {
                 hostname: hostname.to_string(),
@@ -113,7 +120,8 @@ impl Stage<'_> {
                 working_dir,
                 ..Config::default()
             };
-            let step = Step { layers, config, host, mounts: prepared.mounts() };
+            let mounts = devices.mounts.into_iter().chain(prepared.mounts()).collect();
+            let step = Step { layers, config, host, mounts, nodes: devices.nodes };
             let mut output = |stream: Output, data: &[u8]| tell_output(build, vertex, stream, data);
             let ran = step::run(build.engine, step, build.cancel, &mut output)?;
             if build.cancel.is_cancelled() {
@@ -153,6 +161,45 @@ impl Stage<'_> {
 fn tell_output(build: &crate::solve::Build<'_>, vertex: &Digest, stream: Output, data: &[u8]) {
     let stream = if stream == Output::Stderr { 2 } else { 1 };
     build.tell(Event::Log { vertex: *vertex, stream, data: data.to_vec(), at: logs::time::now_ns() });
+}
+
+/// What a step gets with its devices.
+#[derive(Debug, Default)]
+struct Devices {
+    names: Vec<String>,
+    nodes: Vec<cdi::Node>,
+    environment: Vec<String>,
+    mounts: Vec<StepMount>,
+    groups: Vec<String>,
+}
+
+impl Devices {
+    fn of(chosen: &[&cdi::Known]) -> Result<Devices> {
+        let mut devices = Devices::default();
+        for device in chosen {
+            device.check()?;
+            devices.names.push(device.name.clone());
+            devices.nodes.extend(device.edits.device_nodes.iter().cloned());
+            devices.environment.extend(device.edits.env.iter().cloned());
+            devices.groups.extend(device.edits.additional_gids.iter().filter(|gid| **gid != 0).map(u32::to_string));
+            devices.mounts.extend(device.edits.mounts.iter().map(|mount| StepMount {
+                source: Some(mount.host_path.clone().into()),
+                destination: mount.container_path.clone(),
+                read_only: mount.options.iter().any(|option| option == "ro"),
+                options: Vec::new(),
+            }));
+        }
+        Ok(devices)
+    }
+
+    fn mappings(&self) -> Vec<DeviceMapping> {
+        let mapping = |node: &cdi::Node| DeviceMapping {
+            path_on_host: if node.host_path.is_empty() { node.path.clone() } else { node.host_path.clone() },
+            path_in_container: node.path.clone(),
+            cgroup_permissions: if node.permissions.is_empty() { "rwm".into() } else { node.permissions.clone() },
+        };
+        self.nodes.iter().map(mapping).collect()
+    }
 }
 
 /// `RUN |1 VERSION=3 /bin/sh -c make`

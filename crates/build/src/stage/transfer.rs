@@ -1,6 +1,7 @@
 //! `COPY` and `ADD` in a stage.
 
 use std::fs::File;
+use std::io::Seek;
 use std::sync::Arc;
 
 use dockerfile::Instruction;
@@ -16,7 +17,7 @@ use crate::copy::{digest, layer, mode, owner, place, select, walk};
 use crate::error::{Error, Result};
 use crate::git;
 use crate::plan::{self, From};
-use crate::remote::{download, is_archive, repository};
+use crate::remote::{download, is_archive, is_remote, repository};
 use crate::request::NamedContext;
 use crate::tree::Tree;
 
@@ -39,8 +40,11 @@ impl Stage<'_> {
                 ))
             })?),
         };
-        if !transfer.checksum.is_empty() && transfer.sources.iter().any(|source| !is_remote(source)) {
-            return Err(Error::Invalid("checksum can't be specified for non-HTTP(S) sources".into()));
+        match transfer.sources.as_slice() {
+            _ if transfer.checksum.is_empty() => {}
+            [source] if is_remote(source) => {}
+            [_] => return Err(Error::Invalid("checksum requires HTTP(S) or Git sources".into())),
+            _ => return Err(Error::Invalid("checksum can't be specified for multiple sources".into())),
         }
         let excludes = Patterns::new(transfer.excludes.iter().map(String::as_str))
             .map_err(|error| Error::Invalid(error.to_string()))?;
@@ -61,16 +65,23 @@ impl Stage<'_> {
             });
         }
         if !transfer.sources.is_empty() {
-            let origin = self.origin(&transfer.from, &vertex.digest)?;
+            let (remote, local): (Vec<_>, Vec<_>) = transfer.sources.iter().partition(|source| is_remote(source));
+            if let Some(source) = remote.first().filter(|_| keyword == "COPY") {
+                let what = if git::parse(source)?.is_some() { "git ref" } else { "URL" };
+                return Err(Error::Invalid(format!("source can't be a {what} for COPY")));
+            }
+            // One that is the whole directory makes it all of it.
+            let paths: Option<Vec<String>> = local.iter().map(|source| plan::path_of(source)).collect();
+            let origin = match local.as_slice() {
+                [] => None,
+                _ => Some(self.origin(&transfer.from, &paths.unwrap_or_default(), &vertex.digest)?),
+            };
             for source in &transfer.sources {
-                if is_remote(source) {
-                    if keyword == "COPY" {
-                        return Err(Error::Invalid("source can't be a URL for COPY".into()));
-                    }
-                    sources.push(self.remote(source, transfer)?);
+                let Some(origin) = origin.as_ref().filter(|_| !is_remote(source)) else {
+                    sources.push(self.remote(source, transfer, &excludes)?);
                     continue;
-                }
-                self.local(keyword, source, transfer, &origin, &excludes, &mut sources)?;
+                };
+                self.local(keyword, source, transfer, origin, &excludes, &mut sources)?;
             }
         }
         if sources.is_empty() && transfer.contents.is_empty() {
@@ -99,24 +110,29 @@ impl Stage<'_> {
         if is_directory && clean != "/" { format!("{clean}/") } else { clean }
     }
 
-    /// The tree that `--from` names; the build context if there is none.
-    fn origin(&self, from: &str, vertex: &oci::Digest) -> Result<Origin> {
+    /// The tree that `--from` names, or these paths of it; the build context if there is none.
+    fn origin(&self, from: &str, paths: &[String], vertex: &oci::Digest) -> Result<Origin> {
         if from.is_empty() {
-            let local = self.build.request.client.context()?;
+            let local = self.build.request.client.context(paths)?;
             return Ok(Origin { tree: Arc::clone(&local.tree), ignored: local.ignored.clone(), owned: false });
         }
-        let owned = !matches!(self.build.named_context(from), Some(NamedContext::Local(_)));
-        Ok(Origin { tree: self.source_tree(from, vertex)?, ignored: Patterns::default(), owned })
+        let owned = !matches!(self.build.named_context(from, &self.platform), Some(NamedContext::Local(_)));
+        Ok(Origin { tree: self.source_tree(from, paths, vertex)?, ignored: Patterns::default(), owned })
     }
 
     /// The tree of a stage, an image or a named context.
-    pub(super) fn source_tree(&self, from: &str, vertex: &oci::Digest) -> Result<Arc<Tree>> {
+    pub(super) fn source_tree(&self, from: &str, paths: &[String], vertex: &oci::Digest) -> Result<Arc<Tree>> {
         let build = self.build;
         let layers = build.engine.store().layers();
-        if let Some(NamedContext::Local(name)) = build.named_context(from) {
-            return Ok(Arc::clone(&build.request.client.local(name)?.tree));
+        if let Some(NamedContext::Local(name)) = build.named_context(from, &self.platform) {
+            return Ok(Arc::clone(&build.request.client.local(name, paths)?.tree));
         }
         match plan::resolve(build.file, from, self.index, &build.contexts) {
+            // The trigger of an image is in no plan.
+            From::Stage(stage) if stage >= self.index => Err(Error::Invalid(format!(
+                "cannot copy from stage {from:?}, it needs to be defined before current stage {:?}",
+                build.file.stages[self.index].name.clone().unwrap_or_else(|| self.index.to_string())
+            ))),
             From::Stage(stage) => Ok(Arc::new(Tree::of_layers(layers, build.outcome(stage)?.layers())?)),
             From::Image(name) => {
                 let (image, _) = build.image(&name, &self.platform, vertex)?;
@@ -156,9 +172,9 @@ impl Stage<'_> {
             if keyword == "ADD"
                 && !is_directory
                 && transfer.unpack.unwrap_or(true)
-                && let Some(unpacked) = self.unpack(&origin.tree, &found.path)?
+                && let Some(unpacked) = self.unpack(&origin.tree, &found.path, transfer.chown.is_empty())?
             {
-                into.push(place::Source { keep_owner: transfer.chown.is_empty(), ..unpacked });
+                into.push(unpacked);
                 continue;
             }
             let parents = transfer.parents.then(|| found.named.clone());
@@ -170,42 +186,56 @@ impl Stage<'_> {
     }
 
     /// The contents of a local archive; `None` if the file is none.
-    fn unpack(&self, tree: &Tree, path: &[u8]) -> Result<Option<place::Source>> {
-        let failed = |error: std::io::Error| Error::system(format!("read {}", String::from_utf8_lossy(path)), error);
-        let open = || Ok::<_, Error>(File::from(tree.open(path, OFlags::RDONLY | OFlags::NONBLOCK).map_err(failed)?));
-        if !is_archive(open()?) {
+    fn unpack(&self, tree: &Tree, path: &[u8], keep_owner: bool) -> Result<Option<place::Source>> {
+        let shown = String::from_utf8_lossy(path);
+        let opened = tree.open(path, OFlags::RDONLY | OFlags::NONBLOCK);
+        let mut file = File::from(opened.map_err(|error| Error::system(format!("read {shown}"), error))?);
+        self.unpack_file(&shown, &mut file, keep_owner)
+    }
+
+    /// The contents of an archive that is open; `None` if it is none, and then it stands at its beginning.
+    fn unpack_file(&self, shown: &str, file: &mut File, keep_owner: bool) -> Result<Option<place::Source>> {
+        let failed = |error: std::io::Error| Error::system(format!("read {shown}"), error);
+        let again = |file: &mut File| file.rewind().and_then(|()| file.try_clone()).map_err(failed);
+        let archive = is_archive(again(file)?);
+        let rewound = again(file)?;
+        if !archive {
             return Ok(None);
         }
         // As a layer that no image will have: written once, walked like any other tree, gone with the build.
         let layers = self.build.engine.store().layers();
-        let unpacked = archive::decompress(open()?).map_err(failed)?;
+        let unpacked = archive::decompress(rewound).map_err(failed)?;
         let written =
             layers.writer().and_then(|writer| writer.write_tar(unpacked)).and_then(|written| written.commit(None));
-        let (layer, _) =
-            written.map_err(|error| Error::system(format!("unpack {}", String::from_utf8_lossy(path)), error))?;
+        let (layer, _) = written.map_err(|error| Error::system(format!("unpack {shown}"), error))?;
         let tree = Arc::new(Tree::of_layers(layers, &[layer])?);
         let entries = walk::walk(&tree, b"", &|_, _| false)?;
-        Ok(Some(place::Source { name: Vec::new(), parents: None, entries, keep_owner: true }))
+        Ok(Some(place::Source { name: Vec::new(), parents: None, entries, keep_owner }))
     }
 
-    /// A file from the web, checked against its digest if one is given.
-    fn remote(&self, source: &str, transfer: &Transfer) -> Result<place::Source> {
+    /// A file from the web or a repository, checked against its digest if one is given.
+    fn remote(&self, source: &str, transfer: &Transfer, excludes: &Patterns) -> Result<place::Source> {
         let build = self.build;
-        let path = source.split(['?', '#']).next().unwrap_or(source);
-        if let Some(wanted) = git::parse(source)? {
+        if let Some(mut wanted) = git::parse(source)? {
             if !transfer.checksum.is_empty() {
-                return Err(Error::Unsupported(format!("ADD --checksum of the repository {source:?}")));
+                wanted.expect(&transfer.checksum)?;
             }
+            let keep = match (transfer.keep_git_dir, wanted.keep) {
+                (Some(a), Some(b)) if a != b => {
+                    return Err(Error::Invalid("inconsistent keep-git-dir configuration".into()));
+                }
+                (flag, address) => address.or(flag).unwrap_or(false),
+            };
             build.request.client.admit(source, &self.platform)?;
-            let tree = repository(build.engine, &wanted, transfer.keep_git_dir == Some(true), build.cancel)?;
-            let entries = walk::walk(&Arc::new(tree), b"", &|_, _| false)?;
+            let tree = repository(build.engine, &wanted, keep, build.cancel)?;
+            let skip = |path: &[u8], is_directory: bool| {
+                excludes.excludes(path) && !(is_directory && excludes.may_include_below(path))
+            };
+            let entries = walk::walk(&Arc::new(tree), b"", &skip)?;
             return Ok(place::Source { name: Vec::new(), parents: None, entries, keep_owner: false });
         }
         if transfer.keep_git_dir.is_some() {
             return Err(Error::Invalid("keep-git-dir can only be used with repositories".into()));
-        }
-        if transfer.unpack == Some(true) {
-            return Err(Error::Unsupported(format!("ADD --unpack of the remote source {source:?}")));
         }
         let wanted = match transfer.checksum.as_str() {
             "" => None,
@@ -214,10 +244,16 @@ impl Stage<'_> {
             }
         };
         build.request.client.admit(source, &self.platform)?;
-        let (file, size, digest) = download(build.engine, source, build.cancel)?;
+        let (mut file, size, digest) = download(build.engine, source, build.cancel)?;
         if let Some(wanted) = wanted.filter(|wanted| *wanted != digest) {
             return Err(Error::Invalid(format!("digest mismatch {digest}: {wanted}")));
         }
+        if transfer.unpack == Some(true)
+            && let Some(unpacked) = self.unpack_file(source, &mut file, transfer.chown.is_empty())?
+        {
+            return Ok(unpacked);
+        }
+        let path = source.split(['?', '#']).next().unwrap_or(source);
         let name = path.splitn(4, '/').nth(3).unwrap_or_default().rsplit('/').next().unwrap_or_default();
         if ["", ".", ".."].contains(&name) && transfer.destination.ends_with('/') {
             return Err(Error::Invalid(format!("the file name of {source:?} cannot be told from its address")));
@@ -226,9 +262,4 @@ impl Stage<'_> {
         (entry.metadata.size, entry.content) = (size, Content::File(Arc::new(file)));
         Ok(place::Source { name: name.as_bytes().to_vec(), parents: None, entries: vec![entry], keep_owner: false })
     }
-}
-
-/// A URL or a repository.
-pub(crate) fn is_remote(source: &str) -> bool {
-    ["http://", "https://", "git://", "ssh://", "git@"].iter().any(|prefix| source.starts_with(prefix))
 }

@@ -220,9 +220,10 @@ fn explain(error: &Ended, account: &Account, style: Style, program: &str) -> Fai
 fn excerpt(content: &[u8]) -> Option<String> {
     let document: Value = serde_json::from_slice(content).ok()?;
     let source = String::from_utf8(STANDARD.decode(document["info"]["data"].as_str()?).ok()?).ok()?;
-    let range = &document["ranges"][0];
-    let line = |end: &str| range[end]["line"].as_u64().and_then(|line| usize::try_from(line).ok());
-    let lines = dockerfile::Lines { first: line("start")?, last: line("end")? };
+    // A range for each line.
+    let ranges = document["ranges"].as_array()?;
+    let line = |range: &Value, end: &str| range[end]["line"].as_u64().and_then(|line| usize::try_from(line).ok());
+    let lines = dockerfile::Lines { first: line(ranges.first()?, "start")?, last: line(ranges.last()?, "end")? };
     Some(dockerfile::error::excerpt(document["info"]["filename"].as_str()?, &source, lines, None))
 }
 

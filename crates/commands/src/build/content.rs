@@ -1,4 +1,5 @@
-//! Directories of build caches (`type=local`): OCI layouts whose blobs the daemon reads and writes.
+//! Directories that are OCI layouts, whose blobs the daemon reads and writes: build caches (`type=local`), images that are
+//! built on (`oci-layout://`) and that were built (`type=oci,tar=false`).
 //!
 //! Source: <https://github.com/containerd/containerd/blob/main/api/services/content/v1/content.proto>
 
@@ -152,6 +153,14 @@ pub(crate) fn find(store: &Path, tag: &str) -> Outcome<Option<Digest>> {
     Ok(read_index(store)?.and_then(|index| {
         let named = |entry: &&Descriptor| entry.annotations.get(REF_NAME).is_some_and(|name| name == tag);
         index.manifests.iter().find(named).map(|entry| entry.digest)
+    }))
+}
+
+/// What a directory has, if that is one thing alone.
+pub(crate) fn only(store: &Path) -> Outcome<Option<Digest>> {
+    Ok(read_index(store)?.and_then(|index| match index.manifests.as_slice() {
+        [only] => Some(only.digest),
+        _ => None,
     }))
 }
 

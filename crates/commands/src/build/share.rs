@@ -6,6 +6,8 @@
 //!  ── DATA n … DATA n (empty) ──▶
 //! ```
 
+mod follow;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
@@ -19,6 +21,8 @@ use dockerfile::ignore::Patterns;
 use session::frame::Opening;
 use session::stat::{Kind, Stat};
 use session::wire::{Message, fields};
+
+use follow::Wanted;
 
 const STAT: u64 = 0;
 const REQ: u64 = 1;
@@ -76,12 +80,10 @@ pub(crate) fn serve(shared: &BTreeMap<String, Shared>, opening: &Opening, call: 
                 }
             }
         }
-        Shared::Directory(root) if !follow.is_empty() => {
-            for path in follow {
-                listing.single(root, &path)?;
-            }
+        Shared::Directory(root) => {
+            let wanted = if follow.is_empty() { None } else { Some(follow::paths(root, &follow)) };
+            listing.directory(root, &[], &excluded, wanted.as_ref())?;
         }
-        Shared::Directory(root) => listing.directory(root, &[], &excluded)?,
     }
     call.send(Message::new().number(1, STAT).as_ref())?;
     listing.answer()
@@ -110,25 +112,20 @@ fn unescape(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// Files that the builder reads itself: only such as are there, links followed.
 impl Listing<'_> {
     fn send(&mut self, stat: &Stat, content: Content) -> Result<(), Ended> {
         self.contents.push(content);
         self.call.send(Message::new().number(1, STAT).message(2, &stat.to_message()).as_ref())
     }
 
-    fn single(&mut self, root: &Path, path: &str) -> Result<(), Ended> {
-        let whole = root.join(path);
-        let inside = fs::canonicalize(&whole).ok().zip(fs::canonicalize(root).ok());
-        let Some((whole, _)) = inside.filter(|(whole, root)| whole.starts_with(root) && whole.is_file()) else {
-            return Ok(());
-        };
-        let found = fs::metadata(&whole).map_err(|error| failed(&whole, &error))?;
-        let stat = Stat { path: path.as_bytes().to_vec(), size: size(&found), ..stat(&found, Kind::File) };
-        self.send(&stat, Content::Path(whole))
-    }
-
-    fn directory(&mut self, directory: &Path, path: &[u8], excluded: &Patterns) -> Result<(), Ended> {
+    /// What is in a directory; with `wanted` only those paths, all that is in them, and the directories above.
+    fn directory(
+        &mut self,
+        directory: &Path,
+        path: &[u8],
+        excluded: &Patterns,
+        wanted: Option<&Wanted>,
+    ) -> Result<(), Ended> {
         let entries = fs::read_dir(directory).and_then(|entries| {
             entries.map(|entry| entry.map(|entry| entry.file_name())).collect::<std::io::Result<Vec<_>>>()
         });
@@ -137,6 +134,11 @@ impl Listing<'_> {
         for name in names {
             let below = if path.is_empty() { name.as_bytes().to_vec() } else { [path, b"/", name.as_bytes()].concat() };
             let whole = directory.join(&name);
+            let within = match wanted.map(|wanted| wanted.place(&below)) {
+                None | Some(follow::Place::Inside) => None,
+                Some(follow::Place::Above) => wanted,
+                Some(follow::Place::Outside) => continue,
+            };
             let found = match fs::symlink_metadata(&whole) {
                 // Gone since it was listed.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
@@ -149,8 +151,8 @@ impl Listing<'_> {
                     continue;
                 }
                 self.send(&Stat { path: below.clone(), ..stat(&found, Kind::Directory) }, Content::None)?;
-                self.directory(&whole, &below, excluded)?;
-            } else if hidden {
+                self.directory(&whole, &below, excluded, within)?;
+            } else if hidden || within.is_some() {
             } else if kind.is_file() {
                 let stat = Stat { path: below, size: size(&found), ..stat(&found, Kind::File) };
                 self.send(&stat, Content::Path(whole))?;

@@ -249,6 +249,34 @@ fn directory(path: &str) -> Outcome<PathBuf> {
     }
 }
 
+/// `path[:tag][@digest]`: the directory, and what is meant in it.
+fn layout_of(text: &str) -> Outcome<(PathBuf, oci::Digest)> {
+    let (path, digest) = match text.split_once('@') {
+        Some((path, digest)) => {
+            let digest = oci::Digest::parse(digest).map_err(|error| Failure::new(error.to_string()))?;
+            (path, Some(digest))
+        }
+        None => (text, None),
+    };
+    let (path, tag) = match path.rsplit_once(':') {
+        Some((before, tag)) if !tag.contains('/') => (before, Some(tag)),
+        _ => (path, None),
+    };
+    let root = directory(path)?;
+    if let Some(digest) = digest {
+        return Ok((root, digest));
+    }
+    let found = match content::find(&root, tag.unwrap_or(content::TAG))? {
+        // Where there is only one, that is meant.
+        None if tag.is_none() => content::only(&root)?,
+        found => found,
+    };
+    let shown = tag.unwrap_or(content::TAG);
+    let unresolved =
+        || Failure::new(format!("oci-layout reference {text:?} could not be resolved: there is no {shown}"));
+    Ok((root, found.ok_or_else(unresolved)?))
+}
+
 /// The context and the Dockerfile: names under which they are shared, and attributes that say so.
 fn sources(
     parsed: &Parsed,
@@ -413,7 +441,10 @@ pub(super) fn read(
         if place.starts_with("docker-image://") || is_remote(place) {
             attributes.insert(format!("context:{name}"), place.to_owned());
         } else if let Some(layout) = place.strip_prefix("oci-layout://") {
-            return Err(Failure::new(format!("the build context oci-layout://{layout} is not supported")));
+            let (path, digest) = layout_of(layout)?;
+            let store = oci::Digest::of(format!("{session} {name}").as_bytes()).hex();
+            attributes.insert(format!("context:{name}"), format!("oci-layout://{store}@{digest}"));
+            lent.stores.insert(format!("oci:{store}"), path);
         } else {
             named.push((name, directory(place)?));
         }

@@ -22,7 +22,7 @@ impl Instruction {
     }
 
     /// Puts values in place of variables, in the instructions and places that the language names. `RUN`, `CMD` and
-    /// `ENTRYPOINT` are left to the shell; `RUN --mount` and `RUN --device` are expanded.
+    /// `ENTRYPOINT` are left to the shell; `RUN --mount` is expanded.
     pub fn expand(&mut self, escape: char, variables: &dyn Variables) -> Result<Unset, Error> {
         let mut expander = Expander { lex: Lex::new(escape), variables, unset: Unset::new(), lines: self.lines };
         match &mut self.kind {
@@ -67,9 +67,6 @@ impl Instruction {
             Kind::Run(run) => {
                 for mount in &mut run.mounts {
                     expander.text(mount)?;
-                }
-                for device in &mut run.devices {
-                    expander.text(device)?;
                 }
             }
             Kind::Maintainer(_)

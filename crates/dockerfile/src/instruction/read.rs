@@ -3,6 +3,7 @@
 use api::duration;
 
 use super::{Argument, Command, Instruction, Kind, Network, Run, Transfer};
+use crate::device::Device;
 use crate::error::Error;
 use crate::flag::{Flags, Takes};
 use crate::heredoc::Heredoc;
@@ -220,13 +221,15 @@ impl Reader<'_> {
                 return Err(Error::new(self.node.lines, format!("security {other:?} is not valid")).at("--security"));
             }
         };
+        let devices = flags.texts("device").into_iter().map(|device| Device::parse(&device, self.node.lines));
+        let devices = devices.collect::<Result<_, _>>()?;
         Ok(Run {
             command: self.command(),
             files: self.node.heredocs.clone(),
             mounts: flags.texts("mount"),
             network,
             insecure,
-            devices: flags.texts("device"),
+            devices,
         })
     }
 

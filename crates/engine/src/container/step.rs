@@ -47,6 +47,8 @@ pub struct Step {
     pub host: HostConfig,
     /// What is mounted.
     pub mounts: Vec<StepMount>,
+    /// Nodes that are in `host.devices` too, with owners and modes of their own.
+    pub nodes: Vec<crate::cdi::Node>,
 }
 
 /// Something mounted in a step.
@@ -117,8 +119,15 @@ pub fn run<'a>(
     cancel: &Cancel,
     output: &mut dyn FnMut(Output, &[u8]),
 ) -> Result<Ran<'a>> {
+    let nodes = step.nodes.clone();
     let record = record(step);
-    let devices = super::start::devices(&record)?;
+    let mut devices = super::start::devices(&record)?;
+    for device in &mut devices {
+        if let Some(node) = nodes.iter().find(|node| node.path == device.path) {
+            device.file_mode = node.file_mode.or(device.file_mode);
+            (device.uid, device.gid) = (node.uid.or(device.uid), node.gid.or(device.gid));
+        }
+    }
     let planned = spec::plan(spec::Input {
         record: &record,
         facts: &engine.host,

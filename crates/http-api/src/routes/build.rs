@@ -181,6 +181,7 @@ fn wanted(call: &Call) -> engine::Result<Asked> {
         hostname: String::new(),
         entitlements: Entitlements::default(),
         contexts: BTreeMap::new(),
+        platform_contexts: Vec::new(),
         auth: registries(call)?,
         imports: Vec::new(),
         cache_images: json::<Vec<String>>(query.text("cachefrom"), "cache sources")?,
@@ -194,7 +195,7 @@ fn wanted(call: &Call) -> engine::Result<Asked> {
 struct Nothing;
 
 impl ::build::request::Client for Nothing {
-    fn context(&self) -> ::build::Result<Arc<::build::request::Local>> {
+    fn context(&self, _: &[String]) -> ::build::Result<Arc<::build::request::Local>> {
         Err(::build::Error::Invalid("there is no build context".into()))
     }
 }

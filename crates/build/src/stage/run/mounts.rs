@@ -26,8 +26,9 @@ use rustix::mount::UnmountFlags;
 use crate::agent::Agent;
 use crate::cache::Key;
 use crate::caches::Hold;
-use crate::copy::{digest, walk};
+use crate::copy::{digest, layer, walk};
 use crate::error::{Error, Result};
+use crate::plan;
 use crate::solve::Build;
 use crate::stage::Stage;
 use crate::tree::{Tree, components};
@@ -47,29 +48,53 @@ pub(super) struct Source {
 pub(super) fn sources(stage: &Stage<'_>, mounts: &[Mount], vertex: &Digest) -> Result<BTreeMap<usize, Source>> {
     let mut sources = BTreeMap::new();
     for (number, mount) in mounts.iter().enumerate() {
-        let wanted = mount.kind == Kind::Bind;
-        if mount.kind == Kind::Cache && !mount.from.is_empty() {
-            return Err(Error::Unsupported("RUN --mount=type=cache,from=".into()));
+        let missing = || Error::NotFound { path: format!("/{}", mount.source.trim_start_matches('/')) };
+        match mount.kind {
+            Kind::Bind => {}
+            Kind::Cache if !mount.from.is_empty() => {}
+            // It begins empty: there is no such path in it.
+            Kind::Cache if !crate::tree::clean(mount.source.as_bytes()).is_empty() => return Err(missing()),
+            _ => continue,
         }
-        if !wanted {
-            continue;
-        }
+        let paths: Vec<String> = plan::path_of(&mount.source).into_iter().collect();
         let tree = if mount.from.is_empty() {
-            Arc::clone(&stage.build.request.client.context()?.tree)
+            Arc::clone(&stage.build.request.client.context(&paths)?.tree)
         } else {
-            stage.source_tree(&mount.from, vertex)?
+            stage.source_tree(&mount.from, &paths, vertex)?
         };
         let found = tree
             .resolve(mount.source.as_bytes())
             .map_err(|error| Error::system(format!("look for {:?}", mount.source), error))?;
-        let kind =
-            found.kind.ok_or_else(|| Error::NotFound { path: format!("/{}", mount.source.trim_start_matches('/')) })?;
+        let kind = found.kind.ok_or_else(missing)?;
+        if mount.kind == Kind::Cache && kind != FileType::Directory {
+            return Err(Error::Invalid(format!("the cache {:?} would begin with a file", mount.id)));
+        }
         sources.insert(number, Source { tree, path: found.path, kind });
     }
     Ok(sources)
 }
 
-/// Adds what of the mounts a step's result depends on: contents that are seen, not caches and secrets.
+/// The name of a cache: those with other beginnings are other caches.
+fn cache_id(build: &Build<'_>, mount: &Mount, source: Option<&Source>) -> Result<String> {
+    let namespace = build.request.arguments.get("BUILDKIT_CACHE_MOUNT_NS").cloned().flatten().unwrap_or_default();
+    let mut name = format!("{namespace}\0{}", mount.id);
+    if has_beginning(mount) {
+        name.push_str(&format!("\0{:?} {:?} {:?}", mount.mode, mount.uid, mount.gid));
+    }
+    if let Some(source) = source {
+        let entries = walk::walk(&source.tree, &source.path, &|_, _| false)?;
+        name.push_str(&format!("\0{}", digest::digest(&entries)?));
+    }
+    Ok(Digest::of(name.as_bytes()).hex())
+}
+
+/// Whether a cache begins as something else than an empty directory of root's.
+fn has_beginning(mount: &Mount) -> bool {
+    mount.mode.is_some() || mount.uid.is_some() || mount.gid.is_some() || !mount.from.is_empty()
+}
+
+/// Adds what of the mounts a step's result depends on: contents that are seen, what caches begin with, not what has come
+/// into caches since, and not secrets.
 pub(super) fn key(mut key: Key, mounts: &[Mount], sources: &BTreeMap<usize, Source>) -> Result<Key> {
     for (number, mount) in mounts.iter().enumerate() {
         let fields = [
@@ -80,12 +105,33 @@ pub(super) fn key(mut key: Key, mounts: &[Mount], sources: &BTreeMap<usize, Sour
             if mount.read_only { "ro" } else { "" },
         ];
         key = key.with_all("mount", fields);
+        if mount.kind == Kind::Cache && has_beginning(mount) {
+            key = key.with("beginning", format!("{:?} {:?} {:?}", mount.mode, mount.uid, mount.gid));
+        }
         if let Some(source) = sources.get(&number) {
             let entries = walk::walk(&source.tree, &source.path, &|_, _| false)?;
             key = key.with("content", digest::digest(&entries)?.as_bytes());
         }
     }
     Ok(key)
+}
+
+impl Source {
+    /// Mode, user and group of the directory.
+    fn attributes(&self) -> io::Result<(u32, u32, u32)> {
+        let stat = rustix::fs::fstat(self.tree.open(&self.path, OFlags::PATH)?)?;
+        Ok((stat.st_mode & 0o7777, stat.st_uid, stat.st_gid))
+    }
+
+    /// Copies what is in the directory into an empty one.
+    fn copy(&self, into: &Path) -> Result<()> {
+        let failed = |error: io::Error| Error::system("fill a cache", error);
+        let mut entries = walk::walk(&self.tree, &self.path, &|_, _| false)?;
+        entries.retain(|entry| !entry.metadata.path.is_empty());
+        let root =
+            rustix::fs::open(into, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, rustix::fs::Mode::empty());
+        layer::extract(&entries, root.map_err(|errno| failed(errno.into()))?.as_fd())
+    }
 }
 
 /// Mounts that are ready. Dropped, they are gone.
@@ -124,6 +170,7 @@ impl Prepared {
     /// Makes everything. `image` are the files below the step, to know which mount points it lacks.
     pub fn make(
         build: &Build<'_>,
+        uses_cache: bool,
         mounts: &[Mount],
         sources: BTreeMap<usize, Source>,
         script: Option<&Heredoc>,
@@ -145,12 +192,12 @@ impl Prepared {
             _agents: Vec::new(),
             _holds: Vec::new(),
         };
-        let locked = mounts.iter().filter(|mount| mount.kind == Kind::Cache);
-        let mut holds = build.caches.hold(
-            build.engine,
-            locked.map(|mount| (cache_id(build, mount), mount.sharing)).collect(),
-            build.cancel,
-        )?;
+        let mut ids = BTreeMap::new();
+        for (number, mount) in mounts.iter().enumerate().filter(|(_, mount)| mount.kind == Kind::Cache) {
+            ids.insert(number, cache_id(build, mount, sources.get(&number))?);
+        }
+        let wanted = ids.iter().map(|(number, id)| (id.clone(), mounts[*number].sharing)).collect();
+        let mut holds = build.caches.hold(build.engine, wanted, build.cancel)?;
         for (number, mount) in mounts.iter().enumerate() {
             let target = absolute(&mount.target, working_dir);
             match mount.kind {
@@ -164,17 +211,26 @@ impl Prepared {
                     prepared.add(image, bind(place, target, mount.read_only))?;
                 }
                 Kind::Cache => {
-                    let hold = holds
-                        .remove(&cache_id(build, mount))
-                        .or_else(|| build.caches.again(build.engine, &cache_id(build, mount)));
+                    let id = ids.remove(&number).unwrap_or_default();
+                    let hold = holds.remove(&id).or_else(|| build.caches.again(build.engine, &id));
                     let hold = hold.ok_or_else(|| {
                         Error::Invalid(format!(
                             "the cache {:?} is mounted twice in one step and is private or locked",
                             mount.id
                         ))
                     })?;
-                    hold.prepare(mount.mode.unwrap_or(0o755), mount.uid.unwrap_or(0), mount.gid.unwrap_or(0))
-                        .map_err(failed)?;
+                    let source = sources.get(&number);
+                    let (mode, uid, gid) = match source {
+                        Some(source) => source.attributes().map_err(failed)?,
+                        None => (0o755, 0, 0),
+                    };
+                    // Where steps are done anew, what a cache begins with is made anew too, once for a build.
+                    let renew = !uses_cache && has_beginning(mount) && build.renews(&id);
+                    let (uid, gid) = (mount.uid.unwrap_or(uid), mount.gid.unwrap_or(gid));
+                    hold.prepare(mount.mode.unwrap_or(mode), uid, gid, renew, |into| match source {
+                        Some(source) => source.copy(into),
+                        None => Ok(()),
+                    })?;
                     prepared.add(image, bind(hold.path().to_path_buf(), target, mount.read_only))?;
                     prepared._holds.push(hold);
                 }
@@ -351,11 +407,6 @@ pub(crate) fn written(engine: &engine::Engine) -> PathBuf {
 
 fn bind(source: PathBuf, destination: String, read_only: bool) -> StepMount {
     StepMount { source: Some(source), destination, read_only, options: Vec::new() }
-}
-
-fn cache_id(build: &Build<'_>, mount: &Mount) -> String {
-    let namespace = build.request.arguments.get("BUILDKIT_CACHE_MOUNT_NS").cloned().flatten().unwrap_or_default();
-    Digest::of(format!("{namespace}\0{}", mount.id).as_bytes()).hex()
 }
 
 fn absolute(target: &str, working_dir: &str) -> String {
