@@ -9,7 +9,7 @@
 //!
 //!     └── forwarding: what cannot be translated, or shall not be, is told to the forwarder
 //!
-//!  host:8080 ─▶ published_any ─▶ dnat ─▶ to_container ─▶ hoist0 ─▶ vethXXXXXXX │ eth0:80
+//!  host:8080 ─▶ published_any ─▶ dnat ─▶ to_bridge ─▶ hoist0 ─▶ vethXXXXXXX │ eth0:80
 //! ```
 //!
 //! A network is a [`NetworkRecord`]; what its driver keeps in the kernel is in `networks/<driver>.rs`. A container has any

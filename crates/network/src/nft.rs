@@ -2,15 +2,17 @@
 //!
 //! ```text
 //!  table inet NAME
-//!    bridges, peers, internal, subnets, …     which links and addresses are ours: elements that come with a network
+//!    bridges, sources, peers, subnets, …      which links and addresses are ours: elements that come with a network
 //!    published_address, published_any, open   host port → container: elements that come with a start or stop
 //!    guard        raw prerouting              nobody else's 127.0.0.0/8
 //!    prerouting, output ─▶ publish            host port → container
 //!    postrouting                              masquerading: out, from loopback, hairpin
-//!    forward ─▶ (mark)                        what is ours to decide, for the one rule of `foreign`
-//!            ├▶ from_internal                 an internal network has no way out
-//!            └▶ to_container                  what may reach a container; everything else is not looked at
+//!    forward ─ sources ─▶ from_internal       an internal network has no way out
+//!            │         └▶ from_bridge         out of a network, or into another one of ours
+//!            └ bridges ─▶ to_bridge           what may reach a container; everything else is not looked at
 //! ```
+//!
+//! On the way through `forward` what is ours to decide gets a mark, for the one rule of [`foreign`].
 //!
 //! A packet that this table accepts is still subject to all others. Where one of those is known to drop what nobody accepts
 //! (dockerd's, ufw's, firewalld's), one rule of ours stands in the chain that its owner has for such: see [`foreign`].
@@ -34,7 +36,7 @@ use crate::netlink::{Error, Request, Socket};
 use batch::Batch;
 
 /// Tells the shape of the table from that of other releases; kept as the table's comment.
-const SHAPE: &str = "hoist 3";
+const SHAPE: &str = "hoist 4";
 
 /// A bridge of ours, as far as the table is concerned.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

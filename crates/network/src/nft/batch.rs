@@ -1,6 +1,6 @@
 //! nftables' messages (`<linux/netfilter/nf_tables.h>`), collected into one transaction.
 
-use super::expression::{Expression, value};
+use super::expression::{Expression, jump, value};
 use crate::netlink::Request;
 use crate::netlink::message::flags::{APPEND, CREATE};
 
@@ -37,6 +37,8 @@ const INTERVAL_END: u32 = 1;
 /// `NFT_SET_INTERVAL`, `NFT_SET_MAP`.
 const SET_INTERVAL: u32 = 4;
 const SET_MAP: u32 = 8;
+/// `NFT_DATA_VERDICT`: the values of a map are verdicts.
+const VERDICTS: u32 = 0xffff_ff00;
 
 /// A set's user data that tells nft(8) the byte order of its keys: type 0, 4 bytes, 1 for the machine's own.
 const HOST_ORDER: [u8; 6] = {
@@ -52,11 +54,14 @@ pub enum Field {
     Protocol,
     Port,
     LinkName,
+    /// As the value of a map: where the packet goes on.
+    Verdict,
 }
 
 impl Field {
     fn number(self) -> u32 {
         match self {
+            Field::Verdict => VERDICTS,
             Field::Ipv4Address => 7,
             Field::Ipv6Address => 8,
             Field::Protocol => 12,
@@ -69,6 +74,7 @@ impl Field {
         match self {
             Field::Ipv4Address | Field::Protocol | Field::Port => 4,
             Field::Ipv6Address | Field::LinkName => 16,
+            Field::Verdict => 0, // the kernel knows
         }
     }
 }
@@ -97,6 +103,8 @@ pub struct Hook {
 pub struct Element {
     pub key: Vec<u8>,
     pub data: Vec<u8>,
+    /// In a map of verdicts: the chain that is jumped to.
+    pub chain: Option<&'static str>,
     pub interval_end: bool,
 }
 
@@ -220,6 +228,9 @@ impl<'a> Batch<'a> {
                             value(a, 1, &element.key);
                             if !element.data.is_empty() {
                                 value(a, 2, &element.data);
+                            }
+                            if let Some(chain) = element.chain {
+                                a.nested(2, |a| jump(a, chain));
                             }
                             if element.interval_end {
                                 a.be32(3, INTERVAL_END);

@@ -2,6 +2,11 @@
 
 use crate::netlink::Attributes;
 
+/// The register that holds the verdict (`NFT_REG_VERDICT`).
+const VERDICT: u32 = 0;
+/// `NFT_JUMP`.
+const JUMP: i32 = -3;
+
 /// A 4-byte register: `R(0)` is `NFT_REG32_00`; a value of 16 bytes takes four of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct R(pub u32);
@@ -78,6 +83,11 @@ pub enum Expression<'a> {
         key: R,
         to: R,
     },
+    /// Looks up a verdict and follows it.
+    Verdict {
+        map: &'a str,
+        key: R,
+    },
     /// New destination: address and port.
     DestinationNat {
         /// 2 is IPv4, 10 IPv6.
@@ -90,6 +100,8 @@ pub enum Expression<'a> {
     Drop,
     Return,
     Jump(&'a str),
+    /// As a jump, but what comes back goes on behind the jump to here.
+    Goto(&'a str),
 }
 
 impl Expression<'_> {
@@ -155,7 +167,8 @@ impl Expression<'_> {
             }),
             Expression::InSet(set, from) => lookup(a, set, from, None, 0),
             Expression::NotInSet(set, from) => lookup(a, set, from, None, 1),
-            Expression::Map { map, key, to } => lookup(a, map, key, Some(to), 0),
+            Expression::Map { map, key, to } => lookup(a, map, key, Some(to.number()), 0),
+            Expression::Verdict { map, key } => lookup(a, map, key, Some(VERDICT), 0),
             Expression::DestinationNat { family, address, port } => expression(a, "nat", |a| {
                 a.be32(1, 1); // destination
                 a.be32(2, family.into());
@@ -166,7 +179,8 @@ impl Expression<'_> {
             Expression::Accept => verdict(a, 1, None),
             Expression::Drop => verdict(a, 0, None),
             Expression::Return => verdict(a, -5, None),
-            Expression::Jump(chain) => verdict(a, -3, Some(chain)),
+            Expression::Jump(chain) => verdict(a, JUMP, Some(chain)),
+            Expression::Goto(chain) => verdict(a, -4, Some(chain)),
         }
     }
 }
@@ -184,12 +198,12 @@ fn compare(a: &mut Attributes<'_>, from: R, operation: u32, bytes: &[u8]) {
     });
 }
 
-fn lookup(a: &mut Attributes<'_>, set: &str, from: R, to: Option<R>, flags: u32) {
+fn lookup(a: &mut Attributes<'_>, set: &str, from: R, to: Option<u32>, flags: u32) {
     expression(a, "lookup", |a| {
         a.string(1, set);
         a.be32(2, from.number());
         if let Some(to) = to {
-            a.be32(3, to.number());
+            a.be32(3, to);
         }
         if flags != 0 {
             a.be32(5, flags);
@@ -199,16 +213,24 @@ fn lookup(a: &mut Attributes<'_>, set: &str, from: R, to: Option<R>, flags: u32)
 
 fn verdict(a: &mut Attributes<'_>, code: i32, chain: Option<&str>) {
     expression(a, "immediate", |a| {
-        a.be32(1, 0); // the verdict register
-        a.nested(2, |a| {
-            a.nested(2, |a| {
-                a.be32(1, code as u32);
-                if let Some(chain) = chain {
-                    a.string(2, chain);
-                }
-            });
-        });
+        a.be32(1, VERDICT);
+        a.nested(2, |a| decision(a, code, chain));
     });
+}
+
+/// `NFTA_DATA_VERDICT`.
+fn decision(a: &mut Attributes<'_>, code: i32, chain: Option<&str>) {
+    a.nested(2, |a| {
+        a.be32(1, code as u32);
+        if let Some(chain) = chain {
+            a.string(2, chain);
+        }
+    });
+}
+
+/// A jump as the value of a map.
+pub fn jump(a: &mut Attributes<'_>, chain: &str) {
+    decision(a, JUMP, Some(chain));
 }
 
 /// Bytes as `NFTA_DATA_VALUE`.

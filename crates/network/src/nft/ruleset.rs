@@ -13,9 +13,10 @@ use crate::address::{IpNet, octets};
 const BRIDGES: &str = "bridges";
 /// From which link to which containers anything may go: of the same bridge, or from an interface that is trusted.
 const PEERS: &str = "peers";
-/// Bridges without a way out.
-const INTERNAL: &str = "internal";
-/// The same, twice: what stays inside.
+/// Our bridges as a packet's origin, with the chain that judges it: one look-up tells the internal ones from the others, and
+/// spares what is no affair of ours the rest.
+const SOURCES: &str = "sources";
+/// Bridges without a way out, twice: what stays inside.
 const WITHIN: &str = "within";
 
 /// Names of the sets of one family.
@@ -94,7 +95,8 @@ fn sets() -> Vec<Set<'static>> {
     const LINK: &[Field] = &[Field::LinkName];
     const LINKS: &[Field] = &[Field::LinkName, Field::LinkName];
     let set = |name, key| Set { name, key, data: &[], interval: false };
-    let mut all = vec![set(BRIDGES, LINK), set(PEERS, LINKS), set(INTERNAL, LINK), set(WITHIN, LINKS)];
+    let sources = Set { name: SOURCES, key: LINK, data: &[Field::Verdict], interval: false };
+    let mut all = vec![set(BRIDGES, LINK), set(PEERS, LINKS), sources, set(WITHIN, LINKS)];
     for names in &FAMILIES {
         const V4: &[Field] = &[Field::Ipv4Address];
         const V6: &[Field] = &[Field::Ipv6Address];
@@ -122,7 +124,8 @@ fn sets() -> Vec<Set<'static>> {
 /// `NF_IP_PRI_*` and `NF_INET_*` of the kernel.
 const CHAINS: &[(&str, Option<Hook>)] = &[
     ("publish", None),
-    ("to_container", None),
+    ("to_bridge", None),
+    ("from_bridge", None),
     ("from_internal", None),
     ("guard", Some(Hook { kind: "filter", number: 0, priority: -300 })),
     ("prerouting", Some(Hook { kind: "nat", number: 0, priority: -100 })),
@@ -198,15 +201,12 @@ fn rules() -> Rules {
     rules.push(("prerouting", vec![Expression::Jump("publish")]));
     rules.push(("output", vec![Expression::Jump("publish")]));
     rules.extend(postrouting(&destination_changed));
-    rules.extend(marks());
-    let from_internal = [Expression::Meta(Meta::InputName, R(0)), Expression::InSet(INTERNAL, R(0))];
-    rules.push(("forward", [&from_internal[..], &[Expression::Jump("from_internal")]].concat()));
-    rules.push(("forward", [&TO_BRIDGE[..], &[Expression::Jump("to_container")]].concat()));
+    rules.extend(forward());
     rules.push(("from_internal", [&from_to(WITHIN)[..], &[Expression::Return]].concat()));
     rules.push(("from_internal", vec![Expression::Drop]));
-    rules.push(("to_container", [&established[..], &[Expression::Accept]].concat()));
-    rules.push(("to_container", [&destination_changed[..], &[Expression::Accept]].concat()));
-    rules.push(("to_container", [&from_to(PEERS)[..], &[Expression::Accept]].concat()));
+    rules.push(("to_bridge", [&established[..], &[Expression::Accept]].concat()));
+    rules.push(("to_bridge", [&destination_changed[..], &[Expression::Accept]].concat()));
+    rules.push(("to_bridge", [&from_to(PEERS)[..], &[Expression::Accept]].concat()));
     for names in &FAMILIES {
         let step = names.registers();
         let open = [
@@ -226,10 +226,10 @@ fn rules() -> Rules {
         ];
         let unprotected = [names.destination(R(0)), Expression::InSet(names.unprotected, R(0)), Expression::Accept];
         for rule in [&open[..], &permitted[..], &unprotected[..]] {
-            rules.push(("to_container", [&names.is()[..], rule].concat()));
+            rules.push(("to_bridge", [&names.is()[..], rule].concat()));
         }
     }
-    rules.push(("to_container", vec![Expression::Drop]));
+    rules.push(("to_bridge", vec![Expression::Drop]));
     rules
 }
 
@@ -273,27 +273,34 @@ fn publish() -> Rules {
 /// Nobody but this host itself speaks from or to 127.0.0.0/8, though the bridges route it (CVE-2020-8558).
 fn guard() -> Rules {
     let [ipv4, _] = &FAMILIES;
+    // Every packet passes here: names of interfaces, which cost most, are looked at last.
     let first_byte = |offset| Expression::Payload { base: Base::Network, offset, length: 1, to: R(0) };
-    let rule = |offset| [&NOT_FROM_LO[..], &ipv4.is(), &[first_byte(offset), LOOPBACK, Expression::Drop]].concat();
+    let rule = |offset| [&ipv4.is()[..], &[first_byte(offset), LOOPBACK], &NOT_FROM_LO, &[Expression::Drop]].concat();
     vec![("guard", rule(12)), ("guard", rule(16))]
 }
 
+/// Every packet that is forwarded passes here, also what goes from port to port of a bridge, where frames are filtered. So
+/// there are two look-ups, whatever its way.
+///
 /// Marks what is ours to decide, for [`super::foreign`]: what comes to our bridges, and what goes out of them to anything
 /// but another bridge, whose owner decides about that.
-fn marks() -> Rules {
+fn forward() -> Rules {
+    const BRIDGE: &[u8] = b"bridge\0\0\0\0\0\0\0\0\0\0";
     let mark = [
         Expression::Meta(Meta::Mark, R(0)),
         Expression::SetBits(R(0), super::foreign::MARK),
         Expression::SetMark(R(0)),
     ];
-    const BRIDGE: &[u8] = b"bridge\0\0\0\0\0\0\0\0\0\0";
-    let out = [
-        Expression::Meta(Meta::InputName, R(0)),
-        Expression::InSet(BRIDGES, R(0)),
-        Expression::Meta(Meta::OutputKind, R(0)),
-        Expression::NotEqual(R(0), BRIDGE),
-    ];
-    vec![("forward", [&TO_BRIDGE[..], &mark].concat()), ("forward", [&out[..], &mark].concat())]
+    let by_source = vec![Expression::Meta(Meta::InputName, R(0)), Expression::Verdict { map: SOURCES, key: R(0) }];
+    let no_bridge = [Expression::Meta(Meta::OutputKind, R(0)), Expression::NotEqual(R(0), BRIDGE)];
+    vec![
+        ("forward", by_source),
+        ("forward", [&TO_BRIDGE[..], &[Expression::Jump("to_bridge")]].concat()),
+        ("from_bridge", [&TO_BRIDGE[..], &[Expression::Goto("to_bridge")]].concat()),
+        ("from_bridge", [&no_bridge[..], &mark].concat()),
+        ("from_bridge", vec![Expression::Accept]),
+        ("to_bridge", mark.to_vec()),
+    ]
 }
 
 /// Out into the world; from 127.0.0.1 through a published port; from a container through a published port.
@@ -323,12 +330,15 @@ pub fn bridge_elements(bridges: &[Bridge]) -> Elements {
         let from = bridge.trusted.iter().map(|link| [link_name(link), link_name(&bridge.name)].concat());
         peers.extend(from.map(element));
     }
-    let internal = || bridges.iter().filter(|bridge| bridge.internal);
+    let source = |bridge: &Bridge| Element {
+        chain: Some(if bridge.internal { "from_internal" } else { "from_bridge" }),
+        ..element(link_name(&bridge.name))
+    };
     let mut all: Elements = vec![
         (BRIDGES, bridges.iter().map(|bridge| element(link_name(&bridge.name))).collect()),
         (PEERS, peers),
-        (INTERNAL, internal().map(|bridge| element(link_name(&bridge.name))).collect()),
-        (WITHIN, internal().map(twice).collect()),
+        (SOURCES, bridges.iter().map(source).collect()),
+        (WITHIN, bridges.iter().filter(|bridge| bridge.internal).map(twice).collect()),
     ];
     for subnet in bridges.iter().flat_map(|bridge| &bridge.subnets) {
         let names = Names::of(subnet.net.address);
@@ -363,7 +373,7 @@ pub fn publication_elements(publications: &[Publication]) -> Elements {
             port if host.is_unspecified() => (names.published_any, service(None, port), data),
             port => (names.published_address, service(Some(host), port), data),
         };
-        let element = Element { key, data, interval_end: false };
+        let element = Element { key, data, ..Element::default() };
         match all.iter_mut().find(|(name, _)| *name == set) {
             Some((_, elements)) => elements.push(element),
             None => all.push((set, vec![element])),
@@ -401,7 +411,7 @@ fn interval(subnet: IpNet) -> Vec<Element> {
     let mut elements = vec![Element { key: octets(start.address), ..Element::default() }];
     let end = subnet.last().checked_add(1).filter(|end| subnet.is_ipv6() || *end <= u128::from(u32::MAX));
     if let Some(end) = end {
-        elements.push(Element { key: octets(subnet.at(end)), data: Vec::new(), interval_end: true });
+        elements.push(Element { key: octets(subnet.at(end)), interval_end: true, ..Element::default() });
     }
     elements
 }
