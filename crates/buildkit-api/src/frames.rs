@@ -12,10 +12,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use session::frame::{self, HEAD, Head, Kind, MAX_CALLS, Opening, WINDOW};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::status::{Code, Status};
+
+/// Bytes that are read at once.
+const BATCH: usize = 64 * 1024;
 
 /// One connection.
 #[derive(Debug, Clone)]
@@ -63,6 +66,8 @@ pub struct Receiver {
     frames: Frames,
     call: u32,
     queue: mpsc::UnboundedReceiver<Said>,
+    /// What was taken out and not given back yet.
+    owed: u32,
     ended: bool,
 }
 
@@ -86,13 +91,19 @@ impl Frames {
         let (out, mut queue) = mpsc::unbounded_channel::<Vec<u8>>();
         let frames = Frames(Arc::new(Shared { out, calls: Mutex::default(), next: AtomicU32::new(2) }));
         let (opened, calls) = mpsc::channel(MAX_CALLS);
-        let (mut reader, mut writer) = tokio::io::split(io);
+        let (reader, mut writer) = tokio::io::split(io);
+        let mut reader = BufReader::with_capacity(BATCH, reader);
         let here = frames.clone();
         let driven = async move {
             let reading = async { here.read(&mut reader, &opened).await };
             let writing = async {
-                while let Some(bytes) = queue.recv().await {
-                    writer.write_all(&bytes).await?;
+                let mut frames = Vec::new();
+                while queue.recv_many(&mut frames, MAX_CALLS).await > 0 {
+                    match frames.as_slice() {
+                        [only] => writer.write_all(only).await?,
+                        several => writer.write_all(&several.concat()).await?,
+                    }
+                    frames.clear();
                 }
                 Ok(())
             };
@@ -119,7 +130,8 @@ impl Frames {
     }
 
     fn send(&self, call: u32, kind: Kind, payload: &[u8]) -> Result<(), Status> {
-        let bytes = frame::write(call, kind, payload)?;
+        let mut bytes = Vec::new();
+        frame::write(&mut bytes, call, kind, payload)?;
         self.0.out.send(bytes).map_err(|_| gone())
     }
 
@@ -197,7 +209,7 @@ impl Frames {
         let (sender, queue) = mpsc::unbounded_channel();
         let credit = Arc::new(Semaphore::new(WINDOW as usize));
         self.calls().insert(number, Call { queue: sender, credit: Arc::clone(&credit), left: WINDOW });
-        let receiver = Receiver { frames: self.clone(), call: number, queue, ended: false };
+        let receiver = Receiver { frames: self.clone(), call: number, queue, owed: 0, ended: false };
         (receiver, Sender { frames: self.clone(), call: number, credit })
     }
 
@@ -218,12 +230,15 @@ impl Receiver {
         }
         match self.queue.recv().await {
             Some(Said::Message(message)) => {
-                let cost = frame::cost(message.len());
-                if let Some(call) = self.frames.calls().get_mut(&self.call) {
-                    call.left += cost;
+                self.owed += frame::cost(message.len());
+                if let Some(due) = frame::due(self.owed, !self.queue.is_empty()) {
+                    self.owed = 0;
+                    if let Some(call) = self.frames.calls().get_mut(&self.call) {
+                        call.left += due;
+                    }
+                    // A client that is gone shows at the next message.
+                    let _ = self.frames.send(self.call, Kind::Credit, &due.to_be_bytes());
                 }
-                // A client that is gone shows at the next message.
-                let _ = self.frames.send(self.call, Kind::Credit, &cost.to_be_bytes());
                 Ok(Some(message))
             }
             Some(Said::End) => {

@@ -8,7 +8,7 @@
 //! The protocol is `session::frame`'s.
 
 use std::collections::HashMap;
-use std::io::{self, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::net::Shutdown;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
@@ -82,6 +82,9 @@ impl From<io::Error> for Ended {
     }
 }
 
+/// Bytes of small messages that wait for one another at most.
+const BATCH: usize = 32 * 1024;
+
 /// Answers the daemon's calls, each on a thread of its own.
 pub type Serve = dyn Fn(&Opening, &Call) -> Result<(), Ended> + Send + Sync;
 
@@ -91,9 +94,24 @@ pub struct Calls(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    writer: Mutex<Socket>,
+    writer: Mutex<Writer>,
     state: Mutex<State>,
     changed: Condvar,
+}
+
+#[derive(Debug)]
+struct Writer {
+    socket: Socket,
+    /// Frames that are not sent yet.
+    waiting: Vec<u8>,
+}
+
+impl Writer {
+    fn flush(&mut self) -> Result<(), Ended> {
+        let sent = self.socket.write_all(&self.waiting).map_err(|_| Ended::gone());
+        self.waiting.clear();
+        sent
+    }
 }
 
 #[derive(Debug, Default)]
@@ -109,6 +127,8 @@ struct Half {
     queue: std::collections::VecDeque<Vec<u8>>,
     /// What the other side may still send.
     left: u32,
+    /// What was taken out and not given back yet.
+    owed: u32,
     /// What may still be sent.
     credit: u32,
     /// No more messages come; with how the call ended, if it has.
@@ -127,7 +147,7 @@ pub struct Call {
 impl Calls {
     /// Makes a connection carry calls.
     pub fn open(connection: Hijacked, serve: Arc<Serve>) -> io::Result<Calls> {
-        let writer = connection.writer()?;
+        let writer = Writer { socket: connection.writer()?, waiting: Vec::new() };
         let state = State { next: 1, ..State::default() };
         let calls =
             Calls(Arc::new(Shared { writer: Mutex::new(writer), state: Mutex::new(state), changed: Condvar::new() }));
@@ -155,10 +175,14 @@ impl Calls {
         self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn writer(&self) -> std::sync::MutexGuard<'_, Writer> {
+        self.0.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn send(&self, call: u32, kind: Kind, payload: &[u8]) -> Result<(), Ended> {
-        let bytes = frame::write(call, kind, payload)?;
-        let mut writer = self.0.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        writer.write_all(&bytes).map_err(|_| Ended::gone())
+        let mut writer = self.writer();
+        frame::write(&mut writer.waiting, call, kind, payload)?;
+        writer.flush()
     }
 
     /// Calls the daemon.
@@ -183,12 +207,12 @@ impl Calls {
 
     /// Gives the connection up; everything that waits ends.
     pub fn close(&self) {
-        let writer = self.0.writer.lock().unwrap_or_else(PoisonError::into_inner);
         // It may be gone already.
-        let _ = writer.shutdown(Shutdown::Both);
+        let _ = self.writer().socket.shutdown(Shutdown::Both);
     }
 
-    fn read(&self, mut connection: Hijacked, serve: &Arc<Serve>) -> io::Result<()> {
+    fn read(&self, connection: Hijacked, serve: &Arc<Serve>) -> io::Result<()> {
+        let mut connection = BufReader::with_capacity(BATCH, connection);
         loop {
             let mut head = [0; HEAD];
             connection.read_exact(&mut head)?;
@@ -247,14 +271,28 @@ impl Calls {
 
 impl Half {
     fn new() -> Half {
-        Half { queue: std::collections::VecDeque::new(), left: WINDOW, credit: WINDOW, ended: None, over: false }
+        Half {
+            queue: std::collections::VecDeque::new(),
+            left: WINDOW,
+            owed: 0,
+            credit: WINDOW,
+            ended: None,
+            over: false,
+        }
     }
 }
 
 impl Call {
     /// Sends a message; waits where the other side does not read.
     pub fn send(&self, message: &[u8]) -> Result<(), Ended> {
+        self.send_soon(message)?;
+        self.flush()
+    }
+
+    /// [`Call::send`] with the messages that come next, up to [`BATCH`]; whoever stops sending flushes.
+    pub fn send_soon(&self, message: &[u8]) -> Result<(), Ended> {
         let cost = frame::cost(message.len());
+        let mut flushed = false;
         let mut state = self.calls.state();
         loop {
             let half = state.calls.get_mut(&self.number).ok_or_else(Ended::gone)?;
@@ -266,10 +304,25 @@ impl Call {
                 half.credit -= cost;
                 break;
             }
-            state = self.calls.wait(state);
+            if flushed {
+                state = self.calls.wait(state);
+            } else {
+                // Credit comes for what has arrived alone.
+                drop(state);
+                self.flush()?;
+                flushed = true;
+                state = self.calls.state();
+            }
         }
         drop(state);
-        self.calls.send(self.number, Kind::Message, message)
+        let mut writer = self.calls.writer();
+        frame::write(&mut writer.waiting, self.number, Kind::Message, message)?;
+        if writer.waiting.len() >= BATCH { writer.flush() } else { Ok(()) }
+    }
+
+    /// Sends what waits.
+    pub fn flush(&self) -> Result<(), Ended> {
+        self.calls.writer().flush()
     }
 
     /// The next message; `None` when no more come and all went well.
@@ -278,10 +331,16 @@ impl Call {
         loop {
             let half = state.calls.get_mut(&self.number).ok_or_else(Ended::gone)?;
             if let Some(message) = half.queue.pop_front() {
-                let cost = frame::cost(message.len());
-                half.left += cost;
+                half.owed += frame::cost(message.len());
+                let due = frame::due(half.owed, !half.queue.is_empty());
+                if let Some(due) = due {
+                    half.left += due;
+                    half.owed = 0;
+                }
                 drop(state);
-                self.calls.send(self.number, Kind::Credit, &cost.to_be_bytes())?;
+                if let Some(due) = due {
+                    self.calls.send(self.number, Kind::Credit, &due.to_be_bytes())?;
+                }
                 return Ok(Some(message));
             }
             if let Some(ended) = &half.ended {

@@ -75,16 +75,23 @@ impl Head {
     }
 }
 
-/// A whole frame.
-pub fn write(call: u32, kind: Kind, payload: &[u8]) -> Result<Vec<u8>, Malformed> {
+/// Appends a whole frame.
+pub fn write(out: &mut Vec<u8>, call: u32, kind: Kind, payload: &[u8]) -> Result<(), Malformed> {
     let length = u32::try_from(payload.len()).ok().filter(|_| payload.len() <= MAX_PAYLOAD);
     let length = length.ok_or_else(|| Malformed(format!("a message of {} bytes", payload.len())))?;
-    let mut bytes = Vec::with_capacity(HEAD + payload.len());
-    bytes.extend_from_slice(&length.to_be_bytes());
-    bytes.extend_from_slice(&call.to_be_bytes());
-    bytes.push(kind as u8);
-    bytes.extend_from_slice(payload);
-    Ok(bytes)
+    out.reserve(HEAD + payload.len());
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(&call.to_be_bytes());
+    out.push(kind as u8);
+    out.extend_from_slice(payload);
+    Ok(())
+}
+
+/// What a receiver that has taken messages worth `owed` gives back now: all of it before it waits, and a good part at
+/// once while more is there, so that many small messages do not each cost a frame back.
+#[must_use]
+pub fn due(owed: u32, more_is_there: bool) -> Option<u32> {
+    (owed > 0 && (!more_is_there || owed >= WINDOW / 4)).then_some(owed)
 }
 
 /// What a message costs of the window.
@@ -152,7 +159,8 @@ mod tests {
 
     #[test]
     fn there_and_back() {
-        let bytes = write(7, Kind::Message, b"abc").unwrap();
+        let mut bytes = Vec::new();
+        write(&mut bytes, 7, Kind::Message, b"abc").unwrap();
         let head = Head::read(*bytes.first_chunk().unwrap()).unwrap();
         assert_eq!((head.length, head.call, head.kind), (3, 7, Kind::Message));
         assert_eq!(bytes[HEAD..], *b"abc");
@@ -170,6 +178,20 @@ mod tests {
         assert!(Head::read([0xff, 0, 0, 0, 0, 0, 0, 1, 1]).is_err());
         assert!(credit(&[0, 0, 1]).is_err() && credit(&[0xff; 4]).is_err());
         assert_eq!((cost(0), cost(5), cost(usize::MAX)), (1, 5, WINDOW));
-        assert!(write(1, Kind::Message, &vec![0; MAX_PAYLOAD + 1]).is_err());
+        let mut bytes = Vec::new();
+        assert!(write(&mut bytes, 1, Kind::Message, &vec![0; MAX_PAYLOAD + 1]).is_err() && bytes.is_empty());
+    }
+
+    #[test]
+    fn what_is_given_back() {
+        for (owed, more, expect) in [
+            (0, false, None),
+            (1, false, Some(1)),
+            (1, true, None),
+            (WINDOW / 4, true, Some(WINDOW / 4)),
+            (WINDOW, true, Some(WINDOW)),
+        ] {
+            assert_eq!(due(owed, more), expect, "{owed} {more}");
+        }
     }
 }

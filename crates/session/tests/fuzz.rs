@@ -7,7 +7,8 @@ use session::stat::Stat;
 fn frames() {
     let opening = Opening { method: "/a.B/C".into(), metadata: vec![("dir-name".into(), "context".into())] };
     let opening = opening.to_message().finish();
-    let frame = write(1, Kind::Open, &opening).expect("it is small");
+    let mut frame = Vec::new();
+    write(&mut frame, 1, Kind::Open, &opening).expect("it is small");
     fuzz::run(&[&frame, &opening, &[0, 0, 1, 0]], &[b"dir-name", &[0x12]], |input| {
         if let Some(head) = input.first_chunk::<HEAD>()
             && let Ok(head) = Head::read(*head)

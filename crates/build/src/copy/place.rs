@@ -8,7 +8,7 @@ use rustix::fs::{FileType, OFlags};
 use super::mode;
 use super::walk::{Content, Entry};
 use crate::error::{Error, Result};
-use crate::tree::{Tree, components};
+use crate::tree::{Resolved, Tree, components};
 
 /// What is said of all entries of one instruction.
 #[derive(Debug, Clone, Default)]
@@ -43,7 +43,7 @@ pub fn place(image: Option<&Tree>, destination: &str, sources: Vec<Source>, rule
     let given = components(destination.as_bytes()).collect::<Vec<_>>().join(&b'/');
     let resolved = match image {
         Some(image) => image.resolve(&given).map_err(failed)?,
-        None => crate::tree::Resolved { path: given.clone(), kind: None },
+        None => Resolved { path: given.clone(), kind: None },
     };
     let several = sources.len() > 1;
     let into_directory = destination.ends_with('/')
@@ -54,7 +54,7 @@ pub fn place(image: Option<&Tree>, destination: &str, sources: Vec<Source>, rule
     if into_directory && resolved.kind.is_some_and(|kind| kind != FileType::Directory) {
         return Err(Error::Invalid(format!("cannot copy to non-directory: {destination}")));
     }
-    let mut placed = Placed { image, rules, directories: BTreeSet::new(), entries: Vec::new() };
+    let mut placed = Placed { image, rules, directories: BTreeSet::new(), entries: Vec::new(), last: None };
     if sources.is_empty() {
         // A pattern that matches nothing: the directory that it would have gone to is made all the same.
         placed.ensure_directory(if destination.ends_with('/') { &resolved.path } else { parent(&resolved.path) })?;
@@ -92,6 +92,8 @@ struct Placed<'a> {
     /// Directories that the layer has already.
     directories: BTreeSet<Vec<u8>>,
     entries: Vec<Entry>,
+    /// The directory that was looked up last, and what it is in the image: most entries lie beside the one before.
+    last: Option<(Vec<u8>, Resolved)>,
 }
 
 impl Placed<'_> {
@@ -146,10 +148,11 @@ impl Placed<'_> {
     fn add(&mut self, mut entry: Entry, base: &[u8], keep_owner: bool) -> Result<()> {
         let metadata = &mut entry.metadata;
         let relative = std::mem::take(&mut metadata.path);
-        metadata.path = self.through_links(join(base, &relative), metadata.kind)?;
+        let there = self.through_links(join(base, &relative), metadata.kind)?;
+        metadata.path = there.path;
         if metadata.kind == Kind::Hardlink {
             let first = std::mem::take(&mut metadata.link);
-            metadata.link = self.through_links(join(base, &first), Kind::File)?;
+            metadata.link = self.through_links(join(base, &first), Kind::File)?.path;
         }
         if !keep_owner {
             (metadata.uid, metadata.gid) = self.rules.owner;
@@ -162,9 +165,7 @@ impl Placed<'_> {
         metadata.mtime = self.time(metadata.mtime);
         if metadata.kind == Kind::Directory {
             self.directories.insert(metadata.path.clone());
-        } else if let Some(image) = self.image
-            && image.resolve_parent(&metadata.path).is_ok_and(|found| found.kind == Some(FileType::Directory))
-        {
+        } else if there.kind == Some(FileType::Directory) {
             return Err(Error::Invalid(format!(
                 "cannot replace to directory /{} with file",
                 String::from_utf8_lossy(&metadata.path)
@@ -175,18 +176,32 @@ impl Placed<'_> {
     }
 
     /// A directory of the image that is a link leads where it points: files copied "into" it go there.
-    fn through_links(&self, path: Vec<u8>, kind: Kind) -> Result<Vec<u8>> {
-        let Some(image) = self.image else { return Ok(path) };
-        let failed =
-            |error: std::io::Error| Error::system(format!("look at {}", String::from_utf8_lossy(&path)), error);
-        let found =
-            if kind == Kind::Directory { image.resolve(&path) } else { image.resolve_parent(&path) }.map_err(failed)?;
+    fn through_links(&mut self, path: Vec<u8>, kind: Kind) -> Result<Resolved> {
+        let Some(image) = self.image else { return Ok(Resolved { path, kind: None }) };
+        let found = self
+            .look(image, &path, kind == Kind::Directory)
+            .map_err(|error| Error::system(format!("look at {}", String::from_utf8_lossy(&path)), error))?;
         match (kind, found.kind) {
             (Kind::Directory, Some(other)) if other != FileType::Directory => Err(Error::Invalid(format!(
                 "cannot overwrite non-directory /{} with directory",
                 String::from_utf8_lossy(&path)
             ))),
-            _ => Ok(found.path),
+            _ => Ok(found),
+        }
+    }
+
+    /// [`Tree::resolve`] and [`Tree::resolve_parent`] by way of the directory above, which is mostly known.
+    fn look(&mut self, image: &Tree, path: &[u8], follow_last: bool) -> std::io::Result<Resolved> {
+        let (above, name) = (parent(path), last(path));
+        if self.last.as_ref().is_none_or(|(known, _)| known != above) {
+            self.last = Some((above.to_vec(), image.resolve(above)?));
+        }
+        match &self.last {
+            Some((_, Resolved { path, kind: None })) if name != b".." => {
+                Ok(Resolved { path: join(path, name), kind: None })
+            }
+            _ if follow_last => image.resolve(path),
+            _ => image.resolve_parent(path),
         }
     }
 
@@ -204,6 +219,10 @@ fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
         (_, true) => path.to_vec(),
         _ => [path, b"/", name].concat(),
     }
+}
+
+fn last(path: &[u8]) -> &[u8] {
+    path.iter().rposition(|byte| *byte == b'/').map_or(path, |slash| &path[slash + 1..])
 }
 
 fn parent(path: &[u8]) -> &[u8] {

@@ -115,7 +115,7 @@ fn unescape(text: &str) -> String {
 impl Listing<'_> {
     fn send(&mut self, stat: &Stat, content: Content) -> Result<(), Ended> {
         self.contents.push(content);
-        self.call.send(Message::new().number(1, STAT).message(2, &stat.to_message()).as_ref())
+        self.call.send_soon(Message::new().number(1, STAT).message(2, &stat.to_message()).as_ref())
     }
 
     /// What is in a directory; with `wanted` only those paths, all that is in them, and the directories above.
@@ -175,7 +175,16 @@ impl Listing<'_> {
             let (asked, queue) = mpsc::channel::<u32>();
             let sending = scope.spawn(move || {
                 let mut buffer = vec![0; PIECE];
-                for id in queue {
+                loop {
+                    let id = match queue.try_recv() {
+                        Ok(id) => id,
+                        Err(mpsc::TryRecvError::Disconnected) => break,
+                        Err(mpsc::TryRecvError::Empty) => {
+                            call.flush()?;
+                            let Ok(id) = queue.recv() else { break };
+                            id
+                        }
+                    };
                     let packet = |data: &[u8]| Message::new().number(1, DATA).number(3, id.into()).bytes(4, data);
                     match contents.get(id as usize) {
                         Some(Content::Path(path)) => {
@@ -185,17 +194,17 @@ impl Listing<'_> {
                                 if length == 0 {
                                     break;
                                 }
-                                call.send(packet(&buffer[..length]).as_ref())?;
+                                call.send_soon(packet(&buffer[..length]).as_ref())?;
                             }
                         }
                         Some(Content::Bytes(bytes)) => {
                             for piece in bytes.chunks(PIECE) {
-                                call.send(packet(piece).as_ref())?;
+                                call.send_soon(packet(piece).as_ref())?;
                             }
                         }
                         _ => return Err(Ended::new(3, format!("invalid file id {id}"))),
                     }
-                    call.send(packet(&[]).as_ref())?;
+                    call.send_soon(packet(&[]).as_ref())?;
                 }
                 call.send(Message::new().number(1, FIN).as_ref())
             });
