@@ -3,7 +3,7 @@
 //! One connection writes, one reads, and a thread of its own moves the log into the database, so that no commit pays
 //! for that; another copies what was committed ([`crate::mirror`]), and a database that is gone or no database any more is
 //! made anew of that. Commits are durable against a crash of the process always, against a power cut where the caller says so
-//! ([`Durability::Full`]).
+//! ([`Durability::Full`]). Removals work on a full disk too ([`crate::reserve`]).
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,6 +17,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::mirror::{self, Change, Mirror};
+use crate::reserve::Reserve;
 
 /// The schema, step by step; the database's `user_version` says how many have been taken. Steps are only ever added.
 const MIGRATIONS: &[&str] = &[
@@ -79,6 +80,9 @@ const MIGRATIONS: &[&str] = &[
 /// Commits between two checkpoints.
 const CHECKPOINT_EVERY: u32 = 256;
 
+/// Commits between two attempts to make the reserve whole, beside those after removals.
+const FILL_EVERY: u32 = 16;
+
 /// What a commit survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Durability {
@@ -97,6 +101,7 @@ pub(crate) struct Db {
     checkpoints: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
     mirror: Mirror,
+    reserve: Reserve,
     rebuilt: bool,
 }
 
@@ -107,14 +112,24 @@ impl Db {
             // The log of a database that is gone would be taken for that of the new one.
             remove_log(path)?;
         }
-        let (writer, rebuilt) = match prepare(path, &copies) {
-            Err(error) if is_broken(&error) && mirror::exists(&copies) => {
-                set_aside(path)?;
-                prepare(path, &copies)?
-            }
-            outcome => outcome?,
+        let reserve = Reserve::open(path);
+        let both = || -> Result<_> {
+            let (writer, rebuilt) = match prepare(path, &copies) {
+                Err(error) if is_broken(&error) && mirror::exists(&copies) => {
+                    set_aside(path)?;
+                    prepare(path, &copies)?
+                }
+                outcome => outcome?,
+            };
+            Ok((writer, rebuilt, connect(path)?))
         };
-        let reader = connect(path)?;
+        let (writer, rebuilt, reader) = loop {
+            match both() {
+                // Log and index are made anew.
+                Err(error) if is_full(&error) && reserve.release() => {}
+                outcome => break outcome?,
+            }
+        };
         reader.pragma_update(None, "query_only", true).map_err(Error::database("configure"))?;
         let checkpointer = connect(path)?;
         let (sender, receiver) = sync_channel(1);
@@ -131,6 +146,7 @@ impl Db {
             checkpoints: Some(sender),
             thread: Some(thread),
             mirror,
+            reserve,
             rebuilt,
         })
     }
@@ -150,7 +166,45 @@ impl Db {
         self.write_noting(durability, || (durability == Durability::Full).then_some(Change::Images), work)
     }
 
-    /// The same; `change` says what the copy is told once it is committed.
+    /// The same for what makes room: on a full disk it is given of the reserve, and tried again.
+    pub fn remove<T>(&self, durability: Durability, work: impl Fn(&Transaction<'_>) -> Result<T>) -> Result<T> {
+        self.remove_noting(durability, || (durability == Durability::Full).then_some(Change::Images), work)
+    }
+
+    /// [`Db::remove`], with what the copy is told.
+    pub fn remove_noting<T>(
+        &self,
+        durability: Durability,
+        change: impl Fn() -> Option<Change>,
+        work: impl Fn(&Transaction<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let outcome = loop {
+            let attempt = || self.write_noting(durability, &change, &work);
+            let outcome = match attempt() {
+                // A log that was moved into the database begins anew, in the room that it has.
+                Err(error) if is_full(&error) => {
+                    self.move_log();
+                    attempt()
+                }
+                outcome => outcome,
+            };
+            match outcome {
+                Err(error) if is_full(&error) && self.reserve.give() => {}
+                outcome => break outcome,
+            }
+        };
+        self.reserve.fill();
+        outcome
+    }
+
+    fn move_log(&self) {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = writer.0.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
+            tracing::debug!(%error, "checkpoint of the database failed");
+        }
+    }
+
+    /// [`Db::write`]; `change` says what the copy is told once it is committed.
     pub fn write_noting<T>(
         &self,
         durability: Durability,
@@ -186,7 +240,11 @@ impl Db {
             }
             value
         };
-        if self.commits.fetch_add(1, Ordering::Relaxed) % CHECKPOINT_EVERY == CHECKPOINT_EVERY - 1
+        let commits = self.commits.fetch_add(1, Ordering::Relaxed);
+        if commits % FILL_EVERY == FILL_EVERY - 1 {
+            self.reserve.fill();
+        }
+        if commits % CHECKPOINT_EVERY == CHECKPOINT_EVERY - 1
             && let Some(checkpoints) = &self.checkpoints
         {
             // Full means that one is due already.
@@ -254,6 +312,18 @@ fn is_broken(error: &Error) -> bool {
     }
 }
 
+/// Whether there was no room for a commit: on the disk, or of a quota.
+fn is_full(error: &Error) -> bool {
+    use rusqlite::ffi::{SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_WRITE};
+    match error {
+        Error::Database { source, .. } => source.sqlite_error().is_some_and(|error| {
+            error.code == rusqlite::ErrorCode::DiskFull
+                || [SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_WRITE].contains(&error.extended_code)
+        }),
+        _ => false,
+    }
+}
+
 /// Keeps a broken database for whoever wants to look at it.
 fn set_aside(path: &Path) -> Result<()> {
     let broken = path.with_extension("db.broken");
@@ -285,6 +355,9 @@ fn migrate(connection: &mut Connection, path: &Path, copies: &Path) -> Result<bo
     if found > known {
         return Err(Error::Schema { path: path.to_owned(), found, known });
     }
+    if found == known {
+        return Ok(false);
+    }
     let transaction = connection.transaction().map_err(Error::database("migrate"))?;
     for step in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(0)) {
         transaction.execute_batch(step).map_err(Error::database("migrate"))?;
@@ -302,6 +375,8 @@ fn migrate(connection: &mut Connection, path: &Path, copies: &Path) -> Result<bo
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     /// A database of the first schema gets the later ones, and keeps what it has.
@@ -332,6 +407,49 @@ mod tests {
         assert_eq!(log, ("docker.io/library/a:latest".to_owned(), "sha256:a".to_owned(), 0));
         drop(db);
         std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    /// On a tmpfs of its own, which others fill again and again.
+    #[test]
+    fn removals_on_a_full_disk() {
+        crate::reserve::with_a_small_disk("db-full", on_a_small_disk);
+    }
+
+    fn on_a_small_disk(directory: &Path) {
+        let open = || Arc::new(Db::open(&directory.join("meta.db"), Disk::open(directory, None).unwrap()).unwrap());
+        let records = crate::Records(open());
+        let json = format!("{{\"filler\":\"{}\"}}", "x".repeat(6000));
+        let put = |number: usize| records.put("thing", &number.to_string(), None, &json);
+        (0..60).for_each(|number| put(number).unwrap());
+        let fill = || {
+            let ballast = directory.join("ballast");
+            let mut file = std::fs::File::options().create(true).append(true).open(&ballast).unwrap();
+            while std::io::Write::write_all(&mut file, &[1; 4096]).is_ok() {}
+            ballast
+        };
+        fill();
+        let refused = (60..200).find_map(|number| put(number).err()).expect("a full disk");
+        assert!(is_full(&refused), "{refused:?}");
+        for number in 0..60 {
+            // Others take what becomes free.
+            fill();
+            assert!(records.delete("thing", &number.to_string()).unwrap(), "{number}");
+        }
+        assert!(is_full(&(200..400).find_map(|number| put(number).err()).expect("it is full for others")));
+        let room = || std::fs::remove_file(directory.join("ballast")).unwrap();
+        room();
+        records.delete("thing", "nothing").unwrap();
+        assert_eq!(records.0.reserve.length(), crate::reserve::SIZE, "whole again");
+        // With a reserve it can be opened on a full disk, too.
+        fill();
+        drop(records);
+        fill();
+        let records = crate::Records(open());
+        assert!(!records.list("thing").unwrap().is_empty());
+        assert!(records.0.reserve.length() < crate::reserve::SIZE);
+        room();
+        records.delete("thing", "nothing").unwrap();
+        assert_eq!(records.0.reserve.length(), crate::reserve::SIZE);
     }
 
     #[test]

@@ -91,7 +91,7 @@ impl Images {
     /// Removes an image with all its names; says whether it was there. Layers and blobs stay until
     /// [`crate::Store::prune_unreferenced`].
     pub fn delete(&self, id: &Digest) -> Result<bool> {
-        self.0.write(Durability::Full, |transaction| {
+        self.0.remove(Durability::Full, |transaction| {
             transaction
                 .prepare_cached("DELETE FROM image WHERE id = ?1")
                 .and_then(|mut statement| statement.execute(params![id.to_string()]))
@@ -120,7 +120,7 @@ impl Images {
             Some(name) => ("DELETE FROM repo_digest WHERE name = ?1", name),
             None => ("DELETE FROM tag WHERE name = ?1", tag_name(reference)),
         };
-        self.0.write(Durability::Full, |transaction| {
+        self.0.remove(Durability::Full, |transaction| {
             if reference.digest.is_none() {
                 log::forget(transaction, &name)?;
             }

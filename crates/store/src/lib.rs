@@ -8,6 +8,7 @@
 //!    layers/<diffID hex>.tree/                 the same as a directory, where the kernel has no EROFS
 //!    layers/<diffID hex>.split                 what the layer's tar had besides the contents of files
 //!    meta.db                                   images, tags and their log, records (SQLite)
+//!    meta.reserve                              room for the database, given to removals on a full disk
 //!    meta/                                     the same as files, from which a lost database is made anew
 //!    layers/trash/                             what was removed, until its blocks are freed
 //!    lock
@@ -37,6 +38,7 @@ mod mirror;
 mod mount_points;
 mod prune;
 mod records;
+mod reserve;
 mod save;
 mod split;
 mod store;

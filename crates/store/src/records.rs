@@ -75,10 +75,10 @@ impl Records {
         })
     }
 
-    /// Removes a document; says whether it was there.
+    /// Removes a document, on a full disk too; says whether it was there.
     pub fn delete(&self, kind: &str, id: &str) -> Result<bool> {
         let change = || Some(Change::Deleted { kind: kind.to_owned(), id: id.to_owned() });
-        self.0.write_noting(Durability::Normal, change, |transaction| {
+        self.0.remove_noting(Durability::Normal, change, |transaction| {
             transaction
                 .prepare_cached("DELETE FROM record WHERE kind = ?1 AND id = ?2")
                 .and_then(|mut statement| statement.execute(params![kind, id]))

@@ -109,7 +109,7 @@ impl Store {
     /// Bytes that all of this takes on the disk, as `du` counts them: blobs, layers, the database, and what is still
     /// to be freed.
     pub fn disk_usage(&self) -> u64 {
-        let database = ["meta.db", "meta.db-wal", "meta.db-shm"];
+        let database = ["meta.db", "meta.db-wal", "meta.db-shm", "meta.reserve"];
         let all = ["content", "layers", crate::mirror::DIRECTORY].iter().chain(&database);
         all.map(|name| disk::tree_size(&self.0.root.join(name))).sum()
     }

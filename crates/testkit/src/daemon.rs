@@ -150,7 +150,11 @@ impl Daemon {
         self.started_in = begun.elapsed();
         match answered {
             Ok(true) => Ok(()),
-            Ok(false) => bail!("hoistd ended at once; its log:\n{}", self.log_tail(40)),
+            Ok(false) => bail!(
+                "hoistd ended at once ({:?}); its log:\n{}",
+                self.child.as_mut().map(std::process::Child::wait),
+                self.log_tail(40)
+            ),
             Err(error) => Err(error.context(format!("the daemon's log:\n{}", self.log_tail(40)))),
         }
     }

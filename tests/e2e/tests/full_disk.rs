@@ -1,6 +1,7 @@
 //! A data root that is full: in the middle of a copy-up, an import, a clone, a create. A clear error, nothing left, and
 //! everything works again once there is room.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -48,6 +49,15 @@ impl Disk {
                 }
             }
         }
+    }
+}
+
+impl Disk {
+    /// Takes what has become free, to the last block.
+    fn stuff(&self) -> Result<()> {
+        let mut file = std::fs::File::options().create(true).append(true).open(self.0.join("stuffing"))?;
+        while file.write_all(&[7; 4096]).and_then(|()| file.sync_data()).is_ok() {}
+        Ok(())
     }
 }
 
@@ -123,6 +133,11 @@ fn on_a_small_disk(kind: Kind, daemon: &mut Daemon, disk: &Disk) -> Result<()> {
     client.ok("rm -f box")?;
 
     // No room at all: nothing is made, what is there is told, and can go.
+    let spare = client.ok_with("import - spare", &files)?;
+    for name in ["spare", "other"] {
+        client.ok(&format!("volume create {name}"))?;
+    }
+    client.ok("network create --internal spare")?;
     let ballast = disk.fill(0)?;
     let mut made = Vec::new();
     for round in 0..200 {
@@ -137,10 +152,34 @@ fn on_a_small_disk(kind: Kind, daemon: &mut Daemon, disk: &Disk) -> Result<()> {
     }
     eq("those that were made", client.ok("ps -aq")?.lines().count(), made.len())?;
     eq("their directories", names(&root.join("containers"))?.len(), made.len())?;
-    std::fs::remove_file(&ballast)?;
-    if !made.is_empty() {
-        client.ok(&format!("rm {}", made.join(" ")))?;
+    let mut last = made.pop();
+    for line in made
+        .iter()
+        .map(|name| format!("rm {name}"))
+        .chain(["volume rm spare", "image rm spare", "network rm spare"].map(str::to_owned))
+    {
+        disk.stuff()?;
+        client.ok(&line).with_context(|| format!("on a full disk: {line}"))?;
     }
+    ensure!(!client.ok("images -aq --no-trunc")?.contains(&spare), "the image is still there");
+    // A daemon that starts on it can remove things as well.
+    disk.stuff()?;
+    daemon.kill9()?;
+    daemon.restart()?;
+    if let Some(name) = last.take() {
+        disk.stuff()?;
+        client.ok(&format!("rm {name}"))?;
+    }
+    disk.stuff()?;
+    has(&client.ok("volume prune -af --filter label!=keep")?, "other")?;
+    disk.stuff()?;
+    client.ok("system prune -af")?;
+    eq("images", client.ok("images -aq")?.as_str(), "")?;
+    for file in [ballast, root.join("stuffing")] {
+        std::fs::remove_file(file)?;
+    }
+    client.ok_with("import -c 'CMD [\"sh\"]' - large", &archive)?;
+    ours.ok_with("volume import whole -", &files)?;
     whole()?;
 
     // And with room again, after a start of the daemon as well.

@@ -59,9 +59,9 @@ impl Images {
         })
     }
 
-    /// Says which blobs of the store belong to an image, in the place of what was said before.
+    /// Says which blobs of the store belong to an image, in the place of what was said before: fewer, so that they can go.
     pub(crate) fn set_blobs(&self, id: &Digest, blobs: &[oci::Descriptor]) -> Result<()> {
-        self.0.write(Durability::Full, |transaction| {
+        self.0.remove(Durability::Full, |transaction| {
             transaction
                 .prepare_cached("UPDATE image SET blobs = ?2 WHERE id = ?1")
                 .and_then(|mut statement| statement.execute(params![id.to_string(), to_json(&blobs)]))

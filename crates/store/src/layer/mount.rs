@@ -33,7 +33,7 @@ impl Layers {
         if let Some(mount) = mounts.get(diff_id) {
             return duplicate(diff_id, mount);
         }
-        let mount = match self.detached() {
+        let mount = match self.takes_detached() {
             false => self.attached(diff_id)?,
             true => match self.ask_keeper(diff_id) {
                 Some(mount) => mount,
@@ -50,7 +50,8 @@ impl Layers {
         if self.0.no_erofs.load(Ordering::Relaxed) { "directory" } else { "erofs" }
     }
 
-    fn detached(&self) -> bool {
+    /// Whether a layer can be a mount that is attached nowhere; asked of the kernel once.
+    pub fn takes_detached(&self) -> bool {
         *self.0.detached.get_or_init(sys::mount::overlay_takes_detached)
     }
 
