@@ -56,6 +56,7 @@ mod state;
 mod stats;
 pub mod step;
 mod stop;
+mod targets;
 mod top;
 mod update;
 mod userns;

@@ -9,7 +9,7 @@ use oci::image::ContainerConfig;
 use oci::{Digest, History, ImageConfig};
 use store::ImageRecord;
 
-use super::{Phase, Record, files, pause, publish};
+use super::{Phase, Record, files, pause, publish, targets};
 use crate::system::Action;
 use crate::{Engine, Error, Result, image, time};
 
@@ -81,12 +81,13 @@ pub fn commit(engine: &Engine, id: &str, request: &CommitRequest) -> Result<Stri
 /// What the container's files are that its image has not; written as a layer while it is read.
 fn pack(engine: &Engine, record: &Record) -> Result<(Digest, u64)> {
     let upper = files::upper(engine, record)?;
+    let layers = files::layers(engine, record)?;
     let (mut sink, source) = pipe();
     let failed = |error| Error::system("write the layer", error);
     let writer = engine.store.layers().writer().map_err(failed)?;
     std::thread::scope(|scope| {
         let packing = std::thread::Builder::new().name("commit".to_owned()).spawn_scoped(scope, move || {
-            let outcome = walk(&upper, &mut sink);
+            let outcome = walk(record, &layers, &upper, &mut sink);
             match &outcome {
                 Ok(()) => sink.finish().map_err(archive::tree::Error::Sink),
                 Err(error) => {
@@ -105,9 +106,15 @@ fn pack(engine: &Engine, record: &Record) -> Result<(Digest, u64)> {
     })
 }
 
-fn walk(upper: &OwnedFd, sink: &mut archive::tree::PipeWriter) -> archive::tree::Result<()> {
+fn walk(
+    record: &Record,
+    layers: &[OwnedFd],
+    upper: &OwnedFd,
+    sink: &mut archive::tree::PipeWriter,
+) -> archive::tree::Result<()> {
     let mut packer = Packer::new(sink, PackOptions { overlay: true, ..PackOptions::default() });
     packer.contents(upper.as_fd(), b"")?;
+    targets::pack(record, layers, upper, &mut packer)?;
     packer.finish().map(drop)
 }
 

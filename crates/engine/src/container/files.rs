@@ -23,7 +23,7 @@ pub use copy_out::{copy_out, path_stat};
 pub use export::export;
 
 pub(super) use user::of_image as user_of_image;
-pub(super) use view::upper;
+pub(super) use view::{layers, upper};
 
 use crate::{Error, Kind};
 

@@ -23,7 +23,7 @@ use super::networking::{self, Namespace};
 use super::state::Change;
 use super::{
     Container, Phase, Record, attach, check, connect, directory, health, idmap, joined, link, lock, logging, persist,
-    propagation, publish, remove, resolver, runtime, sources, spec,
+    propagation, publish, remove, resolver, runtime, sources, spec, targets,
 };
 use crate::host;
 use crate::shim::Run;
@@ -161,7 +161,8 @@ impl Start<'_> {
         prepare_sources(engine, record)?;
         let sources = sources::open(engine, record)?;
         let id_mappings = idmap::resolve(engine, record)?;
-        let layers = layers(engine, record)?;
+        let mut layers = layers(engine, record)?;
+        layers.extend(targets::layer(engine, record, &layers));
         let devices = devices(record)?;
         let links = if networking::wants_endpoint(record) { link::resolve(engine, record)? } else { Vec::new() };
         let planned = spec::plan(spec::Input {

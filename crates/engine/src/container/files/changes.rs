@@ -7,6 +7,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fgetxattr, openat, 
 use rustix::io::Errno;
 
 use super::view;
+use crate::container::targets;
 use crate::{Engine, Error, Result};
 
 /// Directories inside of each other; two descriptors are open for each.
@@ -25,8 +26,10 @@ pub fn changes(engine: &Engine, id: &str) -> Result<Vec<Change>> {
     let record = container.snapshot();
     let upper = view::upper(engine, &record)?;
     let lower = view::lower(engine, &record, false)?;
+    let targets = targets::changes(&record, &view::layers(engine, &record)?, &upper);
     let failed = |errno: Errno| Error::system("compare the container with its image", std::io::Error::from(errno));
     let mut changes = compare(upper, Some(lower)).map_err(failed)?;
+    changes.extend(targets);
     changes.sort_by(|one, other| one.path.split('/').cmp(other.path.split('/')));
     engine.tally.took(crate::system::Action::Changes, begun.elapsed());
     Ok(changes)

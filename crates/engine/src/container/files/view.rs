@@ -12,7 +12,7 @@ use sys::root::Root;
 
 use crate::container::directory::{self, HOSTNAME, HOSTS, RESOLV_CONF, WRITABLE};
 use crate::container::mounts::Kind as MountKind;
-use crate::container::{Container, Record, not_running, sources};
+use crate::container::{Container, Record, not_running, sources, targets};
 use crate::{Engine, Error, Result};
 
 /// Calls `work` with the root of a container: what its processes see, or while there are none what they would see. A
@@ -126,7 +126,8 @@ fn assemble(
 
 /// The overlay that a start would mount.
 fn writable(engine: &Engine, record: &Record) -> Result<OwnedFd> {
-    let layers = layers(engine, record)?;
+    let mut layers = layers(engine, record)?;
+    layers.extend(targets::layer(engine, record, &layers));
     directory::ensure_writable(engine, &record.id)?;
     let writable = directory::open(&engine.container_dir(&record.id).join(WRITABLE))?;
     let own = || -> io::Result<(OwnedFd, OwnedFd)> {
@@ -186,6 +187,7 @@ fn overlay_of(
 pub(super) fn lower(engine: &Engine, record: &Record, upper: bool) -> Result<OwnedFd> {
     let mut layers = layers(engine, record)?;
     if upper {
+        layers.extend(targets::layer(engine, record, &layers));
         layers.insert(0, self::upper(engine, record)?);
     }
     if layers.len() == 1 {
@@ -201,7 +203,8 @@ pub(in crate::container) fn upper(engine: &Engine, record: &Record) -> Result<Ow
     directory::open(&engine.container_dir(&record.id).join(WRITABLE).join("upper"))
 }
 
-fn layers(engine: &Engine, record: &Record) -> Result<Vec<OwnedFd>> {
+/// The mounts of the image's layers, the topmost first, and of the one below.
+pub(in crate::container) fn layers(engine: &Engine, record: &Record) -> Result<Vec<OwnedFd>> {
     let layers = engine.store.layers();
     let mount = |layer| layers.mount(layer).map_err(|error| Error::system("mount the image's layers", error));
     record.layers.iter().rev().chain([engine.store.mount_points()]).map(mount).collect()
