@@ -13,7 +13,6 @@ const MISSING: &[(&str, &str)] = &[
     ("bake", "a short form of buildx bake: there when the program docker-buildx is"),
     ("build --squash", "a dockerd option that was always experimental: BuildKit, Docker's builder, has none"),
     ("build --disable-content-trust", "content trust (Notary v1) was taken out of Docker with version 29"),
-    ("volume update", "changes cluster volumes of a swarm only"),
 ];
 
 /// A flag as the table writes it.

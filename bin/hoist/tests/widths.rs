@@ -259,7 +259,7 @@ fn check(file: &str, name: &str, lines: &[&str], tidy: impl Fn(&str) -> String) 
     assert_eq!(all.len(), expect.len(), "{file} has another number of sections");
 }
 
-/// What is Docker's, but not ours, with the reason in `coverage.rs`; and what docker shows with an experimental daemon only.
+/// What is Docker's, but not ours, with the reason in `coverage.rs`, or is another command here (`volume update`); and what docker shows with an experimental daemon only.
 const OTHERS: [&str; 7] = ["trust", "bake", "volume update", "completion", "build", "help", "checkpoint"];
 
 /// Every spelling of `data/cli.tsv` with a page of its own.
@@ -439,6 +439,7 @@ fn own() {
         "volume export --help",
         "volume import --help",
         "volume clone --help",
+        "volume update --help",
         "port add --help",
         "port rm --help",
         "man --help",

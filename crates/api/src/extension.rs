@@ -50,6 +50,13 @@ wire! {
         pub reason: String,
     }
 
+    /// `POST /hoist/volumes/{name}/update`. What is removed goes first, so that a label in both is set.
+    pub struct VolumeUpdate {
+        pub label_add: crate::json::Map<String>,
+        /// Keys.
+        pub label_rm: crate::json::List<String>,
+    }
+
     /// `POST /hoist/system/shutdown`: the containers that were stopped, and those that were not, with the reason.
     pub struct Shutdown {
         pub stopped: u64,

@@ -6,3 +6,4 @@ pub(crate) mod inspect;
 pub(crate) mod list;
 pub(crate) mod prune;
 pub(crate) mod remove;
+pub(crate) mod update;

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::PoisonError;
 
 use ::volume::{Error as VolumeError, Options};
+use api::extension::VolumeUpdate;
 use api::filters::Filters;
 use api::volume::{CreateRequest, ListResponse, PruneReport, UsageData, Volume};
 use oci::Digest;
@@ -97,10 +98,16 @@ fn make(
     {
         engine.volumes.limit(name, size).map_err(broken("make the volume"))?;
     }
-    let json = serde_json::to_string(&record).map_err(|error| Error::system("write a volume's record", error))?;
-    engine.store.records().put(KIND, name, Some(name), &json).map_err(failed("store a volume's record"))?;
+    put(engine, &record)?;
     publish(engine, "create", name);
     Ok((record, true))
+}
+
+/// Writes a record, under the lock of [`make`].
+fn put(engine: &Engine, record: &Record) -> Result<()> {
+    let json = serde_json::to_string(record).map_err(|error| Error::system("write a volume's record", error))?;
+    let name = record.name.as_str();
+    engine.store.records().put(KIND, name, Some(name), &json).map_err(failed("store a volume's record"))
 }
 
 /// Tells that a container began to use its volumes (`mount`, with where), or ceased to (`unmount`).
@@ -204,6 +211,25 @@ pub fn update(engine: &Engine, name: &str) -> Result<()> {
     }
 }
 
+/// `POST /hoist/volumes/{name}/update`: other labels, whether somebody uses it or not. A volume that was made without a name
+/// and loses the label for that counts as named for `prune`.
+pub fn relabel(engine: &Engine, name: &str, request: &VolumeUpdate) -> Result<Volume> {
+    let mut keys = request.label_add.keys().chain(request.label_rm.iter());
+    if let Some(key) = keys.find(|key| key.trim().is_empty() || key.contains('\0')) {
+        return Err(Error::invalid(format!("invalid label {key:?}: a label needs a name")));
+    }
+    let making = engine.making_volumes.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut record = read(engine, name)?.ok_or_else(|| missing(name))?;
+    for key in request.label_rm.iter() {
+        record.labels.remove(key);
+    }
+    record.labels.extend(request.label_add.clone().into_inner());
+    put(engine, &record)?;
+    drop(making);
+    publish(engine, "update", name);
+    Ok(document(engine, &record))
+}
+
 /// `GET /volumes/{name}`.
 pub fn inspect(engine: &Engine, name: &str) -> Result<Volume> {
     let record = read(engine, name)?.ok_or_else(|| missing(name))?;
@@ -224,7 +250,10 @@ pub fn remove(engine: &Engine, name: &str, force: bool) -> Result<()> {
 
 /// The record first: what is left of the files is swept up later.
 fn delete(engine: &Engine, name: &str) -> Result<()> {
+    // Whoever changes the record would write it again.
+    let making = engine.making_volumes.lock().unwrap_or_else(PoisonError::into_inner);
     engine.store.records().delete(KIND, name).map_err(failed("delete a volume's record"))?;
+    drop(making);
     let trash = engine.trash_dir().join(format!("volume-{name}-{}", random_hex(4)));
     match engine.volumes.remove(name, &trash) {
         Ok(()) => engine.workers.submit(move |_| {

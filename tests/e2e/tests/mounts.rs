@@ -4,6 +4,7 @@
 use std::os::unix::fs::MetadataExt;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::json;
 use testkit::harness::{Lab, Test, skip};
 use testkit::tests;
 
@@ -32,6 +33,7 @@ pub const HOIST_TESTS: &[Test] = tests![hoist only:
     user_namespace_conflicts,
     remap_of_the_daemon,
     backup_and_clone,
+    labels_of_a_volume,
 ];
 
 /// An image with files of several owners below `/data`.
@@ -120,7 +122,42 @@ fn w36_volume_commands(lab: &mut Lab) -> Result<()> {
     lab.client.ok("rm user")?;
     lab.client.ok("volume prune -af")?;
     eq("all", lab.client.ok("volume ls -q")?.as_str(), "")?;
-    eq("update", lab.daemon.api("PUT", "/volumes/x?version=1", Some(&serde_json::json!({})))?.status, 404)
+    eq("update", lab.daemon.api("PUT", "/volumes/x?version=1", Some(&json!({})))?.status, 404)
+}
+
+fn labels_of_a_volume(lab: &mut Lab) -> Result<()> {
+    database(lab, "db:1")?;
+    let labels = |name: &str| lab.client.ok(&format!("volume inspect -f '{{{{json .Labels}}}}' {name}"));
+    lab.client.ok("volume create --label a=1 --label b=2 data")?;
+    lab.client.ok("run -d --name user -v data:/data db:1 sleep 1000")?;
+    let line = "volume update --label-add c=3 --label-add a=9=9 --label-rm b --label-rm nothing data";
+    eq("update", lab.client.ok(line)?.as_str(), "data")?;
+    eq("labels", labels("data")?.as_str(), r#"{"a":"9=9","c":"3"}"#)?;
+    lab.client.ok("volume update --label-rm c --label-add c=4 data")?;
+    eq("by label", lab.client.ok("volume ls -q -f label=c=4")?.as_str(), "data")?;
+    lab.daemon.kill9()?;
+    lab.daemon.restart()?;
+    eq("after a crash", labels("data")?.as_str(), r#"{"a":"9=9","c":"4"}"#)?;
+    // One without a name is kept like one with.
+    lab.client.ok("create --name anonymous -v /x db:1")?;
+    let name = lab.client.ok("inspect -f '{{(index .Mounts 0).Name}}' anonymous")?;
+    lab.client.ok("rm -f anonymous user")?;
+    lab.client.ok(&format!("volume update --label-rm com.docker.volume.anonymous {name}"))?;
+    lab.client.ok("volume prune -f")?;
+    eq("kept", lab.client.ok("volume ls -q")?.lines().filter(|line| *line == name).count(), 1)?;
+    for (line, what) in [
+        ("volume update --label-add a=b gone", "get gone: no such volume"),
+        ("volume update data", "nothing to update: name labels with --label-add or --label-rm"),
+        ("volume update --label-add =b data", "invalid label '=b': empty name"),
+        ("volume update --availability drain data", "cluster volumes"),
+    ] {
+        let code = if line.contains("=b data") { 125 } else { 1 };
+        lab.client.fails(code, line)?.stderr_has(what)?;
+    }
+    for body in [json!({"LabelAdd": {"": "x"}}), json!({"LabelRm": [""]}), json!({"LabelAdd": ["a"]}), json!([])] {
+        eq("refused", lab.daemon.api("POST", "/hoist/volumes/data/update", Some(&body))?.status, 400)?;
+    }
+    Ok(())
 }
 
 fn copied_up_with_everything(lab: &mut Lab) -> Result<()> {

@@ -138,6 +138,7 @@ const COMMANDS: &[&Command] = &[
     &volume::list::COMMAND,
     &volume::prune::COMMAND,
     &volume::remove::COMMAND,
+    &volume::update::COMMAND,
 ];
 
 /// Options in front of the command.
@@ -231,7 +232,6 @@ const ABSENT: &[&str] = &[
     "trust signer",
     "trust signer add",
     "trust signer remove",
-    "volume update",
 ];
 
 /// Commands that other programs bring, which users expect: where to get them.

@@ -214,7 +214,8 @@ fn positional_of(spelling: &str, number: usize) -> Word {
         | ("image pin" | "image unpin", _) => Word::Image,
         ("network connect" | "network disconnect", 0) | ("network rm" | "network inspect", _) => Word::Network,
         ("network connect" | "network disconnect", 1) => Word::Container,
-        ("volume rm" | "volume inspect", _) | ("volume export" | "volume import" | "volume clone", 0) => Word::Volume,
+        ("volume rm" | "volume inspect" | "volume update", _)
+        | ("volume export" | "volume import" | "volume clone", 0) => Word::Volume,
         ("volume export" | "volume import", _) => Word::File,
         ("context use" | "context export" | "context update", 0) | ("context rm" | "context inspect", _) => {
             Word::Context

@@ -11,7 +11,7 @@ use api::volume::CreateRequest;
 use engine::{Error, volume};
 use hyper::Method;
 
-pub(crate) static ROUTES: [Route; 9] = [
+pub(crate) static ROUTES: [Route; 10] = [
     route(Method::GET, "/volumes", Work(list)),
     route(Method::POST, "/volumes/create", Work(create)),
     route(Method::POST, "/volumes/prune", Work(prune)).since(Version(1, 25)),
@@ -21,6 +21,7 @@ pub(crate) static ROUTES: [Route; 9] = [
     route(Method::GET, "/hoist/volumes/{name}/export", Task(export)),
     route(Method::POST, "/hoist/volumes/{name}/import", Task(import)),
     route(Method::POST, "/hoist/volumes/{name}/clone", Work(clone)),
+    route(Method::POST, "/hoist/volumes/{name}/update", Work(relabel)),
 ];
 
 fn list(call: &Call) -> Outcome {
@@ -72,4 +73,8 @@ fn import(mut call: Call) -> crate::route::Task {
 fn clone(call: &Call) -> Outcome {
     let new = call.query.given("name").ok_or_else(|| Error::invalid("the query parameter name is missing"))?;
     created(&volume::clone(&call.engine, call.name(), new)?)
+}
+
+fn relabel(call: &Call) -> Outcome {
+    ok(&volume::relabel(&call.engine, call.name(), &call.document()?)?)
 }
