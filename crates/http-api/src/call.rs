@@ -47,6 +47,10 @@ impl Call {
                 "unsupported Content-Type header ({other}): must be 'application/json'"
             )));
         }
+        // A list would be taken for the fields in their order.
+        if self.body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
+            return Err(Error::invalid("invalid JSON: a list in the place of an object"));
+        }
         serde_json::from_slice(&self.body).map_err(|error| Error::invalid(format!("invalid JSON: {error}")))
     }
 

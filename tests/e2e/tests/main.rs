@@ -38,6 +38,7 @@ mod listing;
 mod loading;
 mod logs;
 mod mount_forms;
+mod mount_input;
 mod mounts;
 mod networking;
 mod networks;
@@ -91,6 +92,8 @@ fn main() {
         runtimes::TESTS,
         service::TESTS,
         mount_forms::TESTS,
+        mount_input::TESTS,
+        mount_input::HOIST_TESTS,
         full_disk::TESTS,
         mounts::TESTS,
         mounts::HOIST_TESTS,
