@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use testkit::client::Client;
+use testkit::client::{Client, Kind};
 use testkit::daemon::{Daemon, Options};
 use testkit::harness::{Lab, SOON, Test, skip};
 use testkit::netns::Host;
@@ -15,7 +15,7 @@ use testkit::{http, process, programs, tests, wait};
 
 use crate::check::{eq, has, lacks};
 
-pub const TESTS: &[Test] = tests![neighbours_who_route, gateway_modes];
+pub const TESTS: &[Test] = tests![neighbours_who_route, gateway_modes, our_rule_is_told];
 pub const HOIST_TESTS: &[Test] = tests![hoist only: forward_policy_of_drop, flushed_rulesets, beside_ufw, beside_firewalld, beside_dockerd, odd_hosts];
 
 /// Docker's own timeout for a repair is none; ours is a second.
@@ -188,6 +188,41 @@ fn forward_policy_of_drop(lab: &mut Lab) -> Result<()> {
     let mut place = place;
     place.daemon.stop()?;
     lacks(&place.host.run("iptables -S DOCKER-USER")?, "hoist:hoist")?;
+    place.clean()
+}
+
+/// `info` names the chains of others in which a rule of ours stands, and so does `doctor`; and no longer when they are gone.
+fn our_rule_is_told(lab: &mut Lab) -> Result<()> {
+    if programs::find("iptables").is_none() {
+        return skip("there is no iptables on this machine");
+    }
+    let place = Place::new(lab, Options::default())?;
+    let told = || -> Result<serde_json::Value> {
+        Ok(place.daemon.api("GET", "/info", None)?.success()?.json()?["FirewallBackend"].clone())
+    };
+    let doctor = || -> Result<String> { Ok(place.daemon.client(Kind::Hoist)?.run("doctor")?.stdout) };
+    const CHAIN: &str = "ip filter DOCKER-USER";
+    const SENTENCE: &str = "one rule of hoist's stands in another's chain";
+    eq("the firewall", told()?["Driver"].as_str(), Some("nftables"))?;
+    ensure!(told()?["Info"].as_array().is_none_or(Vec::is_empty), "a rule before there is a chain: {}", told()?);
+    lacks(&doctor()?, SENTENCE)?;
+    for line in ["iptables -N DOCKER-USER", "iptables -A DOCKER-USER -j RETURN", "iptables -A FORWARD -j DOCKER-USER"] {
+        place.host.run(line)?;
+    }
+    let rule = serde_json::json!([["Rule", CHAIN]]);
+    wait::until_true("the rule to be told", SOON, || Ok(told()?["Info"] == rule))?;
+    has(&place.host.run("iptables -S DOCKER-USER")?, "hoist:hoist")?;
+    has(&doctor()?, &format!("{SENTENCE}: {CHAIN}"))?;
+    // Docker's client of release 28 does not know the field.
+    if place.client.kind == Kind::Hoist {
+        has(&place.client.ok("info --format '{{json .FirewallBackend}}'")?, CHAIN)?;
+        has(&place.client.ok("info")?, &format!(" Firewall Backend: nftables\n  Rule: {CHAIN}"))?;
+    }
+    for line in ["iptables -F", "iptables -X DOCKER-USER"] {
+        place.host.run(line)?;
+    }
+    wait::until_true("the rule to be forgotten", SOON, || Ok(told()?["Info"] != rule))?;
+    lacks(&doctor()?, SENTENCE)?;
     place.clean()
 }
 

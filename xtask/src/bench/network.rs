@@ -25,8 +25,9 @@ pub const BARE: &str = "bare";
 /// Where servers listen, and what leads to them: the engines' ports, and the bare bridge's.
 const PORT: u16 = 5001;
 const BARE_PORT: u16 = 5100;
-/// Of one measurement.
-const LONG: Duration = Duration::from_millis(1500);
+/// Of one measurement, and how many there are in a round: many short ones, since what else the machine does comes in bursts.
+const LONG: Duration = Duration::from_millis(500);
+const SLICES: usize = 3;
 
 /// Two places that talk, one with a server behind a port of this host.
 struct Pair {
@@ -51,18 +52,25 @@ pub fn rounds(engines: &[&Engine], table: &mut Table, rounds: usize) -> Result<(
     }
     let beyond = File::open(format!("/run/netns/{}", outer.name))?;
     let own = File::open("/proc/thread-self/ns/net")?;
-    serve(&beyond, PORT)?;
-    // One way after the other, and all engines right behind each other: what else the machine does hits all alike.
+    // A port for each: what leaves has the same address for all of them, and what conntrack remembers of one's connections
+    // would be in the way of the next.
+    for at in 0..pairs.len() as u16 {
+        serve(&beyond, PORT + at)?;
+    }
+    // One way after the other, and all engines right behind each other: what else the machine does hits all alike. Each
+    // round begins with another one.
     let ways =
         ["loopback to published port", "veth to published port", "container to container", "container to outside"];
-    for round in 0..=rounds {
+    for round in 0..=rounds * SLICES {
         for (at, way) in ways.iter().enumerate() {
-            for pair in &pairs {
+            for turn in 0..pairs.len() {
+                let turn = (turn + round) % pairs.len();
+                let pair = &pairs[turn];
                 let (from, to) = match at {
                     0 => (&own, SocketAddr::from(([127, 0, 0, 1], pair.published))),
                     1 => (&beyond, SocketAddr::from(([192, 0, 2, 1], pair.published))),
                     2 => (&pair.client, pair.own),
-                    _ => (&pair.client, SocketAddr::from(([192, 0, 2, 2], PORT))),
+                    _ => (&pair.client, SocketAddr::from(([192, 0, 2, 2], PORT + turn as u16))),
                 };
                 let speed = throughput(from, to).with_context(|| format!("{}: {way}", pair.name))?;
                 let rate = connections(from, to).with_context(|| format!("{}: {way}", pair.name))?;

@@ -192,6 +192,14 @@ fn server_text(info: &Value, debug: bool) -> String {
             out.push_str(&format!("   Base: {}, Size: {}\n", text(&pool["Base"]), text(&pool["Size"])));
         }
     }
+    // As Docker's own client of release 29 has it.
+    let firewall = &info["FirewallBackend"];
+    if let Some(driver) = firewall["Driver"].as_str() {
+        out.push_str(&format!(" Firewall Backend: {driver}\n"));
+        for pair in firewall["Info"].as_array().into_iter().flatten() {
+            out.push_str(&format!("  {}: {}\n", text(&pair[0]), text(&pair[1])));
+        }
+    }
     out.push('\n');
     out
 }
