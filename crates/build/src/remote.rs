@@ -74,7 +74,7 @@ pub(crate) fn download(engine: &Engine, address: &str, cancel: &Cancel) -> Resul
 }
 
 /// The files of a repository that an instruction names.
-pub(crate) fn repository(engine: &Engine, repository: &git::Repository, keep: bool, cancel: &Cancel) -> Result<Tree> {
+pub fn repository(engine: &Engine, repository: &git::Repository, keep: bool, cancel: &Cancel) -> Result<Tree> {
     git::fetch(&engine.config().data_root, repository, keep, cancel)
 }
 

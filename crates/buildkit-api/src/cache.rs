@@ -1,20 +1,20 @@
 //! Build caches that go elsewhere and come from there: `--cache-to`, `--cache-from`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io::{Seek, Write};
 use std::sync::Arc;
 
 use build::Built;
 use build::cache::Step;
 use build::cache::document::{self, Form};
-use build::cache::import::{Import, nameless};
+use build::cache::import::Import;
 use build::request::Client;
 use engine::image::artifact::{self, Documents};
-use oci::{Descriptor, Digest, DigestHasher, Platform, Reference, media_type};
+use oci::{Descriptor, Digest, Platform, Reference, media_type};
 
 use crate::content::Store;
 use crate::credentials;
 use crate::door::Door;
+use crate::export::bundle::{self, Packing};
 use crate::failure;
 use crate::frontend::Made;
 use crate::job::Job;
@@ -247,7 +247,7 @@ fn to_directory(
     let store = Store::new(&job.caller, cache.attributes.get("dest").map_or("", String::as_str));
     let mut blobs = BTreeMap::new();
     for layer in layers(steps) {
-        let (blob, file) = compressed(door, &layer)?;
+        let (blob, file) = bundle::layer(door, &layer, Packing::GZIP)?;
         let title = format!("writing layer {}", blob.digest);
         job.journal.status(vertex, &title, 0, false);
         store.write(&blob, file, &job.cancel)?;
@@ -262,31 +262,4 @@ fn to_directory(
     job.journal.status(vertex, &format!("writing cache manifest {}", manifest.digest), 0, true);
     store.write(&manifest, document.as_slice(), &job.cancel)?;
     Ok(manifest)
-}
-
-/// A layer as a compressed blob, in a file without a name. The same layer gives the same bytes.
-fn compressed(door: &Door, layer: &Digest) -> Result<(Descriptor, std::fs::File), Status> {
-    /// Knows how much went through, and its digest.
-    struct Measured<'a>(&'a mut std::fs::File, DigestHasher, u64);
-    impl Write for Measured<'_> {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.write_all(bytes)?;
-            self.1.update(bytes);
-            self.2 += bytes.len() as u64;
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let engine = door.builder().engine();
-    let tar = engine.store().layers().tar(layer).map_err(|error| Status::new(Code::Unknown, error.to_string()))?;
-    let mut file = nameless(engine)?;
-    let mut measured = Measured(&mut file, DigestHasher::new(), 0);
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    archive::compress(tar, &mut measured, archive::Format::Gzip, workers)?;
-    let Measured(_, hasher, size) = measured;
-    file.rewind()?;
-    Ok((Descriptor::new(media_type::OCI_LAYER_GZIP, hasher.finish(), size), file))
 }

@@ -1,5 +1,7 @@
 //! What becomes of a result: an image of the store, an archive or a directory of the client.
 
+pub mod bundle;
+
 use std::collections::HashMap;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -10,6 +12,7 @@ use build::copy::walk::{Entry as File, walk};
 use build::tree::Tree;
 use engine::image::several::{Annotation, Layout, Place};
 
+use self::bundle::{Bundle, Packing};
 use crate::cache;
 use crate::caller::Caller;
 use crate::door::Door;
@@ -54,6 +57,9 @@ pub fn check(request: &Solve) -> Result<(), Status> {
                 "oci-mediatypes",
                 "buildinfo-attrs",
                 "prefer-image-digest",
+                "compression",
+                "compression-level",
+                "force-compression",
             ],
             "tar" | "local" => &["platform-split", "dest", "mode"],
             other => return Err(Status::unsupported(&format!("the output type={other}"))),
@@ -73,11 +79,8 @@ pub fn check(request: &Solve) -> Result<(), Status> {
             return Err(Status::invalid(NO_LISTS));
         }
         annotations(output)?;
-        if ["oci", "docker"].contains(&output.kind.as_str())
-            && output.attributes.contains_key("tar")
-            && !output.flag("tar")
-        {
-            return Err(Status::unsupported(&format!("tar=false of the output type={}", output.kind)));
+        if ["oci", "docker"].contains(&output.kind.as_str()) {
+            Packing::of(output)?;
         }
     }
     cache::check(request)
@@ -100,7 +103,7 @@ pub fn export(door: &Door, job: &Arc<Job>, made: &Made) -> Result<HashMap<String
                 } else {
                     "exporting to docker image format"
                 };
-                let told = job.journal.step(title, |_| archive(door, job, made, output, number))?;
+                let told = job.journal.step(title, |vertex| archive(door, job, made, output, number, vertex))?;
                 answer.extend(told);
             }
             "tar" => job.journal.step("sending tarball", |_| tar(door, job, made, output, number))?,
@@ -145,14 +148,21 @@ fn annotations(output: &Entry) -> Result<Vec<Annotation>, Status> {
 }
 
 /// The documents of a result that needs some of its own: several platforms, annotations.
-fn layout(door: &Door, made: &Made, output: &Entry) -> Result<Option<Layout>, Status> {
-    let annotations = annotations(output)?;
-    if made.images.len() < 2 && annotations.is_empty() {
+fn own_layout(door: &Door, made: &Made, output: &Entry) -> Result<Option<Layout>, Status> {
+    if made.images.len() < 2 && annotations(output)?.is_empty() {
         return Ok(None);
     }
+    layout(door, made, output).map(Some)
+}
+
+/// The documents of a result.
+fn layout(door: &Door, made: &Made, output: &Entry) -> Result<Layout, Status> {
+    if made.images.is_empty() {
+        return Err(Status::invalid("there is no result to export"));
+    }
     let variants = made.images.iter().map(|built| (built.platform.clone(), built.config.clone())).collect();
-    let layout = Layout::make(door.builder().engine(), variants, &annotations);
-    layout.map(Some).map_err(|error| failure::of_engine(&error))
+    let layout = Layout::make(door.builder().engine(), variants, &annotations(output)?);
+    layout.map_err(|error| failure::of_engine(&error))
 }
 
 fn image(
@@ -164,7 +174,7 @@ fn image(
 ) -> Result<HashMap<String, String>, Status> {
     let mut answer = HashMap::new();
     let names = frontend::names(output.attributes.get("name").map_or("", String::as_str))?;
-    if let Some(layout) = layout(door, made, output)? {
+    if let Some(layout) = own_layout(door, made, output)? {
         return several(door, job, &layout, output, &names, vertex);
     }
     let [built] = made.images.as_slice() else { return Err(Status::invalid("there is no result to export")) };
@@ -206,12 +216,11 @@ fn several(
     if output.flag("push") {
         push(door, job, names, vertex)?;
     }
-    Ok(told(layout, names))
+    Ok(told(layout, &layout.top(), names))
 }
 
-/// What the client is told of a layout.
-fn told(layout: &Layout, names: &[oci::Reference]) -> HashMap<String, String> {
-    let top = layout.top();
+/// What the client is told of a layout, and of what names all of it.
+fn told(layout: &Layout, top: &oci::Descriptor, names: &[oci::Reference]) -> HashMap<String, String> {
     let mut answer = HashMap::new();
     answer.insert("containerimage.digest".to_owned(), top.digest.to_string());
     let descriptor = STANDARD.encode(serde_json::json!(top).to_string());
@@ -247,42 +256,33 @@ fn push(door: &Door, job: &Job, names: &[oci::Reference], vertex: &oci::Digest) 
     Ok(())
 }
 
-/// An archive that is an OCI layout and Docker's own format at once, as `docker save` writes it.
+/// The image as blobs: in an archive, or (`tar=false`) in a directory of the client.
 fn archive(
     door: &Door,
     job: &Arc<Job>,
     made: &Made,
     output: &Entry,
     number: usize,
+    vertex: &oci::Digest,
 ) -> Result<HashMap<String, String>, Status> {
-    let engine = door.builder().engine();
-    let names = frontend::names(output.attributes.get("name").map_or("", String::as_str))?;
-    if let Some(layout) = layout(door, made, output)? {
-        if output.kind == "docker" {
-            return Err(Status::invalid(NO_LISTS));
-        }
-        let tagged: Vec<oci::Reference> = names.iter().map(oci::Reference::with_default_tag).collect();
-        let mut pipe = Pipe::open(&job.caller, number)?;
-        return match layout.write(engine, &tagged, &mut pipe) {
-            Ok(()) => pipe.close().map(|()| told(&layout, &names)),
-            Err(error) => Err(pipe.close().err().unwrap_or_else(|| Status::new(Code::Unknown, error.to_string()))),
-        };
+    if output.kind == "docker" && made.images.len() > 1 {
+        return Err(Status::invalid(NO_LISTS));
     }
-    let [built] = made.images.as_slice() else { return Err(Status::invalid("there is no result to export")) };
-    let record = engine::image::built::record(engine, built.config.clone());
-    let record = record.map_err(|error| failure::of_engine(&error))?;
-    let id = record.id.to_string();
-    let names = names.iter().map(oci::Reference::with_default_tag).collect();
-    let failed = |error: store::Error| Status::new(Code::Unknown, error.to_string());
-    let saving = engine.store().save(vec![(record, names)]).map_err(failed)?;
+    let names = frontend::names(output.attributes.get("name").map_or("", String::as_str))?;
+    let layout = layout(door, made, output)?;
+    let mut bundle = Bundle::make(door, job, vertex, &layout, Packing::of(output)?)?;
+    if output.attributes.contains_key("tar") && !output.flag("tar") {
+        bundle.store(job, vertex)?;
+        return Ok(told(&layout, &bundle.top(), &names));
+    }
+    let tagged: Vec<oci::Reference> = names.iter().map(oci::Reference::with_default_tag).collect();
     let mut pipe = Pipe::open(&job.caller, number)?;
-    match saving.write(engine.store(), &mut pipe) {
+    match bundle.send(&tagged, output.kind == "docker", &mut pipe) {
         Ok(()) => pipe.close()?,
         // What the client says is the reason.
-        Err(error) => return Err(pipe.close().err().unwrap_or_else(|| failed(error))),
+        Err(error) => return Err(pipe.close().err().unwrap_or_else(|| error.into())),
     }
-    let answer = [("containerimage.digest", &id), ("containerimage.config.digest", &id)];
-    Ok(answer.into_iter().map(|(key, value)| (key.to_owned(), value.clone())).collect())
+    Ok(told(&layout, &bundle.top(), &names))
 }
 
 /// The files of a result, in a directory of its platform if there are several.

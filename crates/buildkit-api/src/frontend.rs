@@ -167,6 +167,7 @@ fn refuse(attributes: &Attributes) -> Result<(), Status> {
             "moby.buildkit.frontend.contexts",
             "moby.buildkit.frontend.subrequests",
             "moby.buildkit.frontend.inputs",
+            "moby.buildkit.frontend.gitquerystring",
             "",
         ]
         .contains(&name)

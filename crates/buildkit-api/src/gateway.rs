@@ -13,6 +13,7 @@ use crate::filesync::stat::Kind;
 use crate::frontend::{self, Made};
 use crate::job::Job;
 use crate::request::{Definition, FrontendSolve, Returned};
+use crate::source;
 use crate::status::{Code, Status};
 use crate::wire::{Message, fields};
 
@@ -38,11 +39,21 @@ const GATEWAY: [&str; 12] = [
     "gateway.evaluate",
 ];
 
-/// What definitions may have (`solver/pb/caps.go`), of which only our own results are taken.
-const LLB: [&str; 9] = [
+/// What definitions may have (`solver/pb/caps.go`), of which only our own results are taken, and a single repository or
+/// file of the web.
+const LLB: [&str; 18] = [
     "source.image",
     "source.local",
     "source.http",
+    "source.git",
+    "source.git.keepgitdir",
+    "source.git.fullurl",
+    "source.git.subdir",
+    "source.git.checksum",
+    "source.git.skipsubmodules",
+    "source.git.mtime",
+    "source.git.fetchbycommit",
+    "file.base",
     "constraints",
     "platform",
     "meta.ignorecache",
@@ -101,7 +112,12 @@ async fn solve(door: &Arc<Door>, job: Arc<Job>, request: FrontendSolve) -> Resul
     }
     if request.frontend.is_empty() {
         let definition = request.definition.unwrap_or_default();
-        let result = result_of(door, &definition, "")?;
+        let (work, job) = (Arc::clone(door), Arc::clone(&job));
+        let result = crate::door::on_thread("source", move || match source::result(&work, &job, &definition)? {
+            Some(files) => Ok(Some(Arc::new(files))),
+            None => result_of(&work, &definition, ""),
+        })
+        .await?;
         let id = result.map(|built| door.jobs().keep(Built::clone(&built)));
         return Ok(answer(&[(String::new(), id)], false, &BTreeMap::new()));
     }

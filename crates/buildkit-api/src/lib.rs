@@ -39,6 +39,7 @@ mod policy;
 pub mod request;
 mod server;
 mod sessions;
+mod source;
 mod status;
 mod subrequest;
 

@@ -45,6 +45,15 @@ pub struct Definition {
     pub operations: Vec<Vec<u8>>,
 }
 
+/// `pb.SourceOp`
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Source {
+    /// `git://…`, `https://…`, `docker-image://…`
+    pub identifier: String,
+    /// What it is told.
+    pub attributes: Attributes,
+}
+
 /// `moby.buildkit.v1.frontend.SolveRequest`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the message's names")]
@@ -106,24 +115,58 @@ impl Definition {
 
     /// Identifiers of the sources in it, and whether it has anything else.
     pub fn sources(&self) -> Result<(Vec<String>, bool), Status> {
-        let (mut sources, mut others) = (Vec::new(), false);
+        let (sources, unpacks, others) = self.parts()?;
+        Ok((sources.into_iter().map(|source| source.identifier).collect(), unpacks || others))
+    }
+
+    /// The sources in it, whether it has one file operation that only unpacks an archive, and whether there is more.
+    pub fn parts(&self) -> Result<(Vec<Source>, bool, bool), Status> {
+        let (mut sources, mut unpacks, mut others) = (Vec::new(), false, false);
         for operation in &self.operations {
             for field in fields(operation) {
                 match field? {
                     (3, value) => {
+                        let mut source = Source::default();
                         for field in fields(value.bytes()) {
-                            if let (1, value) = field? {
-                                sources.push(value.text()?);
+                            match field? {
+                                (1, value) => source.identifier = value.text()?,
+                                (2, value) => insert(&mut source.attributes, value)?,
+                                _ => {}
                             }
                         }
+                        sources.push(source);
                     }
+                    (4, value) if !unpacks && only_unpacks(value.bytes())? => unpacks = true,
                     (2 | 4..=8, _) => others = true,
                     _ => {}
                 }
             }
         }
-        Ok((sources, others))
+        Ok((sources, unpacks, others))
     }
+}
+
+/// Whether a `pb.FileOp` is one copy that unpacks an archive.
+fn only_unpacks(operation: &[u8]) -> Result<bool, Status> {
+    let (mut copies, mut unpacks) = (0, false);
+    for field in fields(operation) {
+        let (2, action) = field? else { continue };
+        for field in fields(action.bytes()) {
+            match field? {
+                (4, copy) => {
+                    copies += 1;
+                    for field in fields(copy.bytes()) {
+                        if let (7, value) = field? {
+                            unpacks = value.flag();
+                        }
+                    }
+                }
+                (5..=8, _) => return Ok(false),
+                _ => {}
+            }
+        }
+    }
+    Ok(copies == 1 && unpacks)
 }
 
 impl Solve {

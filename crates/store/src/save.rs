@@ -52,52 +52,6 @@ impl Store {
     }
 }
 
-impl Store {
-    /// Writes an OCI layout as an archive: layers as the tars they came as, documents as they are, and `entries` as the
-    /// list of what is in it.
-    ///
-    /// # Errors
-    /// Those of `out`, [`Error::NoLayer`], [`Error::NoTar`]
-    pub fn write_layout<'a>(
-        &self,
-        layers: &[Digest],
-        documents: impl IntoIterator<Item = &'a [u8]>,
-        entries: Vec<Descriptor>,
-        out: impl Write,
-    ) -> Result<()> {
-        let written = Error::Source;
-        let mut tar = Writer::new(out);
-        for directory in ["blobs", "blobs/sha256"] {
-            tar.append(&Metadata::new(directory, Kind::Directory), io::empty()).map_err(written)?;
-        }
-        for layer in layers {
-            let size = self.layers().tar(layer)?.size().map_err(written)?;
-            append(&mut tar, &path(layer), size, self.layers().tar(layer)?).map_err(written)?;
-        }
-        let mut done = std::collections::BTreeSet::new();
-        for document in documents {
-            let digest = Digest::of(document);
-            if done.insert(digest) {
-                append(&mut tar, &path(&digest), document.len() as u64, document).map_err(written)?;
-            }
-        }
-        let index = Index {
-            schema_version: 2,
-            media_type: media_type::OCI_INDEX.to_owned(),
-            artifact_type: None,
-            manifests: entries,
-            subject: None,
-            annotations: BTreeMap::new(),
-        };
-        let layout = br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec();
-        for (name, bytes) in [("index.json", to_json(&index)), ("oci-layout", layout)] {
-            append(&mut tar, name, bytes.len() as u64, bytes.as_slice()).map_err(written)?;
-        }
-        tar.finish().map_err(written)?;
-        Ok(())
-    }
-}
-
 impl Saving {
     /// The images in it.
     pub fn images(&self) -> impl Iterator<Item = &ImageRecord> {

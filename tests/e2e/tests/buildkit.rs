@@ -132,7 +132,7 @@ impl Bench {
         Ok(())
     }
 
-    fn command(&self, program: &Path, line: &str) -> Command {
+    pub(crate) fn command(&self, program: &Path, line: &str) -> Command {
         let line = line.replace("CTX", &self.context().display().to_string());
         let line = line.replace("HOME", &self.home.display().to_string());
         let mut command = Command::new(program);
@@ -583,9 +583,15 @@ fn cancelled_leaves_nothing(lab: &mut Lab, tool: Tool) -> Result<()> {
 
 fn refuses_by_name(lab: &mut Lab, tool: Tool) -> Result<()> {
     let bench = Bench::of(tool, lab, &[("Dockerfile", "FROM base\n")])?;
+    let attestations = match tool {
+        Tool::Buildx => ("Attestations are not supported", "Attestations are not supported"),
+        Tool::Hoist => ("attest:provenance", "attest:sbom"),
+    };
     for (line, text) in [
         ("build --build-context x=ftp://example.com/x CTX", "ftp:"),
         ("build --call nonsense CTX", "frontend.nonsense"),
+        ("build --provenance mode=max CTX", attestations.0),
+        ("build --sbom true CTX", attestations.1),
         (
             "build --cache-to type=azblob,name=x,account_url=http://127.0.0.1:1 CTX",
             "the cache export type=azblob is not supported",

@@ -33,6 +33,14 @@ pub const TESTS: &[Test] = tests![hoist only:
     hoist_build_takes_a_context_for_each_platform,
     buildx_triggers_name_stages,
     hoist_build_triggers_name_stages,
+    docker_build_knows_the_steps_of_images,
+    buildx_tells_no_secret,
+    hoist_build_tells_no_secret,
+    buildx_makes_where_nothing_matches,
+    hoist_build_makes_where_nothing_matches,
+    buildx_gives_blobs,
+    hoist_build_gives_blobs,
+    buildx_takes_contexts_of_the_web,
     buildx_says_what_a_target_takes,
     hoist_build_says_what_a_target_takes,
 ];
@@ -60,6 +68,9 @@ by_both! {
     sends_what_is_copied: buildx_sends_what_is_copied hoist_build_sends_what_is_copied,
     takes_layouts: buildx_takes_layouts hoist_build_takes_layouts,
     triggers_name_stages: buildx_triggers_name_stages hoist_build_triggers_name_stages,
+    tells_no_secret: buildx_tells_no_secret hoist_build_tells_no_secret,
+    makes_where_nothing_matches: buildx_makes_where_nothing_matches hoist_build_makes_where_nothing_matches,
+    gives_blobs: buildx_gives_blobs hoist_build_gives_blobs,
     says_what_a_target_takes: buildx_says_what_a_target_takes hoist_build_says_what_a_target_takes,
 }
 
@@ -194,22 +205,18 @@ fn takes_repositories_of_files(lab: &mut Lab, tool: Tool) -> Result<()> {
         (format!("{app}?tag=v1&keep-git-dir=true"), ".git"),
         (format!("{app}?tag=v1&mtime=commit"), "time=1700000000"),
     ] {
-        // buildx looks into repositories for a policy first, with definitions of its own.
-        if tool == Tool::Hoist {
-            let output = bench.ok(&format!("build --no-cache '{address}'"))?;
-            ensure!(said(&output, line), "{address}: {output}");
-        }
+        // buildx looks into them for a policy first, with definitions of its own.
+        let output = bench.ok(&format!("build --no-cache '{address}'"))?;
+        ensure!(said(&output, line), "{address}: {output}");
     }
     for (query, text) in [
         ("?tag=v1&commit=00ff", "expected checksum to match 00ff, got "),
         ("?tag=v1&branch=main", "branch conflicts with tag"),
         ("?nonsense=1", "unexpected query \"nonsense\""),
     ] {
-        if tool == Tool::Hoist {
-            let failure = bench.run(&format!("build '{app}{query}'"))?;
-            ensure!(failure.code != 0, "{query}");
-            has(&failure.stderr, text)?;
-        }
+        let failure = bench.run(&format!("build '{app}{query}'"))?;
+        ensure!(failure.code != 0, "{query}");
+        has(&failure.stderr, text)?;
     }
     // As a source of an instruction.
     for (add, text) in [
@@ -468,4 +475,148 @@ fn says_what_a_target_takes(lab: &mut Lab, tool: Tool) -> Result<()> {
     let document: Value = serde_json::from_str(&targets.stdout)?;
     eq("target", document["targets"][1]["default"].as_bool(), Some(true))?;
     eq("target", document["targets"][0]["base"].as_str(), Some("base"))
+}
+
+/// The layers of the only image of an OCI layout: their types, and whether their blobs are what they are called.
+fn layers(layout: &Path) -> Result<Vec<String>> {
+    let read = |digest: &str| -> Result<Vec<u8>> {
+        let path = layout.join("blobs").join(digest.replace(':', "/"));
+        let sum = process::run(Command::new("sha256sum").arg(&path), PATIENCE)?.ok()?;
+        ensure!(digest.ends_with(sum.split(' ').next().unwrap_or_default()), "{digest} is {sum}");
+        Ok(fs::read(path)?)
+    };
+    let index: Value = serde_json::from_slice(&fs::read(layout.join("index.json"))?)?;
+    let manifest = read(index["manifests"][0]["digest"].as_str().context("a manifest")?)?;
+    let manifest: Value = serde_json::from_slice(&manifest)?;
+    let mut types = Vec::new();
+    for layer in manifest["layers"].as_array().context("layers")? {
+        let kind = layer["mediaType"].as_str().unwrap_or_default();
+        let bytes = read(layer["digest"].as_str().unwrap_or_default())?;
+        let magic = match kind.rsplit(['+', '.']).next() {
+            Some("gzip") => &[0x1f, 0x8b][..],
+            Some("zstd") => &[0x28, 0xb5, 0x2f, 0xfd],
+            _ => b"",
+        };
+        ensure!(bytes.starts_with(magic), "{kind}");
+        types.push(kind.trim_start_matches("application/vnd.oci.image.layer.v1.").to_owned());
+    }
+    Ok(types)
+}
+
+fn gives_blobs(lab: &mut Lab, tool: Tool) -> Result<()> {
+    let bench = Bench::of(tool, lab, &[("Dockerfile", "FROM base\nRUN echo of the blobs > /inner\n")])?;
+    for (number, (more, kind)) in [
+        ("", "tar+gzip"),
+        (",compression=zstd,compression-level=5,force-compression=true", "tar+zstd"),
+        (",compression=uncompressed", "tar"),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let layout = bench.home.join(format!("blobs-{number}"));
+        bench.ok(&format!(
+            "build -t example.com/blobs:{number} -o type=oci,tar=false,dest={}{more} CTX",
+            layout.display()
+        ))?;
+        ensure!(layers(&layout)?.iter().all(|found| found == kind), "{kind}: {:?}", layers(&layout)?);
+        // It can be built on.
+        bench.write(&[("other/Dockerfile", "FROM under\nRUN cat /inner\n")])?;
+        let line =
+            format!("build --no-cache --build-context under=oci-layout://{}:{number} CTX/other", layout.display());
+        let output = bench.ok(&line)?;
+        ensure!(said(&output, "of the blobs"), "{output}");
+        // The same in an archive, which docker loads.
+        for form in ["oci", "docker"] {
+            bench.ok(&format!("build -t blobs:{form}{number} -o type={form},dest=HOME/{form}.tar{more} CTX"))?;
+            has(&lab.client.ok(&format!("load -i {}/{form}.tar", bench.home.display()))?, "Loaded image: blobs:")?;
+            eq("runs", lab.client.ok(&format!("run --rm blobs:{form}{number} cat /inner"))?.as_str(), "of the blobs")?;
+        }
+    }
+    for (more, text) in [
+        ("type=oci,dest=HOME/x,compression=estargz", "compression=estargz"),
+        ("type=oci,dest=HOME/x,compression-level=9", "compression-level=9"),
+    ] {
+        let failure = bench.run(&format!("build -o {more} CTX"))?;
+        ensure!(failure.code != 0, "{more}");
+        has(&failure.stderr, text)?;
+    }
+    Ok(())
+}
+
+/// The names of steps have values, and none of a secret.
+fn tells_no_secret(lab: &mut Lab, tool: Tool) -> Result<()> {
+    let dockerfile = "FROM base\nARG ONE=first\nENV TOKEN=foo TWO='second one'\n\
+        RUN --mount=type=secret,id=token,env=TOKEN test \"$TOKEN\" = hushed && echo ${ONE} \"$TWO\" $UNSET '$TWO'\n";
+    let bench = Bench::of(tool, lab, &[("Dockerfile", dockerfile), ("secret", "hushed")])?;
+    let output = bench.ok("build --secret id=token,src=CTX/secret CTX")?;
+    has(&output, "test \"****\" = hushed && echo first \"second one\" $UNSET '$TWO'")
+}
+
+/// A pattern that matches nothing makes where it would have gone, and nothing there.
+fn makes_where_nothing_matches(lab: &mut Lab, tool: Tool) -> Result<()> {
+    let dockerfile = "FROM base\nCOPY none* /made/\nCOPY --parents a/b2*/c /parents/\nCOPY --parents a/b/./c2* /pivot/\n\
+        RUN ls -d /made /parents /pivot && echo left $(ls /made /parents /pivot | grep -v : | tr -d '\\n')\n";
+    let bench = Bench::of(tool, lab, &[("Dockerfile", dockerfile), ("a/b/c/d", "x")])?;
+    let output = bench.ok("build CTX")?;
+    ensure!(said(&output, "/parents") && said(&output, "left"), "{output}");
+    bench.write(&[("Dockerfile", "FROM base\nCOPY --parents a/b/none /x/\n")])?;
+    has(&bench.run("build CTX")?.code(1)?.stderr, "\"/a/b/none\": not found")
+}
+
+/// Archives and Dockerfiles of the web by buildx, which looks into them first.
+fn buildx_takes_contexts_of_the_web(lab: &mut Lab) -> Result<()> {
+    let bench = Bench::of(Tool::Buildx, lab, &[])?;
+    let folder = bench.home.join("web");
+    fs::create_dir_all(&folder)?;
+    let archive = testkit::tar::Builder::new()
+        .file("Dockerfile", 0o644, b"FROM base\nCOPY x /x\nRUN cat /x\n")
+        .file("x", 0o644, b"of the archive\n")
+        .finish();
+    fs::write(folder.join("context.tar.gz"), testkit::tar::gzip(&archive))?;
+    fs::write(folder.join("Dockerfile"), "FROM base\nRUN echo without a context\n")?;
+    let address = serve(folder)?;
+    let output = bench.ok(&format!("build --no-cache {address}/context.tar.gz"))?;
+    ensure!(said(&output, "of the archive"), "{output}");
+    let output = bench.ok(&format!("build --no-cache {address}/Dockerfile"))?;
+    ensure!(said(&output, "without a context"), "{output}");
+    has(&bench.run(&format!("build {address}/missing"))?.code(1)?.stderr, "404")
+}
+
+/// `docker build --cache-from IMAGE` without buildx: the steps of an image that came from elsewhere.
+fn docker_build_knows_the_steps_of_images(lab: &mut Lab) -> Result<()> {
+    let Some(docker) = programs::find("docker") else { return skip("docker is not installed") };
+    let dockerfile = "FROM base\nRUN echo it ran > /ran; cat /ran\nCOPY a /a\nENV X=1\nRUN cat /a > /b; echo behind\n";
+    let mut bench = Bench::of(Tool::Hoist, lab, &[("Dockerfile", dockerfile), ("a", "one\n")])?;
+    let build = |bench: &Bench, line: &str| -> Result<String> {
+        let mut command = bench.command(&docker, &format!("build {line} CTX"));
+        process::run(command.env("DOCKER_BUILDKIT", "0"), PATIENCE)?.ok()
+    };
+    // How many steps were known, and whether the first and the last of them ran.
+    let steps = |output: &str| {
+        let ran = |text: &str| output.lines().any(|line| line == text);
+        (output.matches("Using cache").count(), ran("it ran"), ran("behind"))
+    };
+    eq("steps", steps(&build(&bench, "-t origin")?), (0, true, true))?;
+    let archive = bench.home.join("origin.tar");
+    lab.client.ok(&format!("save -o {} base origin", archive.display()))?;
+    let other = lab.another_daemon(&[])?;
+    let client = other.client(lab.client.kind)?;
+    client.ok(&format!("load -i {}", archive.display()))?;
+    bench.host = other.host();
+    eq("steps", steps(&build(&bench, "-t again --cache-from origin")?), (3, false, false))?;
+    eq(
+        "layers",
+        client.field("again", "{{json .RootFS.Layers}}")?,
+        client.field("origin", "{{json .RootFS.Layers}}")?,
+    )?;
+    eq("runs", client.ok("run --rm again cat /b")?.as_str(), "one")?;
+    // What has changed is done anew, and what is behind it.
+    bench.write(&[("a", "two\n")])?;
+    client.ok("builder prune -af")?;
+    eq("steps", steps(&build(&bench, "-t changed --cache-from origin")?), (1, false, true))?;
+    eq("runs", client.ok("run --rm changed cat /b")?.as_str(), "two")?;
+    // Not without being asked.
+    client.ok("rmi again changed")?;
+    client.ok("builder prune -af")?;
+    eq("steps", steps(&build(&bench, "--cache-from nothing-of-this-name")?), (0, true, true))
 }

@@ -3,16 +3,19 @@
 pub(crate) mod mounts;
 mod written;
 
+use std::collections::BTreeSet;
+
 use api::container::{Config, DeviceMapping, HostConfig};
 use dockerfile::Instruction;
 use dockerfile::heredoc::Heredoc;
 use dockerfile::instruction::{Network, Run};
 use dockerfile::mount::Mount;
+use dockerfile::word::{Lex, Variables};
 use engine::cdi;
 use engine::container::step::{self, Output, Step, StepMount};
 use oci::Digest;
 
-use super::{Stage, history};
+use super::{Stage, Values, history};
 use crate::cache::Key;
 use crate::cache::image::Like;
 use crate::copy::layer;
@@ -53,7 +56,7 @@ impl Stage<'_> {
         };
         let parsed =
             run.mounts.iter().map(|mount| Mount::parse(mount, written.lines)).collect::<Result<Vec<_>, _>>()?;
-        let vertex = self.vertex(&written.original, written.lines);
+        let vertex = self.vertex(&self.told(&written.original, &parsed), written.lines);
         let working_dir = self.outcome.config.config.working_dir.clone();
         let sources = mounts::sources(self, &parsed, &vertex.digest)?;
         let registered = if run.devices.is_empty() { Vec::new() } else { cdi::known(&cdi::DIRECTORIES) };
@@ -135,6 +138,14 @@ impl Stage<'_> {
         })
     }
 
+    /// The instruction as it is told while it runs: variables have their values, those that are secrets have none.
+    fn told(&self, text: &str, mounts: &[Mount]) -> String {
+        let lex = Lex::new(self.build.file.directives.escape).raw_quotes().skip_unset();
+        let secrets = mounts.iter().filter_map(|mount| mount.env.as_deref()).collect();
+        let told = lex.expand(text, &Masked { values: self.values(), secrets });
+        told.map_or_else(|_| text.to_owned(), |told| told.text)
+    }
+
     /// The words to run, and a script that has to be mounted for them.
     fn command(&self, run: &Run) -> Result<(Vec<String>, Option<Heredoc>)> {
         let shell = self.shell();
@@ -155,6 +166,18 @@ impl Stage<'_> {
             text = format!("{text}\n{}{}", file.content, file.name);
         }
         Ok((shell.into_iter().chain([text]).collect(), None))
+    }
+}
+
+/// Values, and names whose values are secrets.
+struct Masked<'a> {
+    values: Values<'a>,
+    secrets: BTreeSet<&'a str>,
+}
+
+impl Variables for Masked<'_> {
+    fn get(&self, name: &str) -> Option<&str> {
+        if self.secrets.contains(name) { Some("****") } else { self.values.get(name) }
     }
 }
 

@@ -49,6 +49,7 @@ pub(super) fn run(context: &Context, parsed: &Parsed) -> Outcome<Option<()>> {
     };
     let solve = wanted.to_message(&reference, &session);
     let (lent, caches) = (wanted.lent, wanted.caches);
+    let layout = lent.stores.get("export").cloned();
     let serve = Arc::new(move |opening: &Opening, call: &client::Call| lent.serve(opening, call));
     let broken = |error: Ended| Failure::new(error.message);
     let calls = Calls::open(connection, serve).map_err(|error| Failure::new(error.to_string()))?;
@@ -81,6 +82,13 @@ pub(super) fn run(context: &Context, parsed: &Parsed) -> Outcome<Option<()>> {
         for (directory, tag) in caches {
             content::name(&directory, &tag, manifest.clone())?;
         }
+    }
+    if let Some(directory) = layout {
+        let described = answer.get("containerimage.descriptor").and_then(|text| STANDARD.decode(text).ok());
+        let top: Option<oci::Descriptor> = described.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let top = top.ok_or_else(|| Failure::new("the daemon does not say what it has written"))?;
+        let names = answer.get("image.name").map_or("", String::as_str);
+        content::tag(&directory, &names.split(',').filter(|name| !name.is_empty()).collect::<Vec<_>>(), top)?;
     }
     finish(parsed, &answer, &account, style).map(Some)
 }

@@ -31,6 +31,9 @@ pub(crate) const TAG: &str = "latest";
 /// Where an index names its entries.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
+/// Where an index has the whole name of an image.
+const IMAGE_NAME: &str = "io.containerd.image.name";
+
 /// Directories by the ids under which the daemon asks for them.
 pub(crate) type Stores = BTreeMap<String, PathBuf>;
 
@@ -165,7 +168,26 @@ pub(crate) fn only(store: &Path) -> Outcome<Option<Digest>> {
 }
 
 /// Names a manifest in a directory, in the place of what had the name.
-pub(crate) fn name(store: &Path, tag: &str, mut manifest: Descriptor) -> Outcome {
+pub(crate) fn name(store: &Path, tag: &str, manifest: Descriptor) -> Outcome {
+    let annotations = BTreeMap::from([(REF_NAME.to_owned(), tag.to_owned())]);
+    write_index(store, vec![Descriptor { annotations, ..manifest }])
+}
+
+/// Names an image in a directory by its whole names, in the place of what had them; without one it is there all the same.
+pub(crate) fn tag(store: &Path, names: &[&str], image: Descriptor) -> Outcome {
+    let named = |name: &&str| {
+        let mut entry = image.clone();
+        let tag = oci::Reference::parse(name).map(|name| name.tag_or_latest().to_owned());
+        entry.annotations.insert(IMAGE_NAME.into(), (*name).to_owned());
+        entry.annotations.insert(REF_NAME.into(), tag.unwrap_or_else(|_| TAG.to_owned()));
+        entry
+    };
+    let entries = if names.is_empty() { vec![image.clone()] } else { names.iter().map(named).collect() };
+    write_index(store, entries)
+}
+
+/// Adds entries to the index; those of the same name, and the same ones without a name, are replaced.
+fn write_index(store: &Path, entries: Vec<Descriptor>) -> Outcome {
     let mut index = read_index(store)?.unwrap_or_else(|| Index {
         schema_version: 2,
         media_type: media_type::OCI_INDEX.into(),
@@ -174,9 +196,15 @@ pub(crate) fn name(store: &Path, tag: &str, mut manifest: Descriptor) -> Outcome
         subject: None,
         annotations: BTreeMap::new(),
     });
-    index.manifests.retain(|entry| entry.annotations.get(REF_NAME).is_none_or(|name| name != tag));
-    manifest.annotations.insert(REF_NAME.into(), tag.to_owned());
-    index.manifests.push(manifest);
+    for entry in entries {
+        let named = |entry: &Descriptor| {
+            let of = |key| entry.annotations.get(key).cloned();
+            of(IMAGE_NAME).or_else(|| of(REF_NAME))
+        };
+        let name = named(&entry);
+        index.manifests.retain(|known| named(known) != name || (name.is_none() && known.digest != entry.digest));
+        index.manifests.push(entry);
+    }
     let json = serde_json::to_vec(&index).map_err(|error| Failure::new(error.to_string()))?;
     for (file, bytes) in [("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#.as_slice()), ("index.json", &json)] {
         let (path, new) = (store.join(file), store.join(format!(".{file}.{}", std::process::id())));

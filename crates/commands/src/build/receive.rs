@@ -22,12 +22,14 @@ pub(crate) enum Destination {
     File(String),
     /// A directory.
     Directory(PathBuf),
+    /// A directory that is an OCI layout: its blobs come another way.
+    Layout(PathBuf),
 }
 
 /// Answers one call.
 pub(crate) fn serve(destination: &Destination, call: &Call) -> Result<(), Ended> {
     match destination {
-        Destination::Daemon => Err(Ended::new(3, "an output that nobody has asked for")),
+        Destination::Daemon | Destination::Layout(_) => Err(Ended::new(3, "an output that nobody has asked for")),
         Destination::File(name) if name == "-" => archive(&mut std::io::stdout().lock(), call),
         Destination::File(name) => {
             let failed = |error: std::io::Error| Ended::new(2, crate::failure::io_text("open", name, &error));

@@ -152,6 +152,13 @@ fn outputs(parsed: &Parsed) -> Outcome<(Vec<Entry>, Vec<Destination>)> {
                     dest.ok_or_else(|| Failure::new("dest is required for local exporter"))?,
                 ))
             }
+            "oci" | "docker"
+                if entry.attributes.get("tar").is_some_and(|tar| ["0", "false"].contains(&tar.as_str())) =>
+            {
+                let dest = given.filter(|dest| !dest.is_empty() && dest != "-");
+                let missing = || Failure::new(format!("dest is required for {} exporter", entry.kind));
+                Destination::Layout(PathBuf::from(dest.ok_or_else(missing)?))
+            }
             "tar" | "oci" => file(given, &entry.kind)?,
             "docker" if given.is_some() => file(given, "docker")?,
             "docker" | "image" | "registry" => {
@@ -458,6 +465,13 @@ pub(super) fn read(
     let mut cache_from = parsed.list("cache-from").into_iter().map(cache).collect::<Outcome<Vec<_>>>()?;
     let cache_to = parsed.list("cache-to").into_iter().map(cache).collect::<Outcome<Vec<_>>>()?;
     let caches = directories(&mut cache_from, &cache_to, &mut lent.stores)?;
+    for output in &lent.outputs {
+        if let Destination::Layout(directory) = output
+            && lent.stores.insert("export".into(), directory.clone()).is_some()
+        {
+            return Err(Failure::new("only one output with tar=false is possible"));
+        }
+    }
     Ok(Wanted { attributes, outputs, cache_from, cache_to, caches, entitlements, key, lent })
 }
 

@@ -119,7 +119,8 @@ impl Layout {
     }
 
     /// The layers, each once.
-    fn layers(&self) -> Vec<Digest> {
+    #[must_use]
+    pub fn layers(&self) -> Vec<Digest> {
         let mut seen = BTreeSet::new();
         let all = self.images.iter().flat_map(|(record, ..)| &record.layers);
         all.filter(|layer| seen.insert(**layer)).copied().collect()
@@ -171,7 +172,8 @@ impl Layout {
         cancel: &Cancel,
         emit: &mut dyn FnMut(Progress),
     ) -> Result<Pushed> {
-        let pushed = artifact::push(engine, reference, &self.layers(), auth, &|blobs| self.with(blobs), cancel, emit)?;
+        let pushed =
+            artifact::push(engine, reference, &self.layers(), auth, &|blobs| self.documents(blobs), cancel, emit)?;
         let name = format!("{}@{}", reference.name(), pushed.digest);
         for (record, ..) in &self.images {
             // Those that are recorded are known by it from now on.
@@ -184,8 +186,15 @@ impl Layout {
         Ok(pushed)
     }
 
-    /// The documents with the layers' blobs in them.
-    fn with(&self, blobs: &BTreeMap<Digest, Descriptor>) -> Documents {
+    /// Annotations of what names all of it, where a layout names it.
+    #[must_use]
+    pub fn outside(&self) -> &BTreeMap<String, String> {
+        &self.outside
+    }
+
+    /// The documents with the layers' blobs in them; the last one names all of it.
+    #[must_use]
+    pub fn documents(&self, blobs: &BTreeMap<Digest, Descriptor>) -> Documents {
         let mut documents = Documents::default();
         let mut entries = Vec::new();
         for (record, descriptor, bytes) in &self.images {
@@ -208,29 +217,6 @@ impl Layout {
             documents.manifests.push((media_type::OCI_INDEX.into(), index(entries, annotations).1));
         }
         documents
-    }
-
-    /// Writes an OCI layout as an archive, with these names.
-    pub fn write(&self, engine: &Engine, names: &[Reference], out: impl std::io::Write) -> store::Result<()> {
-        let mut top = self.top();
-        top.annotations.extend(self.outside.clone());
-        let documents = self
-            .images
-            .iter()
-            .flat_map(|(record, _, bytes)| [record.raw_config.as_slice(), bytes.as_slice()])
-            .chain(self.index.iter().map(|(_, bytes)| bytes.as_slice()));
-        let entries: Vec<Descriptor> = if names.is_empty() {
-            vec![top]
-        } else {
-            let named = |name: &Reference| {
-                let mut entry = top.clone();
-                entry.annotations.insert("io.containerd.image.name".into(), name.to_string());
-                entry.annotations.insert("org.opencontainers.image.ref.name".into(), name.tag_or_latest().into());
-                entry
-            };
-            names.iter().map(named).collect()
-        };
-        engine.store.write_layout(&self.layers(), documents, entries, out)
     }
 }
 

@@ -1,12 +1,13 @@
 //! Which part of a directory a build takes: paths and patterns, with all that links on the way lead to.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-/// Links that are followed for one directory; the daemon's own number for one path is smaller.
-const MAX_LINKS: usize = 10_000;
+/// Links that are followed on the way of one path.
+const MAX_LINKS: usize = 64;
 
 /// Paths below a directory.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -37,59 +38,75 @@ impl Wanted {
 
 /// The paths that these lead to. What is not there is left out.
 pub(super) fn paths(root: &Path, asked: &[String]) -> Wanted {
-    let mut follower = Follower { root, found: BTreeSet::new(), links: 0 };
+    let mut follower = Follower { root, found: BTreeSet::new() };
     for path in asked {
-        follower.follow(Vec::new(), clean(path.as_bytes()));
+        follower.follow(Vec::new(), clean(path.as_bytes()).map(Part::of_pattern).collect(), 0);
     }
     Wanted(follower.found)
+}
+
+/// A part of a path.
+#[derive(Debug, Clone)]
+enum Part {
+    Name(Vec<u8>),
+    Pattern(Vec<u8>),
+}
+
+impl Part {
+    fn of_pattern(text: Vec<u8>) -> Part {
+        if dockerfile::glob::has_meta(&text) { Part::Pattern(text) } else { Part::Name(text) }
+    }
 }
 
 struct Follower<'a> {
     root: &'a Path,
     found: BTreeSet<Vec<u8>>,
-    links: usize,
 }
 
 impl Follower<'_> {
     /// `rest` seen from `at`, which has no links in it.
-    fn follow(&mut self, mut at: Vec<u8>, rest: Vec<Vec<u8>>) {
+    fn follow(&mut self, mut at: Vec<u8>, rest: Vec<Part>, links: usize) {
         for (number, part) in rest.iter().enumerate() {
-            let behind = || rest[number + 1..].to_vec();
-            if dockerfile::glob::has_meta(part) {
-                let entries = fs::read_dir(self.root.join(std::ffi::OsStr::from_bytes(&at)));
-                let mut names: Vec<_> =
-                    entries.into_iter().flatten().flatten().map(|entry| entry.file_name().into_vec()).collect();
-                names.sort();
-                for name in names.into_iter().filter(|name| dockerfile::glob::matches(part, name).unwrap_or(false)) {
-                    self.follow(at.clone(), std::iter::once(escaped(name)).chain(behind()).collect());
+            let behind = &rest[number + 1..];
+            let name = match part {
+                Part::Name(name) => name,
+                Part::Pattern(pattern) => {
+                    let entries = fs::read_dir(self.root.join(OsStr::from_bytes(&at)));
+                    let names = entries.into_iter().flatten().flatten().map(|entry| entry.file_name().into_vec());
+                    let mut names: Vec<_> =
+                        names.filter(|name| dockerfile::glob::matches(pattern, name).unwrap_or(false)).collect();
+                    names.sort();
+                    for name in names {
+                        self.follow(at.clone(), [&[Part::Name(name)], behind].concat(), links);
+                    }
+                    return;
                 }
-                return;
-            }
-            let below = join(&at, &plain(part));
-            let whole = self.root.join(std::ffi::OsStr::from_bytes(&below));
+            };
+            let below = join(&at, name);
+            let whole = self.root.join(OsStr::from_bytes(&below));
             let Ok(found) = fs::symlink_metadata(&whole) else { return };
             if !found.file_type().is_symlink() {
                 at = below;
                 continue;
             }
             let Ok(target) = fs::read_link(&whole) else { return };
-            self.links += 1;
-            if self.links > MAX_LINKS || !self.found.insert(below) && behind().is_empty() {
+            self.found.insert(below);
+            if links == MAX_LINKS {
                 return;
             }
             // Nothing leads out of the directory.
             let target = target.as_os_str().as_bytes();
             let target =
                 if target.starts_with(b"/") { target.to_vec() } else { [&at, b"/".as_slice(), target].concat() };
-            let target = clean(&target).into_iter().map(escaped);
-            return self.follow(Vec::new(), target.chain(behind()).collect());
+            let target = clean(&target).map(Part::Name).chain(behind.iter().cloned()).collect();
+            return self.follow(Vec::new(), target, links + 1);
         }
         self.found.insert(at);
     }
 }
 
 /// The parts of a path, `..` taken away.
-fn clean(path: &[u8]) -> Vec<Vec<u8>> {
+fn clean(path: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     let mut parts: Vec<Vec<u8>> = Vec::new();
     for part in path.split(|byte| *byte == b'/') {
         match part {
@@ -98,25 +115,11 @@ fn clean(path: &[u8]) -> Vec<Vec<u8>> {
             part => parts.push(part.to_vec()),
         }
     }
-    parts
+    parts.into_iter()
 }
 
 fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
     if path.is_empty() { name.to_vec() } else { [path, b"/", name].concat() }
-}
-
-/// A name in which nothing is a pattern.
-fn escaped(name: Vec<u8>) -> Vec<u8> {
-    name.into_iter().flat_map(|byte| if b"*?[\\".contains(&byte) { vec![b'\\', byte] } else { vec![byte] }).collect()
-}
-
-/// The name that an escaped one stands for.
-fn plain(part: &[u8]) -> Vec<u8> {
-    let (mut name, mut bytes) = (Vec::new(), part.iter());
-    while let Some(byte) = bytes.next() {
-        name.push(if *byte == b'\\' { *bytes.next().unwrap_or(byte) } else { *byte });
-    }
-    name
 }
 
 #[cfg(test)]
