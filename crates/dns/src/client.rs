@@ -1,12 +1,11 @@
 //! The daemon's side.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Signal, pidfd_send_signal};
+use sys::control::Caller;
 
 use crate::protocol::{Answer, Endpoint, MAX_MESSAGE, Request, Sandbox, VERSION, Versioned};
 use crate::{Error, failed};
@@ -18,19 +17,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Client {
     path: PathBuf,
-    socket: Mutex<OwnedFd>,
+    caller: Caller,
 }
 
 impl Client {
     /// Connects to the resolver whose socket is at `path`.
     pub fn connect(path: &Path) -> Result<Client, Error> {
-        let parent = path.parent().unwrap_or(Path::new("/"));
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let directory = std::fs::File::open(parent).map_err(failed("find"))?;
-        let socket = sys::socket::seqpacket_connect(&directory, name).map_err(failed("connect to"))?;
-        set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE)).map_err(failed("configure"))?;
-        set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE)).map_err(failed("configure"))?;
-        Ok(Client { path: path.to_owned(), socket: Mutex::new(socket) })
+        let caller = Caller::connect(path, PATIENCE).map_err(failed("connect to"))?;
+        Ok(Client { path: path.to_owned(), caller })
     }
 
     /// Where it listens.
@@ -40,9 +34,7 @@ impl Client {
 
     /// A descriptor of the resolver's process, which becomes readable when it ends.
     pub fn process(&self) -> Result<OwnedFd, Error> {
-        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
-        let peer = rustix::net::sockopt::socket_peercred(socket.as_fd()).map_err(failed("find the process behind"))?;
-        pidfd_open(peer.pid, PidfdFlags::empty()).map_err(failed("find the process behind"))
+        self.caller.process().map_err(failed("find the process behind"))
     }
 
     /// Ends the resolver.
@@ -111,15 +103,9 @@ impl Client {
     }
 
     fn exchange(&self, request: Request, descriptors: &[BorrowedFd<'_>]) -> Result<Answer, Error> {
-        let message = serde_json::to_vec(&Versioned { version: VERSION, request }).map_err(failed("write to"))?;
-        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
-        sys::socket::send(socket.as_fd(), &message, descriptors).map_err(failed("write to"))?;
-        let mut buffer = vec![0; MAX_MESSAGE];
-        let (length, _) = sys::socket::receive(socket.as_fd(), &mut buffer).map_err(failed("read from"))?;
-        if length == 0 {
-            return Err(failed("read from")(std::io::Error::from(std::io::ErrorKind::ConnectionReset)));
-        }
-        serde_json::from_slice(&buffer[..length]).map_err(failed("understand"))
+        let message = serde_json::to_vec(&Versioned { version: VERSION, request }).map_err(failed("exchange messages over"))?;
+        let answer = self.caller.exchange(&message, descriptors, MAX_MESSAGE).map_err(failed("exchange messages over"))?;
+        serde_json::from_slice(&answer).map_err(failed("understand"))
     }
 }
 

@@ -12,6 +12,7 @@
 pub mod bpf;
 pub mod capability;
 pub mod clock;
+pub mod control;
 pub mod datagram;
 pub mod files_as;
 pub mod keyring;

@@ -61,18 +61,6 @@ impl Tool {
     }
 }
 
-macro_rules! by_both {
-    ($($test:ident: $buildx:ident $hoist:ident),* $(,)?) => {$(
-        fn $buildx(lab: &mut Lab) -> Result<()> {
-            $test(lab, Tool::Buildx)
-        }
-
-        fn $hoist(lab: &mut Lab) -> Result<()> {
-            $test(lab, Tool::Hoist)
-        }
-    )*};
-}
-
 by_both! {
     builds_and_knows: buildx_builds_and_knows hoist_build_builds_and_knows,
     sends_what_has_changed: buildx_sends_what_has_changed hoist_build_sends_what_has_changed,

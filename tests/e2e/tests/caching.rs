@@ -29,18 +29,6 @@ pub const TESTS: &[Test] = tests![hoist only:
     hoist_build_needs_an_emulator,
 ];
 
-macro_rules! by_both {
-    ($($test:ident: $buildx:ident $hoist:ident),* $(,)?) => {$(
-        fn $buildx(lab: &mut Lab) -> Result<()> {
-            $test(lab, Tool::Buildx)
-        }
-
-        fn $hoist(lab: &mut Lab) -> Result<()> {
-            $test(lab, Tool::Hoist)
-        }
-    )*};
-}
-
 by_both! {
     caches_in_a_registry: buildx_caches_in_a_registry hoist_build_caches_in_a_registry,
     caches_in_a_directory: buildx_caches_in_a_directory hoist_build_caches_in_a_directory,

@@ -47,18 +47,6 @@ pub const TESTS: &[Test] = tests![hoist only:
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
-macro_rules! by_both {
-    ($($test:ident: $buildx:ident $hoist:ident),* $(,)?) => {$(
-        fn $buildx(lab: &mut Lab) -> Result<()> {
-            $test(lab, Tool::Buildx)
-        }
-
-        fn $hoist(lab: &mut Lab) -> Result<()> {
-            $test(lab, Tool::Hoist)
-        }
-    )*};
-}
-
 by_both! {
     fills_caches: buildx_fills_caches hoist_build_fills_caches,
     unpacks_archives_of_the_web: buildx_unpacks_archives_of_the_web hoist_build_unpacks_archives_of_the_web,

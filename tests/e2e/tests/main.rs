@@ -3,6 +3,19 @@
 //! A file per area; tests that stand for a promise of the walkthroughs are called after its row (`w05_port_forwarding`).
 //! Run some of them with `cargo test -p e2e -- w05`; one client with `-- ::docker`.
 
+/// A test of builds for each of the tools; what they show is in `buildkit.rs`.
+macro_rules! by_both {
+    ($($test:ident: $buildx:ident $hoist:ident),* $(,)?) => {$(
+        fn $buildx(lab: &mut Lab) -> Result<()> {
+            $test(lab, Tool::Buildx)
+        }
+
+        fn $hoist(lab: &mut Lab) -> Result<()> {
+            $test(lab, Tool::Hoist)
+        }
+    )*};
+}
+
 mod apt;
 mod as_run;
 mod bad_builds;

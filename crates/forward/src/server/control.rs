@@ -4,8 +4,6 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::epoll::EventFlags;
-use rustix::net::sockopt::socket_peercred;
-use rustix::process::getuid;
 
 use super::table::Entry;
 use super::{Served, Server};
@@ -13,15 +11,10 @@ use crate::protocol::{Answer, Forward, LISTED, Protocol, Request, VERSION, Versi
 
 impl Server {
     pub(super) fn accept_control(&mut self, listener: &OwnedFd) {
-        // The socket's directory keeps others out already; a descriptor handed around does not.
-        while let Ok(Some(connection)) = sys::socket::accept(listener) {
-            if socket_peercred(&connection).is_ok_and(|peer| peer.uid == getuid())
-                && rustix::io::ioctl_fionbio(&connection, true).is_ok()
-            {
-                let token = self.table.number();
-                if self.watch(connection.as_fd(), token, EventFlags::IN).is_ok() {
-                    self.table.put(token, Entry::Control(connection));
-                }
+        while let Some(connection) = sys::control::accept_own(listener) {
+            let token = self.table.number();
+            if self.watch(connection.as_fd(), token, EventFlags::IN).is_ok() {
+                self.table.put(token, Entry::Control(connection));
             }
         }
     }
@@ -29,19 +22,14 @@ impl Server {
     pub(super) fn control(&mut self, token: u64) {
         let Some(Entry::Control(connection)) = self.table.take(token) else { return };
         let mut buffer = std::mem::take(&mut self.buffer);
-        let received = sys::socket::receive(&connection, &mut buffer);
-        let keep = match received {
-            Ok((0, _)) => false,
-            Ok((length, descriptors)) => {
-                let answer = match serde_json::from_slice::<Versioned>(&buffer[..length]) {
-                    Ok(request) if request.version > VERSION => Answer::Refused("a later version".to_owned()),
-                    Ok(request) => self.carry_out(request.request, descriptors),
-                    Err(error) => Answer::Refused(error.to_string()),
-                };
-                serde_json::to_vec(&answer).is_ok_and(|message| sys::socket::send(&connection, &message, &[]).is_ok())
-            }
-            Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
-        };
+        let keep = sys::control::answer(&connection, &mut buffer, |message, descriptors| {
+            let answer = match serde_json::from_slice::<Versioned>(message) {
+                Ok(request) if request.version > VERSION => Answer::Refused("a later version".to_owned()),
+                Ok(request) => self.carry_out(request.request, descriptors),
+                Err(error) => Answer::Refused(error.to_string()),
+            };
+            serde_json::to_vec(&answer).ok()
+        });
         self.buffer = buffer;
         if keep {
             self.table.put(token, Entry::Control(connection));
