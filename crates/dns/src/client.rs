@@ -103,8 +103,10 @@ impl Client {
     }
 
     fn exchange(&self, request: Request, descriptors: &[BorrowedFd<'_>]) -> Result<Answer, Error> {
-        let message = serde_json::to_vec(&Versioned { version: VERSION, request }).map_err(failed("exchange messages over"))?;
-        let answer = self.caller.exchange(&message, descriptors, MAX_MESSAGE).map_err(failed("exchange messages over"))?;
+        let message =
+            serde_json::to_vec(&Versioned { version: VERSION, request }).map_err(failed("exchange messages over"))?;
+        let answer =
+            self.caller.exchange(&message, descriptors, MAX_MESSAGE).map_err(failed("exchange messages over"))?;
         serde_json::from_slice(&answer).map_err(failed("understand"))
     }
 }
