@@ -132,6 +132,8 @@ pub(crate) struct Container {
     waiters: Waiters,
     /// A request stops it and starts it again: its log goes on.
     restarting: AtomicBool,
+    /// A pause has frozen its cgroup, or is about to: its end has to thaw what is left in there.
+    freezing: AtomicBool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -145,6 +147,7 @@ impl Container {
             record: RwLock::new(Arc::new(record)),
             operation: Mutex::new(()),
             settling: Mutex::new(()),
+            freezing: AtomicBool::new(false),
             saving: Mutex::new(false),
             run: Mutex::new(None),
             watch: Mutex::new(None),

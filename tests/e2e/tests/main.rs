@@ -118,6 +118,7 @@ fn main() {
         lifecycle::TESTS,
         streams::TESTS,
         stuck::TESTS,
+        stuck::HOIST_TESTS,
         layers::TESTS,
         store::TESTS,
         store::HOIST_TESTS,

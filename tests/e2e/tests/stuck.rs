@@ -18,6 +18,8 @@ use crate::check::{eq, has};
 
 pub const TESTS: &[Test] = tests![an_uninterruptible_process_delays_nobody, a_full_log_disk_delays_nobody];
 
+pub const HOIST_TESTS: &[Test] = tests![hoist only: a_pause_at_the_end];
+
 /// What is asked while a container is stuck takes no longer.
 const PROMPT: Duration = Duration::from_secs(8);
 
@@ -207,4 +209,30 @@ fn a_full_log_disk_delays_nobody(lab: &mut Lab) -> Result<()> {
     has(&lab.client.ok("logs --tail 1 stuck")?, "last")?;
     drop(disk);
     lab.client.ok("rm stuck").map(drop)
+}
+
+/// A container that ends while it is being paused has ended: nothing of it stays in the freezer.
+fn a_pause_at_the_end(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    let mut paused = 0;
+    for round in 0..60 {
+        let id = lab.client.ok("run -d --name box --network none busybox sleep 1000")?;
+        let pid = testkit::process::pid_of(lab.client.field("box", "{{.State.Pid}}")?.parse()?)?;
+        let directory = lab.daemon.exec_root().join("containers").join(&id);
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL)?;
+        // Any instant of its end: before it is noticed, and after.
+        std::thread::sleep(Duration::from_micros(round * 50));
+        if lab.daemon.api("POST", "/containers/box/pause", None)?.status == 204 {
+            paused += 1;
+            // Either it is thawed by that, or it has ended.
+            lab.daemon.api("POST", "/containers/box/unpause", None)?;
+        }
+        let ended = || Ok(lab.client.field("box", "{{.State.Status}}")? == "exited");
+        wait::until_true("it to end", SOON, ended).with_context(|| format!("round {round}"))?;
+        wait::until_true("its shim to be gone", SOON, || Ok(!directory.exists()))
+            .with_context(|| format!("round {round}"))?;
+        lab.client.ok("rm box")?;
+    }
+    ensure!(paused > 0, "it was never paused at its end");
+    Ok(())
 }

@@ -55,7 +55,6 @@ pub fn run(words: &[&str]) -> Result<ExitCode> {
         table.push((file, step(file, || one_file(&daemon, &registry.host(), &source, file, features))?));
         daemon.remove_containers()?;
     }
-    let left = daemon.clean()?;
     println!("\n{:<20} {:>6} {:>6} {:>7}", "file", "passed", "failed", "ignored");
     let count = |found: &[(String, String)], word: &str| found.iter().filter(|(_, verdict)| verdict == word).count();
     let mut failed = 0;
@@ -68,6 +67,7 @@ pub fn run(words: &[&str]) -> Result<ExitCode> {
             println!("FAILED {file} {name}");
         }
     }
+    let left = daemon.clean()?;
     left.iter().for_each(|line| println!("left behind: {line}"));
     Ok(if failed == 0 && left.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

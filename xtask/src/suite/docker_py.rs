@@ -73,7 +73,6 @@ pub fn run(words: &[&str]) -> Result<ExitCode> {
         table.push((file, found));
         daemon.remove_containers()?;
     }
-    let left = daemon.clean()?;
     let mut failed = 0;
     println!("\n{:<26} {:>6} {:>6} {:>7}", "file", "passed", "failed", "skipped");
     for (file, found) in &table {
@@ -87,6 +86,7 @@ pub fn run(words: &[&str]) -> Result<ExitCode> {
             println!("{verdict} {file} {name}");
         }
     }
+    let left = daemon.clean()?;
     for line in &left {
         println!("left behind: {line}");
     }

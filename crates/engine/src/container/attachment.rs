@@ -116,23 +116,18 @@ pub(super) fn plan(engine: &Engine, request: &CreateRequest, host: &mut HostConf
     }
     for (name, settings) in &all {
         let record = find(engine, name).ok();
-        check(engine, name, record.as_ref(), settings)?;
+        check(name, record.as_ref(), settings)?;
     }
     Ok(all.into_iter().map(|(name, settings)| Attachment::new(&name, settings)).collect())
 }
 
 /// Whether the settings make sense for the network.
-pub(crate) fn check(
-    engine: &Engine,
-    name: &str,
-    network: Option<&NetworkRecord>,
-    settings: &EndpointSettings,
-) -> Result<()> {
+pub(crate) fn check(name: &str, network: Option<&NetworkRecord>, settings: &EndpointSettings) -> Result<()> {
     let mut problems: Vec<String> = Vec::new();
     let ipam = settings.ipam_config.clone().unwrap_or_default();
     let fixed = !ipam.ipv4_address.is_empty() || !ipam.ipv6_address.is_empty();
     if !is_user_defined(name) {
-        if fixed || !ipam.link_local_ips.is_empty() {
+        if fixed {
             problems.push("user specified IP address is supported on user defined networks only".to_owned());
         }
         if !settings.aliases.is_empty() {
@@ -174,11 +169,8 @@ pub(crate) fn check(
         problems.push(error.to_string());
     }
     for link in &settings.links {
-        let (target, _) = super::link::parse(link)?;
-        engine
-            .containers
-            .find(target)
-            .map_err(|error| Error::invalid(format!("could not get container for {target}: {}", error.message)))?;
+        // A name that is looked up when it is asked for: it need not be there yet.
+        super::link::parse(link)?;
     }
     for alias in &settings.aliases {
         if alias.is_empty() || alias.len() > 253 || alias.contains(|c: char| c.is_whitespace() || c.is_control()) {

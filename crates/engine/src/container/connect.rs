@@ -33,7 +33,7 @@ pub fn connect(engine: &Engine, network: &str, request: &NetworkConnectRequest) 
     check_mode(&record, &network)?;
     networking::check_joinable(&network)?;
     let settings = request.endpoint_config.clone().unwrap_or_default();
-    attachment::check(engine, &network.name, Some(&network), &settings)?;
+    attachment::check(&network.name, Some(&network), &settings)?;
     if let Some(at) = position(&record, &network) {
         if record.state.phase.is_alive() {
             return Err(Error::new(

@@ -16,7 +16,8 @@ use shim_api::{Exit, ToShim, names};
 use super::state::Change;
 use super::wait::Condition;
 use super::{
-    Container, Phase, Record, directory, health, lock, logging, networking, persist, publish, remove, runtime, start,
+    Container, Phase, Record, directory, health, lock, logging, networking, pause, persist, publish, remove, runtime,
+    start,
 };
 use crate::Engine;
 use crate::shim::Run;
@@ -80,6 +81,7 @@ fn settle(engine: &Arc<Engine>, container: &Arc<Container>, exit: &Exit) {
     if !before.state.phase.is_alive() && before.state.phase != Phase::Starting {
         return;
     }
+    pause::let_go(engine, container);
     if before.endpoints().next().is_some() {
         // The shim holds the host ports until it has released everything: they are free when this is answered.
         if !before.held_ports.is_empty()
@@ -93,6 +95,9 @@ fn settle(engine: &Arc<Engine>, container: &Arc<Container>, exit: &Exit) {
     let change = Change::Exited { code: exit.code, oom_killed: exit.oom_killed, at: exit.finished_at };
     health::end(container);
     let Ok(record) = container.apply(change) else { return };
+    // A pause that came before this; a later one finds that it is too late.
+    pause::let_go(engine, container);
+    container.freezing.store(false, Ordering::SeqCst);
     logging::ended(engine, &container.id);
     start::release_volumes(engine, &record);
     tell(engine, &before, &record);

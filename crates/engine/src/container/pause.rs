@@ -1,6 +1,7 @@
 //! `POST /containers/{id}/pause` and `/unpause`: the cgroup freezer.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::state::Change;
 use super::{Container, Phase, not_running, persist, publish};
@@ -15,10 +16,18 @@ pub fn pause(engine: &Engine, id: &str) -> Result<()> {
         Phase::Paused => return Err(Error::conflict(format!("container {id} is already paused"))),
         _ => return Err(not_running(&container.id)),
     }
-    group(engine, &container)?
-        .freeze()
-        .map_err(|error| Error::system(format!("cannot pause container {id}"), error))?;
-    let record = container.apply(Change::Pause).map_err(|_| not_running(&container.id))?;
+    let group = group(engine, &container)?;
+    container.freezing.store(true, Ordering::SeqCst);
+    if let Err(error) = group.freeze() {
+        container.freezing.store(false, Ordering::SeqCst);
+        return Err(Error::system(format!("cannot pause container {id}"), error));
+    }
+    let Ok(record) = container.apply(Change::Pause) else {
+        // It has ended meanwhile, and that was before the freezer: who has yet to go shall.
+        container.freezing.store(false, Ordering::SeqCst);
+        let _ = group.thaw();
+        return Err(not_running(&container.id));
+    };
     persist::save_later(engine, &container);
     publish(engine, &record, "pause", &[]);
     Ok(())
@@ -38,11 +47,21 @@ pub fn unpause(engine: &Engine, id: &str) -> Result<()> {
 pub(super) fn thaw(engine: &Engine, container: &Arc<Container>) -> Result<()> {
     let thawed = group(engine, container)?.thaw();
     thawed.map_err(|error| Error::system(format!("cannot unpause container {}", container.id), error))?;
+    container.freezing.store(false, Ordering::SeqCst);
     if let Ok(record) = container.apply(Change::Unpause) {
         persist::save_later(engine, container);
         publish(engine, &record, "unpause", &[]);
     }
     Ok(())
+}
+
+/// What ends with a container that was being paused is let go: a process in the freezer cannot even be killed, and the shim
+/// waits for those of its own.
+pub(super) fn let_go(engine: &Engine, container: &Container) {
+    let paused = container.freezing.load(Ordering::SeqCst) || container.snapshot().state.phase == Phase::Paused;
+    if paused && let Ok(group) = group(engine, container) {
+        let _ = group.thaw();
+    }
 }
 
 fn group(engine: &Engine, container: &Container) -> Result<cgroup::Cgroup> {
