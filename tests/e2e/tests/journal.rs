@@ -95,6 +95,14 @@ impl Drop for Journal {
     }
 }
 
+/// The journal is told a time without zeros at its end, as Go's `RFC3339Nano`; `logs -t` keeps them.
+fn nine_digits(stamp: &str) -> Result<String> {
+    let stamp = stamp.strip_suffix('Z').with_context(|| format!("{stamp} is not in UTC"))?;
+    let (seconds, fraction) = stamp.split_once('.').unwrap_or((stamp, ""));
+    ensure!(fraction.len() <= 9 && !fraction.ends_with('0'), "{stamp}: its fraction");
+    Ok(format!("{seconds}.{fraction:0<9}Z "))
+}
+
 fn journald_gets_every_field(lab: &mut Lab) -> Result<()> {
     let journal = Journal::new(lab)?;
     lab.client
@@ -159,9 +167,8 @@ fn journald_gets_every_field(lab: &mut Lab) -> Result<()> {
         }
         let mut found = entries[number].clone();
         let stamp = found.remove("SYSLOG_TIMESTAMP").context("a time")?;
-        // Without zeros at its end, which the command keeps.
-        let stamp = stamp.trim_end_matches('Z');
-        ensure!(stamps.iter().any(|line| line.starts_with(stamp)), "{stamp} is no time of entry {number}");
+        let stamp = nine_digits(&stamp)?;
+        ensure!(stamps.iter().any(|line| line.starts_with(&stamp)), "{stamp} is no time of entry {number}");
         eq(&format!("entry {number}"), found, expected)?;
     }
     // A stored copy is read, unless it is not wanted.
