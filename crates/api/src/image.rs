@@ -331,12 +331,14 @@ impl Progress {
     /// The stream ends with an error.
     #[must_use]
     pub fn error(message: impl Into<String>) -> Self {
+        Self::failure(0, message)
+    }
+
+    /// The same, with the status of a command.
+    #[must_use]
+    pub fn failure(code: i64, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self {
-            error_detail: Some(ErrorDetail { code: 0, message: message.clone() }),
-            error: message,
-            ..Self::default()
-        }
+        Self { error_detail: Some(ErrorDetail { code, message: message.clone() }), error: message, ..Self::default() }
     }
 }
 

@@ -9,6 +9,8 @@ pub enum Event {
     Plan(Vec<(Place, String)>),
     /// A step is known, or has changed its state.
     Vertex(Vertex),
+    /// What a step makes was not known: it is being made.
+    Making(Digest),
     /// A step says something.
     Log {
         /// The step.

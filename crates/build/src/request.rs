@@ -79,7 +79,7 @@ pub enum NoCache {
 }
 
 /// The network of steps that do not say.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum NetworkMode {
     /// The default bridge.
     #[default]
@@ -88,6 +88,8 @@ pub enum NetworkMode {
     None,
     /// The host's.
     Host,
+    /// One that a user made, by name or id.
+    Named(String),
 }
 
 /// Limits of steps; 0 is none.

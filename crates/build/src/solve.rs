@@ -340,7 +340,8 @@ impl<'a> Build<'a> {
     /// Whether known steps of a stage may be used.
     pub fn uses_cache(&self, stage: usize) -> bool {
         match &self.request.no_cache {
-            NoCache::Never => true,
+            // As with Docker: who names images wants no others, and there is none of them.
+            NoCache::Never => self.request.cache_images.is_empty() || !self.images.is_empty(),
             NoCache::Always => false,
             NoCache::Stages(names) => !names.iter().any(|name| self.file.stage(name) == Some(stage)),
         }

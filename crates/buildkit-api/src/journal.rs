@@ -150,6 +150,7 @@ impl Journal {
     fn event_of(&self, event: Event) {
         match event {
             Event::Plan(_) => {}
+            Event::Making(_) => {}
             Event::Vertex(vertex) if vertex.metadata_only => {}
             Event::Vertex(vertex) => {
                 let count = Count { cached: vertex.cached, completed: vertex.completed > 0 && vertex.error.is_none() };

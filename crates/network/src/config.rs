@@ -157,8 +157,9 @@ pub struct NetworkRecord {
     /// The driver's options as they were given.
     #[serde(default)]
     pub options: BTreeMap<String, String>,
+    /// `None`: none were given, not even an empty list.
     #[serde(default)]
-    pub ipam_options: BTreeMap<String, String>,
+    pub ipam_options: Option<BTreeMap<String, String>>,
     #[serde(default = "yes")]
     pub ipv4: bool,
     #[serde(default)]
@@ -258,7 +259,7 @@ impl NetworkRecord {
             created: created.as_nanos() as u64,
             labels: BTreeMap::new(),
             options: BTreeMap::new(),
-            ipam_options: BTreeMap::new(),
+            ipam_options: None,
             ipv4: true,
             ipv6: false,
             internal: false,

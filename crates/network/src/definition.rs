@@ -14,7 +14,8 @@ pub struct NetworkConfig {
     pub driver: Driver,
     pub labels: BTreeMap<String, String>,
     pub options: BTreeMap<String, String>,
-    pub ipam_options: BTreeMap<String, String>,
+    /// `None`: none were given, not even an empty list.
+    pub ipam_options: Option<BTreeMap<String, String>>,
     pub ipv4: bool,
     pub ipv6: bool,
     pub internal: bool,
@@ -150,7 +151,7 @@ mod tests {
             driver: Driver::Bridge,
             labels: BTreeMap::new(),
             options: BTreeMap::new(),
-            ipam_options: BTreeMap::new(),
+            ipam_options: None,
             ipv4: true,
             ipv6,
             internal: false,

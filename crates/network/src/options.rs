@@ -144,6 +144,8 @@ pub struct EndpointOptions {
     /// Bytes a second.
     pub rate_in: Option<u64>,
     pub rate_out: Option<u64>,
+    /// Names of others, which no driver here reads. Those below `com.docker.network.` are errors.
+    pub foreign: Vec<String>,
 }
 
 /// Least and greatest rate in bits a second.
@@ -195,6 +197,7 @@ pub fn endpoint(options: &BTreeMap<String, String>) -> Result<EndpointOptions> {
             }
             RATE_IN => made.rate_in = Some(rate(name, value)?),
             RATE_OUT => made.rate_out = Some(rate(name, value)?),
+            _ if !name.is_empty() && !name.starts_with("com.docker.network.") => made.foreign.push(name.clone()),
             _ => return Err(Error::UnknownOption { option: name.clone(), driver: "bridge" }),
         }
     }
@@ -288,7 +291,9 @@ mod tests {
         for bad in ["kernel.x=1", "net.ipv4.conf.eth0.x=1", "net.ipv4.conf.IFNAME.../x=1", "net.ipv4.conf.IFNAME.x"] {
             assert!(endpoint(&map(&[(SYSCTLS, bad)])).is_err(), "{bad}");
         }
-        assert!(endpoint(&map(&[("x", "y")])).is_err());
+        assert_eq!(endpoint(&map(&[("x", "y")])).unwrap().foreign, ["x"]);
+        assert!(endpoint(&map(&[("com.docker.network.x", "y")])).is_err());
+        assert!(endpoint(&map(&[("", "y")])).is_err());
         for (text, expected) in [
             ("10mbit", Some(1_250_000)),
             ("1.5Gbit", Some(187_500_000)),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use testkit::harness::{Lab, Test};
+use testkit::http::{Target, request};
 use testkit::images::busybox_tar;
 use testkit::{tar, tests};
 
@@ -21,6 +22,7 @@ pub const TESTS: &[Test] = tests![
     build_is_reproducible,
     build_adds_archives,
     build_follows_no_link_out,
+    build_in_a_network,
 ];
 
 /// A context directory with these files, and a base image called `base`.
@@ -54,12 +56,12 @@ fn w39_build_and_change(lab: &mut Lab) -> Result<()> {
     eq("directory", image["Config"]["WorkingDir"].as_str(), Some("/www"))?;
     // Nothing has changed: every step is known, and the image is the same.
     let second = lab.client.ok(&format!("build -t site:2 {folder}"))?;
-    eq("known steps", second.matches("Using cache").count(), 3)?;
+    eq("known steps", second.matches("Using cache").count(), 8)?;
     eq("same image", lab.client.inspect("site:2")?["Id"].as_str(), image["Id"].as_str())?;
     // A change: from there on.
     fs::write(lab.daemon.tmp().join("context/index.html"), "second")?;
     let third = lab.client.ok(&format!("build -t site:3 {folder}"))?;
-    eq("known steps", third.matches("Using cache").count(), 2)?;
+    eq("known steps", third.matches("Using cache").count(), 4)?;
     eq("runs", lab.client.ok("run --rm site:3")?.as_str(), "second")?;
     // And all anew.
     let fourth = lab.client.ok(&format!("build --no-cache -t site:4 {folder}"))?;
@@ -67,7 +69,27 @@ fn w39_build_and_change(lab: &mut Lab) -> Result<()> {
     // The cache is there after a restart of the daemon.
     lab.daemon.restart()?;
     let fifth = lab.client.ok(&format!("build {folder}"))?;
-    eq("known steps", fifth.matches("Using cache").count(), 3)
+    eq("known steps", fifth.matches("Using cache").count(), 8)
+}
+
+/// Steps find the containers of a network that a user made. What a failed one says is told in Docker's form.
+fn build_in_a_network(lab: &mut Lab) -> Result<()> {
+    let folder = context(lab, &[("Dockerfile", "FROM base\nRUN ping -c1 target\nRUN echo odd >&2\n")])?;
+    lab.client.ok("network create near")?;
+    lab.client.ok("run -d --name target --network near base sleep 1000")?;
+    let output = lab.client.ok(&format!("build --network near -t reached {}", folder.display()))?;
+    has(&output, "1 packets received")?;
+    has(&output, "\x1b[91modd\n\x1b[0m")?;
+    lab.client.fails(1, &format!("build --network no-such-network {}", folder.display()))?.stderr_has("not found")?;
+    // Nobody is there without the network, whose name is part of what a step depends on.
+    let archive = tar::Builder::new().file("Dockerfile", 0o644, b"FROM base\nRUN ping -c1 target\n").finish();
+    let socket = Target::Unix(lab.daemon.socket());
+    let answer = request(&socket, "POST", "/build?networkmode=none", Some(&archive))?.success()?.text();
+    let told = "\"errorDetail\":{\"code\":1,\"message\":\"The command '/bin/sh -c ping -c1 target' returned a non-zero code: 1";
+    has(&answer, told)?;
+    lab.client.ok("rm -f target")?;
+    lab.client.ok("rmi reached")?;
+    lab.client.ok("network rm near").map(drop)
 }
 
 fn build_copies_what_is_meant(lab: &mut Lab) -> Result<()> {
@@ -111,7 +133,7 @@ fn build_stages_and_mounts(lab: &mut Lab) -> Result<()> {
     has(&output, "one default\n2\n")?;
     lab.client.ok(&format!("build --target one --build-arg BASE=base {folder}"))?;
     lab.client
-        .fails(1, &format!("build --target unused --build-arg BASE=base {folder}"))?
+        .fails(9, &format!("build --target unused --build-arg BASE=base {folder}"))?
         .stderr_has("returned a non-zero code: 9")?;
     lab.client
         .fails(1, &format!("build --target none --build-arg BASE=base {folder}"))?

@@ -44,6 +44,9 @@ fn fields_of_networks(lab: &mut Lab) -> Result<()> {
             json!({"Name": "ipam", "IPAM": {"Driver": "default", "Config": [addresses]}}),
             vec![("/IPAM/Driver", json!("default")), ("/IPAM/Config/0", addresses.clone())],
         ),
+        // Docker keeps the difference between no options and an empty list.
+        (json!({"Name": "null", "IPAM": {"Driver": "default"}}), vec![("/IPAM/Options", json!(null))]),
+        (json!({"Name": "empty", "IPAM": {"Options": {}}}), vec![("/IPAM/Options", json!({}))]),
         (json!({"Name": "six", "EnableIPv6": true}), vec![("/EnableIPv6", json!(true))]),
         (
             json!({"Name": "sixonly", "EnableIPv4": false, "EnableIPv6": true}),
@@ -68,8 +71,32 @@ fn fields_of_networks(lab: &mut Lab) -> Result<()> {
         wanted["Name"] = json!("refused");
         is_refused(lab, ("POST", "/networks/create"), &wanted, status, words)?;
     }
-    // Both fields of a connection, and who is to be disconnected.
+    // Options of an endpoint that are meant for other drivers are kept; a connection could not say so, and refuses them.
     lab.pull("busybox")?;
+    let endpoint = json!({"DriverOpts": {"com.example.key": "a"}});
+    let body = json!({"Image": "busybox", "HostConfig": {"NetworkMode": "plain", "VolumeDriver": "other"},
+        "NetworkingConfig": {"EndpointsConfig": {"plain": endpoint}}});
+    let made = lab.daemon.api("POST", "/containers/create?name=opted", Some(&body))?.success()?;
+    has(&made.json()?["Warnings"].to_string(), "The driver option com.example.key of network plain")?;
+    let told = lab.client.inspect("opted")?;
+    eq("kept", told.pointer("/NetworkSettings/Networks/plain/DriverOpts/com.example.key"), Some(&json!("a")))?;
+    eq("driver", told.pointer("/HostConfig/VolumeDriver"), Some(&json!("other")))?;
+    for (more, words) in [
+        (json!({"Binds": ["data:/data"], "VolumeDriver": "other"}), "plugin \\\"other\\\" not found"),
+        (json!({"Cgroup": "other"}), "Cgroup"),
+    ] {
+        let answer =
+            lab.daemon.api("POST", "/containers/create", Some(&json!({"Image": "busybox", "HostConfig": more})))?;
+        ensure!(matches!(answer.status, 400 | 404), "{more}: {}", answer.status);
+        has(&answer.text(), words)?;
+    }
+    let body = json!({"Container": "opted", "EndpointConfig": endpoint});
+    is_refused(lab, ("POST", "/networks/internal/connect"), &body, 400, "unknown option com.example.key")?;
+    let endpoint = json!({"DriverOpts": {"com.docker.network.odd": "a"}});
+    let body = json!({"Container": "opted", "EndpointConfig": endpoint});
+    is_refused(lab, ("POST", "/networks/internal/connect"), &body, 400, "com.docker.network.odd")?;
+    lab.client.ok("rm opted")?;
+    // Both fields of a connection, and who is to be disconnected.
     lab.client.ok("create --name box busybox true")?;
     let body = json!({"Container": "box", "EndpointConfig": {"Aliases": ["other"]}});
     lab.daemon.api("POST", "/networks/plain/connect", Some(&body))?.success()?;

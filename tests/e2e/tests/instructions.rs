@@ -591,7 +591,7 @@ fn docker_build_knows_the_steps_of_images(lab: &mut Lab) -> Result<()> {
     let client = other.client(lab.client.kind)?;
     client.ok(&format!("load -i {}", archive.display()))?;
     bench.host = other.host();
-    eq("steps", steps(&build(&bench, "-t again --cache-from origin")?), (3, false, false))?;
+    eq("steps", steps(&build(&bench, "-t again --cache-from origin")?), (4, false, false))?;
     eq(
         "layers",
         client.field("again", "{{json .RootFS.Layers}}")?,

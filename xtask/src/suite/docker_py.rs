@@ -138,6 +138,10 @@ fn one_file(daemon: &Daemon, source: &Path, file: &str) -> Result<BTreeMap<Strin
     for name in ["alpine:3.10", "alpine:latest", "busybox:latest", "hello-world:latest"] {
         client.ok(&format!("pull -q {name}"))?;
     }
+    // Contexts that a test makes and leaves are the next run's no more.
+    let config = daemon.tmp().join("client");
+    std::fs::create_dir_all(&config)?;
+    std::fs::write(config.join("config.json"), "{}")?;
     let script = "mount -t tmpfs run /run && ln -s \"$SOCKET\" /run/docker.sock && exec \"$@\"";
     let mut command = Command::new("unshare");
     command
@@ -148,6 +152,7 @@ fn one_file(daemon: &Daemon, source: &Path, file: &str) -> Result<BTreeMap<Strin
         .env("SOCKET", daemon.socket())
         .env("DOCKER_HOST", format!("unix://{}", daemon.socket().display()))
         .env("DOCKER_TEST_API_VERSION", api_version(daemon)?)
+        .env("DOCKER_CONFIG", &config)
         .env_remove("DOCKER_CONTEXT");
     let output = process::run(&mut command, LIMIT)?;
     let log = programs::cache().join(format!("suite-{file}.log"));

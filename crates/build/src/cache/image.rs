@@ -49,6 +49,11 @@ impl Images {
         Ok(images)
     }
 
+    /// None of them is here.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
     /// A step by its key.
     pub fn step(&self, engine: &Engine, key: &Digest, cancel: &Cancel) -> Option<Entry> {
         self.inline.iter().find_map(|import| import.find(engine, key, cancel))

@@ -317,6 +317,7 @@ impl Stage<'_> {
                         return Ok(entry);
                     }
                 }
+                build.tell(Event::Making(*vertex));
                 let (layer, size) = make(vertex)?;
                 let now = logs::time::now_ns();
                 Ok(crate::cache::Entry { layer, size, created: now, used: now, uses: 1, description, parent: None })

@@ -48,10 +48,11 @@ impl Stage<'_> {
         let network = match run.network {
             Network::None => "none",
             Network::Host => "host",
-            Network::Default => match build.request.network {
+            Network::Default => match &build.request.network {
                 NetworkMode::Default => "bridge",
                 NetworkMode::None => "none",
                 NetworkMode::Host => "host",
+                NetworkMode::Named(name) => name,
             },
         };
         let parsed =

@@ -66,7 +66,13 @@ pub(crate) const NONE_CONFLICT: &str =
     "container cannot be connected to multiple networks with one of the networks in private (none) mode";
 
 /// The attachments that a request for a container asks for. A network that does not exist is noticed at the start.
-pub(super) fn plan(engine: &Engine, request: &CreateRequest, host: &mut HostConfig) -> Result<Vec<Attachment>> {
+/// With warnings for the client.
+pub(super) fn plan(
+    engine: &Engine,
+    request: &CreateRequest,
+    host: &mut HostConfig,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Attachment>> {
     let mut given: Vec<(String, EndpointSettings)> = Vec::new();
     for (key, settings) in request.networking_config.endpoints_config.iter() {
         let name = if key == "default" { "bridge".to_owned() } else { key.clone() };
@@ -116,13 +122,15 @@ pub(super) fn plan(engine: &Engine, request: &CreateRequest, host: &mut HostConf
     }
     for (name, settings) in &all {
         let record = find(engine, name).ok();
-        check(name, record.as_ref(), settings)?;
+        for option in check(name, record.as_ref(), settings)? {
+            warnings.push(format!("The driver option {option} of network {name} is kept, and read by no driver."));
+        }
     }
     Ok(all.into_iter().map(|(name, settings)| Attachment::new(&name, settings)).collect())
 }
 
-/// Whether the settings make sense for the network.
-pub(crate) fn check(name: &str, network: Option<&NetworkRecord>, settings: &EndpointSettings) -> Result<()> {
+/// Whether the settings make sense for the network. Names of driver options that mean nothing here.
+pub(crate) fn check(name: &str, network: Option<&NetworkRecord>, settings: &EndpointSettings) -> Result<Vec<String>> {
     let mut problems: Vec<String> = Vec::new();
     let ipam = settings.ipam_config.clone().unwrap_or_default();
     let fixed = !ipam.ipv4_address.is_empty() || !ipam.ipv6_address.is_empty();
@@ -165,9 +173,13 @@ pub(crate) fn check(name: &str, network: Option<&NetworkRecord>, settings: &Endp
     if !settings.mac_address.is_empty() && settings.mac_address.parse::<network::MacAddress>().is_err() {
         problems.push(format!("invalid MAC address: {}", settings.mac_address));
     }
-    if let Err(error) = network::options::endpoint(&settings.driver_opts) {
-        problems.push(error.to_string());
-    }
+    let foreign = match network::options::endpoint(&settings.driver_opts) {
+        Ok(options) => options.foreign,
+        Err(error) => {
+            problems.push(error.to_string());
+            Vec::new()
+        }
+    };
     for link in &settings.links {
         // A name that is looked up when it is asked for: it need not be there yet.
         super::link::parse(link)?;
@@ -178,7 +190,7 @@ pub(crate) fn check(name: &str, network: Option<&NetworkRecord>, settings: &Endp
         }
     }
     if problems.is_empty() {
-        return Ok(());
+        return Ok(foreign);
     }
     Err(Error::invalid(format!(
         "invalid config for network {name}: invalid endpoint settings:\n{}",

@@ -180,10 +180,8 @@ fn config_itself(config: &Config) -> Result<()> {
 
 /// Fields that mean something to Docker and nothing to us yet: refused by name when they are set.
 fn unsupported(host: &HostConfig) -> Result<()> {
-    let set =
-        [("VolumeDriver", !matches!(host.volume_driver.as_str(), "" | "local")), ("Cgroup", !host.cgroup.is_empty())];
-    if let Some((name, _)) = set.iter().find(|(_, set)| *set) {
-        return Err(Error::invalid(format!("hoist does not support HostConfig.{name} yet")));
+    if !host.cgroup.is_empty() {
+        return Err(Error::invalid("hoist does not support HostConfig.Cgroup yet"));
     }
     storage_size(host)?;
     if !matches!(host.isolation.as_str(), "" | "default") {

@@ -33,7 +33,10 @@ pub fn connect(engine: &Engine, network: &str, request: &NetworkConnectRequest) 
     check_mode(&record, &network)?;
     networking::check_joinable(&network)?;
     let settings = request.endpoint_config.clone().unwrap_or_default();
-    attachment::check(&network.name, Some(&network), &settings)?;
+    if let Some(option) = attachment::check(&network.name, Some(&network), &settings)?.first() {
+        // The answer has no place for a warning.
+        return Err(Error::invalid(format!("unknown option {option} for the {} driver", network.driver.as_str())));
+    }
     if let Some(at) = position(&record, &network) {
         if record.state.phase.is_alive() {
             return Err(Error::new(

@@ -40,7 +40,7 @@ pub fn create(
     warnings.extend(check::check(&config, &mut host_config, &engine.host)?);
     runtime::check(&engine.config, &host_config)?;
     joined::check(engine, &host_config)?;
-    let networks = attachment::plan(engine, request, &mut host_config)?;
+    let networks = attachment::plan(engine, request, &mut host_config, &mut warnings)?;
     let links = link::plan(engine, &mut host_config)?;
     let mut mounts = mounts_of_others(engine, &host_config, mounts::plan(&config, &host_config)?)?;
     find_images(engine, &mut mounts)?;

@@ -116,8 +116,14 @@ pub(crate) fn plan(config: &Config, host: &HostConfig) -> Result<Vec<Mount>> {
         mounts.push(mount);
         Ok(())
     };
+    // Of binds and the image's volumes; mounts name their own. Kept when nothing asks for it, as with Docker.
+    let driver = |mount: Mount| match host.volume_driver.as_str() {
+        "" | "local" => Ok(mount),
+        _ if mount.kind != Kind::Volume => Ok(mount),
+        name => Err(missing_driver(&mount.volume, name)),
+    };
     for text in &host.binds {
-        add(from_bind(&Bind::parse(text)?)?)?;
+        add(driver(from_bind(&Bind::parse(text)?)?)?)?;
     }
     for request in &host.mounts {
         add(from_request(request)?)?;
@@ -134,10 +140,15 @@ pub(crate) fn plan(config: &Config, host: &HostConfig) -> Result<Vec<Mount>> {
         let mut mount = Mount::new(Kind::Volume, destination);
         mount.anonymous = true;
         if !mounts.iter().any(|other| other.destination == mount.destination) {
-            mounts.push(mount);
+            mounts.push(driver(mount)?);
         }
     }
     Ok(mounts)
+}
+
+/// Docker's words.
+fn missing_driver(volume: &str, driver: &str) -> Error {
+    Error::not_found(format!("create {volume}: error looking up volume plugin {driver}: plugin \"{driver}\" not found"))
 }
 
 fn from_bind(bind: &Bind) -> Result<Mount> {
@@ -263,10 +274,7 @@ fn from_request(request: &Request) -> Result<Mount> {
                 }
                 if let Some(driver) = &options.driver_config {
                     if !matches!(driver.name.as_str(), "" | "local") {
-                        return Err(Error::not_found(format!(
-                            "create {0}: error looking up volume plugin {1}: plugin \"{1}\" not found",
-                            request.source, driver.name
-                        )));
+                        return Err(missing_driver(&request.source, &driver.name));
                     }
                     mount.driver_options = driver.options.clone().into_inner();
                     crate::volume::check_options(&request.source, &mount.driver_options)?;

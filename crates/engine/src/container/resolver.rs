@@ -46,6 +46,17 @@ pub(super) fn serve(engine: &Engine, record: &Record, namespace: BorrowedFd<'_>)
 }
 
 fn try_serve(engine: &Engine, record: &Record, namespace: BorrowedFd<'_>) -> Result<()> {
+    take_up(engine, record, namespace)?;
+    let client = engine.resolver.ensure(engine)?;
+    endpoints(record).try_for_each(|endpoint| client.set(endpoint)).map_err(failed)
+}
+
+/// A build's step asks for others' names, and has none.
+pub(super) fn serve_step(engine: &Engine, record: &Record, namespace: BorrowedFd<'_>) -> Result<()> {
+    take_up(engine, record, namespace)
+}
+
+fn take_up(engine: &Engine, record: &Record, namespace: BorrowedFd<'_>) -> Result<()> {
     let client = engine.resolver.ensure(engine)?;
     let id = record.id.as_str();
     if engine.resolver.serves(id) {
@@ -56,7 +67,7 @@ fn try_serve(engine: &Engine, record: &Record, namespace: BorrowedFd<'_>) -> Res
         client.serve(sandbox(engine, record), sockets.udp.as_fd(), sockets.tcp.as_fd(), namespace).map_err(failed)?;
         engine.resolver.note(id, true);
     }
-    endpoints(record).try_for_each(|endpoint| client.set(endpoint)).map_err(failed)
+    Ok(())
 }
 
 /// A living container has another name, or other networks.

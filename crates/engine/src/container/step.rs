@@ -21,7 +21,7 @@ use shim_api::{AttachStreams, FromShim, Launch, ProcessRef, Role, ToShim, UserLo
 use super::attachment::Attachment;
 use super::mounts::{Kind as MountKind, Mount};
 use super::networking::{self, Namespace};
-use super::{Record, directory, exit, spec};
+use super::{Record, directory, exit, resolver, spec};
 use crate::id::ContainerId;
 use crate::image::Cancel;
 use crate::shim::Run;
@@ -97,10 +97,15 @@ struct Place<'a> {
     engine: &'a Engine,
     id: ContainerId,
     endpoints: Vec<network::EndpointRecord>,
+    /// It asks our resolver.
+    resolving: Option<Box<Record>>,
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
+        if let Some(record) = &self.resolving {
+            resolver::forget(self.engine, record);
+        }
         self.endpoints.iter().for_each(|endpoint| networking::detach(self.engine, endpoint));
         directory::remove_exec(self.engine, &self.id);
         if let Err(error) = directory::remove(self.engine, &self.id) {
@@ -120,7 +125,7 @@ pub fn run<'a>(
     output: &mut dyn FnMut(Output, &[u8]),
 ) -> Result<Ran<'a>> {
     let nodes = step.nodes.clone();
-    let record = record(step);
+    let mut record = record(step);
     let mut devices = super::start::devices(&record)?;
     for device in &mut devices {
         if let Some(node) = nodes.iter().find(|node| node.path == device.path) {
@@ -139,17 +144,24 @@ pub fn run<'a>(
     })?;
     let layers = super::start::layers(engine, &record)?;
 
-    let mut place = Place { engine, id: record.id.clone(), endpoints: Vec::new() };
+    let mut place = Place { engine, id: record.id.clone(), endpoints: Vec::new(), resolving: None };
     directory::make(engine, &record.id, None)?;
     let exec_dir = directory::make_exec(engine, &record.id)?;
     let namespace = networking::namespace(engine, &record)?;
     networking::write_files(engine, &record)?;
     let writable = directory::open(&engine.container_dir(&record.id).join(directory::WRITABLE))?;
     if let (true, Namespace::Own(sandbox)) = (networking::wants_endpoint(&record), &namespace) {
-        for config in networking::plan(engine, &record)?.into_iter().filter_map(|one| one.config) {
+        for one in networking::plan(engine, &record)? {
+            let Some(config) = one.config else { continue };
             let endpoint = engine.networks.attach(sandbox, &config);
             let endpoint = endpoint.map_err(|error| Error::system("set up the network of a build step", error))?;
-            place.endpoints.push(endpoint.record);
+            place.endpoints.push(endpoint.record.clone());
+            let attachment = &mut record.networks[one.at];
+            (attachment.network_id, attachment.endpoint) = (one.network.id, Some(endpoint.record));
+        }
+        if resolver::is_wanted(&record) {
+            place.resolving = Some(Box::new(record.clone()));
+            resolver::serve_step(engine, &record, sandbox.descriptor())?;
         }
         networking::write_hosts(engine, &record, &place.endpoints.iter().collect::<Vec<_>>(), &[])?;
     }

@@ -132,7 +132,7 @@ fn config(engine: &Engine, request: &NetworkCreateRequest, driver: Driver, ipam:
         name: request.name.clone(),
         driver,
         labels: request.labels.clone().into_inner(),
-        ipam_options: BTreeMap::new(),
+        ipam_options: (!ipam.options.is_null()).then(|| ipam.options.clone().into_inner()),
         ipv4,
         ipv6,
         internal: request.internal,

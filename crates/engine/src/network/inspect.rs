@@ -51,10 +51,9 @@ fn document(record: &NetworkRecord, endpoints: &[EndpointNames]) -> Network {
         auxiliary_addresses: subnet.auxiliary.iter().map(|(name, ip)| (name.clone(), ip.to_string())).collect(),
     });
     let config: Vec<IpamConfig> = config.collect();
-    let ipam_options = match (record.ipam_options.is_empty(), record.is_predefined()) {
-        (true, true) => api::Map::default(),
-        _ => record.ipam_options.clone().into_iter().collect(),
-    };
+    // Records of the built-in ones that are older than the difference have an empty list.
+    let ipam_options = record.ipam_options.clone().filter(|_| !record.is_predefined());
+    let ipam_options = ipam_options.map_or_else(api::Map::default, api::Map::from);
     let containers = endpoints
         .iter()
         .filter(|named| named.attachment.network_id == record.id && !named.attachment.endpoint_id.is_empty());

@@ -85,8 +85,17 @@ fn build(mut call: Call) -> crate::route::Task {
                     }
                     Fetched::Dockerfile(text) => wanted.request.dockerfile = text,
                 }
-                let results = classic::watch(&call.builder, &wanted.request, &token, wanted.quiet, emit)
-                    .map_err(|error| with_excerpt(error, &wanted.request))?;
+                let results = classic::watch(&call.builder, &wanted.request, &token, wanted.quiet, emit);
+                let results = match results {
+                    Ok(results) => results,
+                    // Steps have been told: the answer began, and can say how the command ended.
+                    Err(error) if !wanted.quiet && exit_code(&error).is_some() => {
+                        let code = exit_code(&error).unwrap_or_default();
+                        emit(Progress::failure(code, with_excerpt(error, &wanted.request).full_text()));
+                        return Ok(());
+                    }
+                    Err(error) => return Err(with_excerpt(error, &wanted.request)),
+                };
                 finish(&call, &wanted, results, emit)
             },
         )
@@ -143,7 +152,10 @@ fn wanted(call: &Call) -> engine::Result<Asked> {
         "" | "default" | "bridge" => NetworkMode::Default,
         "none" => NetworkMode::None,
         "host" => NetworkMode::Host,
-        other => return Err(Error::not_implemented(&format!("the network {other:?} for builds"))),
+        other if other.starts_with("container:") => {
+            return Err(Error::not_implemented(&format!("the network {other:?} for builds")));
+        }
+        name => NetworkMode::Named(engine::network::inspect(&call.engine, name, "")?.name),
     };
     let name = match query.text("dockerfile") {
         "" => "Dockerfile",
@@ -243,6 +255,14 @@ fn with_excerpt(error: ::build::Error, request: &Request) -> Error {
     };
     let error = translate(error);
     Error::new(error.kind, format!("{}\n{}", error.full_text(), excerpt.trim_end()))
+}
+
+/// Of a command that failed.
+fn exit_code(error: &::build::Error) -> Option<i64> {
+    match error.cause() {
+        ::build::Error::Step { code, .. } => Some(i64::from(*code)),
+        _ => None,
+    }
 }
 
 /// In the classic builder's words, which scripts look for.

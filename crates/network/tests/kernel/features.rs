@@ -20,7 +20,7 @@ fn ipvlan(mode: &str, subnet: &str, range: &str) -> NetworkConfig {
         driver: Driver::Ipvlan,
         labels: BTreeMap::new(),
         options: options.into(),
-        ipam_options: BTreeMap::new(),
+        ipam_options: None,
         ipv4: true,
         ipv6: false,
         internal: false,

@@ -8,7 +8,7 @@
 //!  ---> 2a3b4c5d6e7f
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc;
 
 use ::build::progress::{Event, Place, Vertex};
@@ -40,6 +40,10 @@ pub(super) fn watch(
                 account.tell(emit);
             }
         }
+        account.ended = true;
+        if !quiet {
+            account.tell(emit);
+        }
         building.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
@@ -60,11 +64,15 @@ struct Account {
     vertices: BTreeMap<Place, Vertex>,
     places: BTreeMap<Digest, Place>,
     said: BTreeMap<Place, Vec<Progress>>,
+    /// Steps that were not known.
+    made: BTreeSet<Place>,
     /// The step that is being told.
     at: usize,
     /// Its headline is out.
     begun: bool,
     warnings: Vec<String>,
+    /// Nothing more will happen.
+    ended: bool,
 }
 
 impl Account {
@@ -77,8 +85,11 @@ impl Account {
                     self.vertices.insert(place, vertex);
                 }
             }
-            Event::Log { vertex, data, .. } => {
-                let stream = String::from_utf8_lossy(&data).into_owned();
+            Event::Making(vertex) => self.made.extend(self.places.get(&vertex)),
+            Event::Log { vertex, stream, data, .. } => {
+                let text = String::from_utf8_lossy(&data);
+                // Clients print it as it is: Docker's red for standard error.
+                let stream = if stream == 2 { format!("\x1b[91m{text}\x1b[0m") } else { text.into_owned() };
                 self.say(&vertex, Progress { stream, ..Progress::default() });
             }
             Event::Status { vertex, id, name, current, total, .. } => {
@@ -101,6 +112,30 @@ impl Account {
         }
     }
 
+    /// Whether to say that a step was known; `None` when that will be seen later. One that changes only the configuration
+    /// does nothing that could be, and goes with what is made after it, or at the end of a stage before it.
+    fn was_known(&self, place: Place, vertex: &Vertex) -> Option<bool> {
+        if place.instruction == 0 {
+            return Some(false);
+        }
+        if !vertex.metadata_only {
+            return Some(vertex.cached);
+        }
+        let stage = self.steps.iter().map(|(other, _)| *other).filter(|other| other.stage == place.stage);
+        for other in stage.clone().filter(|other| other.instruction > place.instruction) {
+            match self.vertices.get(&other) {
+                Some(vertex) if vertex.metadata_only => {}
+                Some(vertex) if vertex.completed > 0 => return Some(vertex.cached),
+                _ if self.made.contains(&other) => return Some(false),
+                _ if self.ended => return Some(false),
+                _ => return None,
+            }
+        }
+        let before = stage.filter(|other| (1..place.instruction).contains(&other.instruction));
+        let mut before = before.filter_map(|other| self.vertices.get(&other)).filter(|vertex| !vertex.metadata_only);
+        Some(before.next_back().is_some_and(|vertex| vertex.cached))
+    }
+
     /// Tells what can be told in order.
     fn tell(&mut self, emit: &mut dyn FnMut(Progress)) {
         let stream = |text: String| Progress { stream: text, ..Progress::default() };
@@ -116,7 +151,8 @@ impl Account {
             if vertex.completed == 0 || vertex.error.is_some() {
                 return;
             }
-            if vertex.cached && place.instruction > 0 && !vertex.metadata_only {
+            let Some(known) = self.was_known(*place, vertex) else { return };
+            if known {
                 emit(stream(" ---> Using cache\n".into()));
             }
             if let Some(result) = vertex.result {
