@@ -54,7 +54,7 @@ fn interval(microseconds: Option<&str>, meant: Option<&str>, own: u32) -> Option
 /// Comes back once both have answered, which may be never; false: the daemon ends.
 fn is_well(engine: &Weak<Engine>, edge: &tokio::runtime::Handle) -> bool {
     let Some(engine) = engine.upgrade() else { return false };
-    let listed = list(&engine, &ListOptions::default());
+    let listed = list(&engine, &ListOptions::default()).map(|listed| listed.iter().for_each(drop));
     drop(engine);
     if let Err(error) = listed {
         tracing::warn!("list the containers for the watchdog: {}", error.full_text());

@@ -75,7 +75,7 @@ pub use explain::explain;
 pub use files::{CopyIn, changes, copy_in, copy_out, export, path_stat};
 pub use inspect::inspect;
 pub use kill::kill;
-pub use list::{ListOptions, list};
+pub use list::{ListOptions, Listed, list};
 pub use log::{LogStream, LogsOptions, logs};
 pub use pause::{pause, unpause};
 pub use port::{add_ports, remove_ports};

@@ -138,9 +138,8 @@ impl Fixture {
 impl Drop for Fixture {
     fn drop(&mut self) {
         let Some(engine) = self.engine.take() else { return };
-        for summary in
-            container::list(&engine, &engine::ListOptions { all: true, ..Default::default() }).unwrap_or_default()
-        {
+        let all = engine::ListOptions { all: true, ..Default::default() };
+        for summary in container::list(&engine, &all).into_iter().flat_map(|listed| listed.iter().collect::<Vec<_>>()) {
             let _ = container::remove(&engine, &summary.id, true, true, false);
         }
         drop(engine);
@@ -237,6 +236,7 @@ fn running(fixture: &Fixture) {
     assert_eq!(fixture.status("web"), "running");
     assert_eq!(container::start(engine, "web").unwrap_err().kind, Kind::NotModified);
     let listed = container::list(engine, &engine::ListOptions::default()).unwrap();
+    let listed: Vec<_> = listed.iter().collect();
     assert_eq!(listed.len(), 1);
     assert!(listed[0].status.starts_with("Up") || listed[0].status.contains("Less"), "{}", listed[0].status);
     let refused = container::remove(engine, &id[..12], false, false, false).unwrap_err();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use api::container::{HostSummary, NetworksSummary, Port, PortKey, Summary};
 use api::filters::Filters;
+use serde::{Serialize, Serializer};
 
 use super::health::Status as Health;
 use super::mounts::Kind as MountKind;
@@ -42,14 +43,34 @@ const FILTERS: [&str; 16] = [
 ];
 
 /// Lists containers, the newest first.
-pub fn list(engine: &Engine, options: &ListOptions) -> Result<Vec<Summary>> {
-    let selected = select(engine, options)?;
-    Ok(selected.iter().map(|record| summary(engine, record, options.size)).collect())
+pub fn list<'a>(engine: &'a Engine, options: &ListOptions) -> Result<Listed<'a>> {
+    Ok(Listed { engine, records: select(engine, options)?, size: options.size })
+}
+
+/// Containers that were asked for. Each is described when its turn comes: a list of many takes the memory of one.
+#[derive(Debug)]
+pub struct Listed<'a> {
+    engine: &'a Engine,
+    records: Vec<Arc<Record>>,
+    size: bool,
+}
+
+impl Listed<'_> {
+    /// The containers, as the API describes them.
+    pub fn iter(&self) -> impl Iterator<Item = Summary> {
+        self.records.iter().map(|record| summary(self.engine, record, self.size))
+    }
+}
+
+impl Serialize for Listed<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
 }
 
 /// All containers with their sizes, for `system df`.
 pub(crate) fn summaries(engine: &Engine) -> Result<Vec<Summary>> {
-    list(engine, &ListOptions { all: true, size: true, ..ListOptions::default() })
+    Ok(list(engine, &ListOptions { all: true, size: true, ..ListOptions::default() })?.iter().collect())
 }
 
 fn select(engine: &Engine, options: &ListOptions) -> Result<Vec<Arc<Record>>> {
@@ -131,11 +152,10 @@ fn ancestors(engine: &Engine, filters: &Filters) -> Option<Vec<Ancestor>> {
 
 fn matches(engine: &Engine, record: &Record, filters: &Filters) -> bool {
     let ports_of = |text: &str| PortKey::parse_range(text).unwrap_or_default();
-    let published: Vec<String> = record
-        .living_endpoints()
-        .flat_map(|endpoint| &endpoint.ports)
-        .map(|port| format!("{}/{}", port.container_port, port.protocol))
-        .collect();
+    let published = || -> Vec<String> {
+        let endpoints = record.living_endpoints().flat_map(|endpoint| &endpoint.ports);
+        endpoints.map(|port| format!("{}/{}", port.container_port, port.protocol)).collect()
+    };
     filters.matches_prefix("id", record.id.as_str())
         // Docker takes the name for a regular expression; what people write is a part of it, or an anchored one.
         && filters.matches("name", |wanted| name_matches(&record.name, wanted))
@@ -159,10 +179,10 @@ fn matches(engine: &Engine, record: &Record, filters: &Filters) -> bool {
                 name == wanted || (!settings.network_id.is_empty() && settings.network_id.starts_with(wanted))
             })
         })
-        && filters.matches("publish", |text| ports_of(text).iter().any(|key| published.contains(&key.to_string())))
+        && filters.matches("publish", |text| ports_of(text).iter().any(|key| published().contains(&key.to_string())))
         && filters.matches("expose", |text| {
             let exposed: Vec<PortKey> = record.config.exposed_ports.keys().flat_map(|text| ports_of(text)).collect();
-            ports_of(text).iter().any(|key| exposed.contains(key) || published.contains(&key.to_string()))
+            ports_of(text).iter().any(|key| exposed.contains(key) || published().contains(&key.to_string()))
         })
 }
 
