@@ -67,6 +67,8 @@ wire! {
         /// Bytes; 0 for none.
         pub memory_limit: i64,
         pub processes: i64,
+        /// Of them, those of the engine that wait in it for an exec and are not the container's.
+        pub waiting: i64,
         /// 0 for none.
         pub processes_limit: i64,
         /// Nanoseconds of CPU time up to now.

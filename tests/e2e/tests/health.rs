@@ -106,6 +106,10 @@ fn on_unhealthy(lab: &mut Lab) -> Result<()> {
     while lab.client.field("box", "{{.State.StartedAt}}")? == first {
         ensure!(Instant::now() < deadline, "it was not restarted");
     }
-    lab.client.ok("rm -f box")?;
+    ensure!(lab.client.field("box", "{{.RestartCount}}")? != "0", "the restart is not counted");
+    // Whoever stops it has the last word.
+    lab.client.ok("stop box")?;
+    eq("stopped", lab.client.field("box", "{{.State.Status}}")?.as_str(), "exited")?;
+    lab.client.ok("rm box")?;
     Ok(())
 }

@@ -101,7 +101,12 @@ fn limits(told: &Explanation) -> Vec<String> {
     let limit = |limit: i64, text: String| if limit == 0 { "no limit".to_owned() } else { format!("of {text}") };
     let mut lines = vec![
         format!("memory\t{}\t{}", size(group.memory), limit(group.memory_limit, size(group.memory_limit))),
-        format!("processes\t{}\t{}", group.processes, limit(group.processes_limit, group.processes_limit.to_string())),
+        format!(
+            "processes\t{}\t{}{}",
+            group.processes,
+            limit(group.processes_limit, group.processes_limit.to_string()),
+            if group.waiting > 0 { format!(", {} of them waiting for an exec", group.waiting) } else { String::new() }
+        ),
     ];
     let cpus = format!("{} CPUs", thousandths(group.cpu_limit));
     let held = if group.throttled > 0 { format!(", held back {} times", group.throttled) } else { String::new() };

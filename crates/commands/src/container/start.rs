@@ -45,7 +45,7 @@ fn run(context: &Context, parsed: &Parsed) -> Outcome {
     each::join(if failed.is_empty() {
         Vec::new()
     } else {
-        vec![format!("failed to start containers: {}", failed.join(", "))]
+        vec![format!("Error: failed to start containers: {}", failed.join(", "))]
     })
 }
 

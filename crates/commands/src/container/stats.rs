@@ -236,8 +236,10 @@ fn run(context: &Context, parsed: &Parsed) -> Outcome {
     let names = if everyone { listed(context.client()?, parsed.bool("all"))? } else { parsed.args.clone() };
     if parsed.bool("no-stream") {
         let (rows, errors) = once(context.client()?, &names, everyone);
-        crate::out::text(&show(rows)?)?;
-        return crate::each::join(errors);
+        if !errors.is_empty() {
+            return crate::each::join(errors);
+        }
+        return crate::out::text(&show(rows)?);
     }
     follow(context, names, everyone, parsed.bool("all"), show)
 }

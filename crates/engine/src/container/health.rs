@@ -271,16 +271,17 @@ fn note(engine: &Arc<Engine>, container: &Arc<Container>, probe: &Probe, outcome
     let (Some(now), true) = (now, now != before) else { return };
     publish(engine, &record, &format!("health_status: {}", now.as_str()), &[]);
     if now == Status::Unhealthy && record.host_config.restart_policy.rule().ok() == Some(RestartRule::OnUnhealthy) {
-        let (engine, id) = (Arc::clone(engine), container.id.clone());
+        let (engine, container, id) = (Arc::clone(engine), Arc::clone(container), container.id.clone());
+        let started_at = record.state.started_at;
         // The restart ends this watch and waits for nobody else.
         let thread = std::thread::Builder::new().name("unhealthy".to_owned()).stack_size(512 * 1024);
         let spawned = thread.spawn(move || {
-            if let Err(error) = super::restart(&engine, id.as_str(), None, None) {
+            if let Err(error) = super::restart::unhealthy(&engine, &container, started_at) {
                 tracing::error!(container = id.short(), error = error.full_text(), "an unhealthy container stays");
             }
         });
         if let Err(error) = spawned {
-            tracing::error!(container = container.id.short(), %error, "an unhealthy container stays");
+            tracing::error!(container = record.id.short(), %error, "an unhealthy container stays");
         }
     }
 }

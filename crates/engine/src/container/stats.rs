@@ -170,7 +170,7 @@ fn networks(text: &str) -> api::Map<NetworkStats> {
 }
 
 /// Processes of the runtime's that sit in the cgroup and are not the container's.
-fn seeds(group: &cgroup::Cgroup) -> u64 {
+pub(super) fn seeds(group: &cgroup::Cgroup) -> u64 {
     let is_seed = |pid: &i32| {
         std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim_end() == super::top::SEED)
     };

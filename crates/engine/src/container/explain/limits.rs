@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use api::container::Inspect;
 use api::explain::Cgroup;
 
-use super::super::Record;
+use super::super::{Record, stats};
 use crate::Engine;
 
 pub(super) fn read(engine: &Engine, record: &Record, known: &Inspect, differences: &mut Vec<String>) -> Cgroup {
@@ -26,12 +26,14 @@ pub(super) fn read(engine: &Engine, record: &Record, known: &Inspect, difference
         path: path.clone(),
         ..Cgroup::default()
     };
-    let stats = engine.cgroups.as_ref().and_then(|cgroups| cgroups.open(&expected).ok()?.stats().ok());
+    let group = engine.cgroups.as_ref().and_then(|cgroups| cgroups.open(&expected).ok());
+    let stats = group.as_ref().and_then(|group| group.stats().ok());
     let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     if let Some(stats) = stats {
         told.memory = number(stats.memory.usage);
         told.memory_limit = number(stats.memory.limit.unwrap_or(0));
         told.processes = number(stats.pids.current);
+        told.waiting = group.as_ref().map_or(0, |group| number(stats::seeds(group)));
         told.processes_limit = number(stats.pids.limit.unwrap_or(0));
         told.cpu = number(stats.cpu.total);
         told.throttled = number(stats.cpu.throttled_periods);
