@@ -18,6 +18,7 @@ pub const TESTS: &[Test] = tests![
     w06_stop_and_logs,
     w07_rm_while_running,
     w08_rmi,
+    w22_forced_rmi,
     w12_pulled_on_first_use,
 ];
 
@@ -161,6 +162,23 @@ fn w08_rmi(lab: &mut Lab) -> Result<()> {
         ensure!(bytes < 2_000_000, "{bytes} bytes are still used");
         Ok(true)
     })
+}
+
+fn w22_forced_rmi(lab: &mut Lab) -> Result<()> {
+    lab.pull("busybox")?;
+    lab.client.ok("run --name box busybox sh -c 'echo once >> /log; cat /log'")?;
+    lab.client.fails(1, "rmi busybox")?.stderr_has("must be forced")?;
+    let text = lab.client.ok("rmi -f busybox")?;
+    has(&text, "Untagged: busybox:latest")?;
+    has(&text, "Deleted: sha256:")?;
+    eq("no image", lab.client.ok("images -aq")?.as_str(), "")?;
+    eq("inspected", lab.client.field("box", "{{.Config.Image}} {{.State.Status}}")?.as_str(), "busybox exited")?;
+    // It keeps what it stands on, through a restart of the daemon as well.
+    lab.daemon.kill9()?;
+    lab.daemon.restart()?;
+    eq("runs again", lab.client.ok("start -a box")?.as_str(), "once\nonce")?;
+    lab.client.ok("rm box")?;
+    wait::until_true("the disk to be freed", SOON, || Ok(disk_use(&lab.daemon.data_root())? < 2_000_000))
 }
 
 fn disk_use(dir: &std::path::Path) -> Result<u64> {
