@@ -58,7 +58,17 @@ pub struct Listed<'a> {
 impl Listed<'_> {
     /// The containers, as the API describes them.
     pub fn iter(&self) -> impl Iterator<Item = Summary> {
-        self.records.iter().map(|record| summary(self.engine, record, self.size))
+        // Neighbours are often of one image: its name is looked up once for them.
+        let mut last: Option<(&Record, String)> = None;
+        self.records.iter().map(move |record| {
+            let same = |one: &Record| one.image == record.image && one.config.image == record.config.image;
+            let image = match &last {
+                Some((one, image)) if same(one) => image.clone(),
+                _ => image_name(self.engine, record),
+            };
+            last = Some((record, image.clone()));
+            summary(self.engine, record, image, self.size)
+        })
     }
 }
 
@@ -206,14 +216,16 @@ fn name_matches(name: &str, wanted: &str) -> bool {
     })
 }
 
-fn summary(engine: &Engine, record: &Record, size: bool) -> Summary {
+/// The name the user gave, as long as it still means this image; else the id.
+fn image_name(engine: &Engine, record: &Record) -> String {
+    match engine.image_names.means(&record.config.image, &record.image) {
+        true => record.config.image.clone(),
+        false => record.image.to_string(),
+    }
+}
+
+fn summary(engine: &Engine, record: &Record, image: String, size: bool) -> Summary {
     let state = &record.state;
-    // The name the user gave, as long as it still means this image; else the id.
-    let image = if engine.image_names.means(&record.config.image, &record.image) {
-        record.config.image.clone()
-    } else {
-        record.image.to_string()
-    };
     Summary {
         id: record.id.as_str().to_owned(),
         names: vec![format!("/{}", record.name)].into(),
