@@ -12,7 +12,7 @@ use super::{Container, Phase, not_running, publish};
 use crate::{Engine, Error, Kind, Result};
 
 /// The kernel ends a killed process at once, unless it is in the middle of I/O.
-const AFTER_KILL: Duration = Duration::from_secs(10);
+pub(super) const AFTER_KILL: Duration = Duration::from_secs(10);
 
 /// Sends a signal, SIGKILL when none is named.
 pub fn kill(engine: &Engine, id: &str, signal_name: Option<&str>) -> Result<()> {

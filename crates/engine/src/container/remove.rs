@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::mounts::Kind as MountKind;
 use super::state::Change;
-use super::wait::Condition;
+use super::wait::{Condition, subscribe};
 use super::{Container, Phase, attach, directory, kill, link, persist, publish};
 use crate::system::Action;
 use crate::{Engine, Error, Kind, Result};
@@ -18,19 +18,14 @@ pub fn remove(engine: &Engine, id: &str, force: bool, volumes: bool, only_link: 
     }
     let container = engine.containers.find(id)?;
     if force && container.snapshot().state.phase.is_alive() {
-        match kill::kill(engine, container.id.as_str(), None) {
-            Err(error) if !matches!(error.kind, Kind::Conflict | Kind::NotFound) => return Err(error),
-            _ => {}
-        }
+        end(engine, &container)?;
     }
     let _operation = container.operate();
     container.settled();
     if force && container.snapshot().state.phase.is_alive() {
         // Somebody has started it again meanwhile; now nobody can.
-        match kill::kill(engine, container.id.as_str(), None) {
-            Err(error) if !matches!(error.kind, Kind::Conflict | Kind::NotFound) => return Err(error),
-            _ => container.settled(),
-        }
+        end(engine, &container)?;
+        container.settled();
     }
     if force && container.snapshot().state.phase == Phase::Removing && engine.containers.get(&container.id).is_none() {
         return Ok(()); // it was started with --rm
@@ -55,6 +50,19 @@ pub fn remove(engine: &Engine, id: &str, force: bool, volumes: bool, only_link: 
     finish(engine, &container, volumes)?;
     engine.tally.took(Action::Delete, begun.elapsed());
     Ok(())
+}
+
+/// Kills what runs, and waits for the end; also for that of a process which ended by itself a moment ago, and whose end is on
+/// the way.
+fn end(engine: &Engine, container: &Container) -> Result<()> {
+    let ended = subscribe(container, Condition::NotRunning);
+    match kill::kill(engine, container.id.as_str(), None) {
+        Err(error) if matches!(error.kind, Kind::Conflict | Kind::NotFound) => {
+            ended.recv_for(kill::AFTER_KILL);
+            Ok(())
+        }
+        outcome => outcome,
+    }
 }
 
 /// Removes a container whose run has ended, or never came about (`--rm`).
