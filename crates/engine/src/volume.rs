@@ -381,11 +381,28 @@ pub(crate) fn hold<'a>(engine: &'a Engine, name: &str) -> Result<Held<'a>> {
     Ok(held)
 }
 
+/// Mounts what a container's volumes have in their options; one look at the records for all.
+pub(crate) fn mount_all(engine: &Engine, names: &[&str]) -> Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let records = engine.store.records().get_several(KIND, names).map_err(failed("read the volumes' records"))?;
+    for record in records.iter().filter_map(|document| serde_json::from_str::<Record>(&document.json).ok()) {
+        mount_as(engine, &record)?;
+    }
+    Ok(())
+}
+
 /// Mounts what a volume's options name.
 pub(crate) fn mount(engine: &Engine, name: &str) -> Result<()> {
-    let Some(options) = read(engine, name)?.map(|record| record.parsed()).filter(Options::has_mount) else {
+    read(engine, name)?.map_or(Ok(()), |record| mount_as(engine, &record))
+}
+
+fn mount_as(engine: &Engine, record: &Record) -> Result<()> {
+    let (name, options) = (record.name.as_str(), record.parsed());
+    if !options.has_mount() {
         return Ok(());
-    };
+    }
     let doing = || format!("error while mounting volume '{name}'");
     engine.volumes.mount(name, &options).map_err(|error| match error {
         VolumeError::NoFilesystem { .. } => Error::system(doing(), error).with_kind(Kind::NotImplemented),

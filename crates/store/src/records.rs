@@ -65,6 +65,21 @@ impl Records {
         })
     }
 
+    /// Those with these ids that are there, of one moment.
+    pub fn get_several(&self, kind: &str, ids: &[&str]) -> Result<Vec<Record>> {
+        let failed = || Error::database("read the records of");
+        self.0.read(|connection| {
+            let transaction = connection.unchecked_transaction().map_err(failed())?;
+            let mut query = transaction
+                .prepare_cached("SELECT id, name, json FROM record WHERE kind = ?1 AND id = ?2")
+                .map_err(failed())?;
+            ids.iter()
+                .filter_map(|id| query.query_row(params![kind, id], record).optional().transpose())
+                .collect::<rusqlite::Result<_>>()
+                .map_err(failed())
+        })
+    }
+
     /// The document with this name.
     pub fn by_name(&self, kind: &str, name: &str) -> Result<Option<Record>> {
         self.0.read(|connection| {

@@ -186,6 +186,8 @@ fn records() {
     assert!(records.delete("container", "1").unwrap());
     assert!(!records.delete("container", "1").unwrap());
     assert!(records.get("container", "1").unwrap().is_none());
+    let several = records.get_several("container", &["2", "1", "none"]).unwrap();
+    assert_eq!(several.iter().map(|record| record.id.as_str()).collect::<Vec<_>>(), ["2"]);
     assert_eq!(records.list("container").unwrap().len(), 1);
     drop(store);
     assert_eq!(place.store().records().list("container").unwrap().len(), 1);

@@ -411,9 +411,8 @@ pub(super) fn layers(engine: &Engine, record: &Record) -> Result<Vec<OwnedFd>> {
 
 /// The host's side of bind mounts is there, or is made where `-v` asks for it.
 fn prepare_sources(engine: &Engine, record: &Record) -> Result<()> {
-    for mount in record.mounts.iter().filter(|mount| mount.kind == MountKind::Volume) {
-        crate::volume::mount(engine, &mount.volume)?;
-    }
+    let volumes = record.mounts.iter().filter(|mount| mount.kind == MountKind::Volume);
+    crate::volume::mount_all(engine, &volumes.map(|mount| mount.volume.as_str()).collect::<Vec<_>>())?;
     for mount in record.mounts.iter().filter(|mount| mount.kind == MountKind::Bind) {
         let source = Path::new(&mount.source);
         if source.exists() {
