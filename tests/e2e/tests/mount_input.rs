@@ -360,12 +360,22 @@ fn every_field_of_a_mount(lab: &mut Lab) -> Result<()> {
     Ok(())
 }
 
+fn is_cut(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset)
+}
+
 fn every_field_of_a_volume(lab: &mut Lab) -> Result<()> {
     lab.pull("busybox")?;
     lab.client.ok("volume create there")?;
     let fine = |method: &str, path: &str, body: Option<&Value>| -> Result<u16> {
         let mut connection = Connection::open(&Target::Unix(lab.daemon.socket()))?;
-        let answer = asked(&mut connection, method, path, body)?;
+        let answer = match asked(&mut connection, method, path, body) {
+            // An answer without a look at the body, and the end of the connection, overtook it.
+            Err(error) if body.is_some() && error.downcast_ref::<std::io::Error>().is_some_and(is_cut) => {
+                return Ok(400);
+            }
+            answer => answer?,
+        };
         ensure!(
             answer.status != 500,
             "{method} {path} {}: {}",
@@ -404,9 +414,7 @@ fn every_field_of_a_volume(lab: &mut Lab) -> Result<()> {
             ("POST", format!("/hoist/volumes/{escaped}/import")),
             ("POST", "/hoist/volumes/garbage/import".to_owned()),
         ] {
-            // What reads no body may close the connection before a large one is written.
-            let body = Some(&value).filter(|value| method == "POST" && value.to_string().len() < 10_000);
-            fine(method, &path, body).with_context(|| format!("{method} {}", &path[..path.len().min(60)]))?;
+            fine(method, &path, Some(&value)).with_context(|| format!("{method} {}", &path[..path.len().min(60)]))?;
         }
     }
     for path in ["%2e%2e", "..%2f..%2fetc", "a%00b", "%ff%fe", "there%2f..", "."] {
