@@ -289,7 +289,8 @@ pub(crate) fn fetch(data_root: &Path, repository: &Repository, keep: bool, cance
         let submodules = ["submodule", "-q", "update", "--init", "--recursive"];
         let shallow: Vec<&str> = submodules.iter().copied().chain(["--depth=1"]).collect();
         match git.run(&shallow) {
-            Err(Error::Invalid(said)) if said.contains(NOT_SHALLOW) => git.run(&submodules)?,
+            // Their servers may have nothing but files, and then it says only that it has failed.
+            Err(Error::Invalid(_)) => git.run(&submodules)?,
             other => other?,
         }
     }
@@ -348,6 +349,16 @@ fn set_times(directory: &OwnedFd, seconds: i64) -> std::io::Result<()> {
         }
     }
     Ok(rustix::fs::futimens(directory, &times)?)
+}
+
+/// Says which reference is missing, if that is what the program says.
+fn not_there(named: &str, error: Error) -> Error {
+    match error {
+        Error::Invalid(said) if said.contains("couldn't find remote ref") => {
+            Error::Invalid(format!("repository does not contain ref {named}: {said}"))
+        }
+        other => other,
+    }
 }
 
 /// What the program says of a server that has only files.
@@ -415,10 +426,10 @@ impl Git<'_> {
             }
             // Files behind a web server that knows nothing of repositories.
             Err(Error::Invalid(said)) if said.contains(NOT_SHALLOW) => {
-                with(&["--", "origin", named])?;
+                with(&["--", "origin", named]).map_err(|error| not_there(named, error))?;
                 self.run(&["checkout", "-q", "--detach", "FETCH_HEAD"])
             }
-            Err(error) => Err(error),
+            Err(error) => Err(not_there(named, error)),
         }
     }
 

@@ -22,7 +22,8 @@ pub fn status(error: &build::Error, name: &str, text: &str) -> Status {
     let mut status = Status::new(Code::Unknown, message);
     if let Some(lines) = error.lines() {
         let detail = json!({
-            "info": { "filename": name, "data": STANDARD.encode(text), "language": "Dockerfile" },
+            // The definition is what the file was read by: a directory of the session, which needs none.
+            "info": { "filename": name, "data": STANDARD.encode(text), "language": "Dockerfile", "definition": {} },
             "ranges": crate::subrequest::ranges(lines),
         });
         status.details.push((format!("{TYPES}/errdefs.Source+json"), detail.to_string().into_bytes()));

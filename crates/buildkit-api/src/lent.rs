@@ -125,6 +125,7 @@ impl Lent {
         }
         let key = self.keys.get(name).cloned().unwrap_or_else(|| self.owner(name).shared_key().to_owned());
         self.admit(&format!("local://{name}"), &oci::Platform::host())?;
+        let title = format!("transferring {name}:");
         let tree = self.job.journal.step(vertex, |vertex| {
             let mut slot = self.contexts.take(&format!("{key}\0{name}{}", if partly { "\0partly" } else { "" }))?;
             let wanted = Wanted {
@@ -140,14 +141,14 @@ impl Lent {
                     bytes = moved;
                     if moved >= told + 1_000_000 {
                         told = moved;
-                        self.job.journal.status(vertex, "transferring context:", moved, false);
+                        self.job.journal.status(vertex, &title, moved, false);
                     }
                     !self.job.cancel.is_cancelled()
                 })?;
                 place.finish()
             });
             received.map_err(|status| error("failed to load the build context", status))?;
-            self.job.journal.status(vertex, "transferring context:", bytes, true);
+            self.job.journal.status(vertex, &title, bytes, true);
             slot.into_tree()
         })?;
         // What the patterns hide has not been sent.

@@ -200,6 +200,7 @@ fn takes_repositories_of_files(lab: &mut Lab, tool: Tool) -> Result<()> {
     for (query, text) in [
         ("?tag=v1&commit=00ff", "expected checksum to match 00ff, got "),
         ("?tag=v1&branch=main", "branch conflicts with tag"),
+        ("?branch=nowhere", "repository does not contain ref refs/heads/nowhere"),
         ("?nonsense=1", "unexpected query \"nonsense\""),
     ] {
         let failure = bench.run(&format!("build '{app}{query}'"))?;
@@ -348,8 +349,7 @@ fn sends_what_is_copied(lab: &mut Lab, tool: Tool) -> Result<()> {
     let bench = Bench::of(tool, lab, &files)?;
     let context = bench.home.join("context");
     std::os::unix::fs::symlink("real", context.join("linked"))?;
-    let megabytes =
-        |output: &str| output.lines().any(|line| line.contains("transferring context:") && line.contains("MB"));
+    let megabytes = |output: &str| output.lines().any(|line| line.contains("transferring ") && line.contains("MB"));
     let output = bench.ok("build --build-context named=CTX/named CTX")?;
     for text in ["of small", "of a link", "of a part", "of the depth", "of a name"] {
         ensure!(said(&output, text), "{text}: {output}");
