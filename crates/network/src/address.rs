@@ -163,7 +163,7 @@ impl fmt::Display for MacAddress {
 impl FromStr for MacAddress {
     type Err = ParseError;
 
-    /// Six pairs of hexadecimal digits between `:` or `-`; a multicast address is refused.
+    /// Six pairs of hexadecimal digits between `:` or `-`; multicast addresses and that of all zeros are no interface's.
     fn from_str(text: &str) -> Result<MacAddress, ParseError> {
         let error = || ParseError { what: "MAC address", text: text.to_owned() };
         let separator = if text.contains('-') { '-' } else { ':' };
@@ -173,7 +173,7 @@ impl FromStr for MacAddress {
             let part = parts.next().filter(|p| p.len() == 2 && p.bytes().all(|b| b.is_ascii_hexdigit()));
             *byte = part.and_then(|p| u8::from_str_radix(p, 16).ok()).ok_or_else(error)?;
         }
-        if parts.next().is_some() || bytes[0] & 1 == 1 {
+        if parts.next().is_some() || bytes[0] & 1 == 1 || bytes == [0; 6] {
             return Err(error());
         }
         Ok(MacAddress(bytes))
@@ -293,8 +293,15 @@ mod tests {
     fn ethernet_addresses() {
         assert_eq!("02:42:AC:11:00:02".parse::<MacAddress>().unwrap().to_string(), "02:42:ac:11:00:02");
         assert_eq!("02-42-ac-11-00-02".parse::<MacAddress>().unwrap().to_string(), "02:42:ac:11:00:02");
-        for bad in ["", "02:42", "02:42:ac:11:00:02:03", "0x:42:ac:11:00:02", "+2:42:ac:11:00:02", "ff:ff:ff:ff:ff:ff"]
-        {
+        for bad in [
+            "",
+            "02:42",
+            "02:42:ac:11:00:02:03",
+            "0x:42:ac:11:00:02",
+            "+2:42:ac:11:00:02",
+            "ff:ff:ff:ff:ff:ff",
+            "00:00:00:00:00:00",
+        ] {
             assert!(bad.parse::<MacAddress>().is_err(), "{bad}");
         }
         assert_eq!(MacAddress::random().unwrap().0[0] & 3, 2);

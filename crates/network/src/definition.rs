@@ -1,7 +1,7 @@
 //! What is asked of a new network, and whether it makes sense. Pure; the words are Docker's.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::address::IpNet;
 use crate::config::{Driver, Subnet};
@@ -33,6 +33,15 @@ pub struct SubnetConfig {
     pub gateway: String,
     pub auxiliary: BTreeMap<String, String>,
 }
+
+/// Ranges whose addresses are nobody's interface (RFC 6890, 2.2).
+const NOT_FOR_HOSTS: [(IpNet, &str); 5] = [
+    (IpNet::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8), "unspecified"),
+    (IpNet::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8), "loopback"),
+    (IpNet::new(IpAddr::V4(Ipv4Addr::new(224, 0, 0, 0)), 4), "multicast"),
+    (IpNet::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 127), "loopback"),
+    (IpNet::new(IpAddr::V6(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0)), 8), "multicast"),
+];
 
 /// The subnets of a request, IPv4 first.
 ///
@@ -75,6 +84,9 @@ fn subnet(wanted: &SubnetConfig, config: &NetworkConfig, problems: &mut Vec<Stri
     }
     if net != net.network() {
         problems.push(format!("invalid subnet {text}: it should be {}", net.network()));
+    }
+    if let Some((_, kind)) = NOT_FOR_HOSTS.iter().find(|(range, _)| range.overlaps(&net)) {
+        problems.push(format!("invalid subnet {text}: it has {kind} addresses, which no container can have"));
     }
     let mut subnet = Subnet { given: true, ..Subnet::new(net) };
     if !wanted.range.is_empty() {
@@ -181,6 +193,18 @@ mod tests {
             (("10.1.0.0", "", "", ""), "invalid subnet 10.1.0.0: invalid CIDR block notation"),
             (("", "", "10.0.0.1", ""), "invalid subnet : invalid CIDR block notation"),
             (("10.1.0.1/24", "", "", ""), "invalid subnet 10.1.0.1/24: it should be 10.1.0.0/24"),
+            (
+                ("224.0.0.0/24", "", "", ""),
+                "invalid subnet 224.0.0.0/24: it has multicast addresses, which no container can have",
+            ),
+            (
+                ("127.1.0.0/16", "", "", ""),
+                "invalid subnet 127.1.0.0/16: it has loopback addresses, which no container can have",
+            ),
+            (
+                ("0.0.0.0/0", "", "", ""),
+                "invalid subnet 0.0.0.0/0: it has unspecified addresses, which no container can have",
+            ),
             (("fd00::/64", "", "", ""), "invalid subnet fd00::/64: IPv6 has not been enabled for this network"),
             (("10.1.0.0/24", "x", "", ""), "invalid ip-range x: invalid CIDR block notation"),
             (

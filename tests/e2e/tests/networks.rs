@@ -82,6 +82,7 @@ fn refusals(lab: &mut Lab) -> Result<()> {
             "network create --ipv6 --subnet fd00:215::/64 --ipv4=false -o com.docker.network.driver.mtu=1 second",
             "it must be 68 to 65535",
         ),
+        ("network create --ipv6 -o com.docker.network.driver.mtu=1279 second", "IPv6 needs at least 1280"),
         ("network rm nosuch", "network nosuch not found"),
         ("network rm bridge", "bridge is a pre-defined network and cannot be removed"),
         ("network inspect nosuch", "network nosuch not found"),
@@ -99,6 +100,13 @@ fn refusals(lab: &mut Lab) -> Result<()> {
     ensure!(refused.code != 0 && there, "{}", refused.describe());
     has(&refused.stderr, "the bridge hoist-e2e9 is there already, and not of this network")?;
     lab.pull("busybox")?;
+    let line = "create --network first --mac-address 00:00:00:00:00:00 busybox true";
+    has(&client.run(line)?.stderr, "invalid MAC address: 00:00:00:00:00:00")?;
+    // What has left its last network is not in none.
+    client.ok("run -d --name alone --network first busybox sleep 1000")?;
+    client.ok("network disconnect first alone")?;
+    has(&client.fails(1, "network connect none alone")?.stderr, "in private (none) mode")?;
+    client.ok("rm -f alone")?;
     client.ok("create --name box --network nosuch busybox true")?;
     has(&client.fails(1, "start box")?.stderr, "network nosuch not found")?;
     for (line, text) in [

@@ -249,7 +249,8 @@ fn check_mode(record: &Record, network: &NetworkRecord) -> Result<()> {
     if network.name == "host" {
         return conflict(attachment::HOST_CONFLICT);
     }
-    let others = !record.networks.is_empty();
+    // One that runs and has left its last network has no interface: that is all that `none` could give it.
+    let others = !record.networks.is_empty() || record.state.phase.is_alive();
     let in_none = record.networks.iter().any(|other| other.name == "none");
     match (network.name == "none" && others) || (in_none && network.name != "none") {
         true => conflict(attachment::NONE_CONFLICT),

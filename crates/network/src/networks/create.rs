@@ -12,6 +12,9 @@ use crate::subnet::{self, Survey};
 /// Hexadecimal digits of the network's id in the name of its bridge, as Docker has it.
 const DIGITS: usize = 12;
 
+/// The least MTU of IPv6 (RFC 8200, 5): the kernel has none on a link with less.
+const IPV6_MTU: u32 = 1280;
+
 impl Networks {
     /// Makes a network. `commit` is called with its record while the name and the subnets are reserved, before anything is
     /// in the kernel; what it refuses does not come about.
@@ -110,7 +113,15 @@ impl Shared {
             trusted: Vec::new(),
             interface_prefix: String::new(),
         };
-        options::bridge(&config.options, config.internal, default)
+        let bridge = options::bridge(&config.options, config.internal, default)?;
+        if config.ipv6 && bridge.mtu < IPV6_MTU {
+            return Err(Error::InvalidOption {
+                option: options::MTU.to_owned(),
+                value: bridge.mtu.to_string(),
+                reason: "a network with IPv6 needs at least 1280",
+            });
+        }
+        Ok(bridge)
     }
 
     /// The bridge that the options ask for, and its way to the peers.
