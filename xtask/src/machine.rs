@@ -96,7 +96,8 @@ fn quota() -> Result<ExitCode> {
     let busybox = testkit::programs::find("busybox").context("no busybox (package busybox-static)")?;
     let docker = testkit::programs::find("docker");
     let mut command = Command::new(runner);
-    command.args(["--backend", "tcg", "--timeout", "900"]);
+    // An emulated machine: about ten minutes beside nothing else, three file systems with both clients.
+    command.args(["--backend", "tcg", "--timeout", "2700"]);
     let mut share = |path: &std::path::Path, at: &str| {
         command.arg("--share").arg(format!("{}:{at}:ro", path.display()));
     };

@@ -412,7 +412,7 @@ mod tests {
     /// On a tmpfs of its own, which others fill again and again.
     #[test]
     fn removals_on_a_full_disk() {
-        crate::reserve::with_a_small_disk("db-full", on_a_small_disk);
+        crate::reserve::with_a_small_disk(on_a_small_disk);
     }
 
     fn on_a_small_disk(directory: &Path) {

@@ -115,15 +115,15 @@ impl Reserve {
     }
 }
 
-/// Calls `work` with a directory on a tmpfs of 6 MiB, in a mount namespace of its own.
+/// Calls `work` with a directory on a tmpfs of 6 MiB, in a mount namespace of its own: mounted over the directory for
+/// temporary files, so that nothing is left behind, however the test ends.
 #[cfg(test)]
-pub(crate) fn with_a_small_disk(name: &str, work: impl FnOnce(&Path) + Send) {
+pub(crate) fn with_a_small_disk(work: impl FnOnce(&Path) + Send) {
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: needs root");
         return;
     }
-    let directory = std::env::temp_dir().join(format!("hoist-{name}-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).unwrap();
+    let directory = std::env::temp_dir();
     let inside = || {
         sys::mount::unshare().unwrap();
         sys::mount::make_all_private().unwrap();
@@ -133,7 +133,6 @@ pub(crate) fn with_a_small_disk(name: &str, work: impl FnOnce(&Path) + Send) {
         work(&directory);
     };
     std::thread::scope(|scope| scope.spawn(inside).join()).unwrap();
-    std::fs::remove_dir_all(&directory).unwrap();
 }
 
 #[cfg(test)]
@@ -144,7 +143,7 @@ mod tests {
 
     #[test]
     fn what_is_given_goes_to_the_database() {
-        with_a_small_disk("reserve", |directory| {
+        with_a_small_disk(|directory| {
             let append = |name: &str| File::options().create(true).append(true).open(directory.join(name)).unwrap();
             let mut files = ["meta.db", "meta.db-wal"].map(append);
             let reserve = Reserve::open(&directory.join("meta.db"));
