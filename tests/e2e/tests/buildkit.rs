@@ -145,9 +145,21 @@ impl Bench {
 
     /// What it prints on both streams.
     pub(crate) fn ok(&self, line: &str) -> Result<String> {
-        let output = self.run(line)?;
-        ensure!(output.code == 0, "{line}\n{}", output.describe());
-        Ok(format!("{}{}", output.stdout, output.stderr))
+        self.within(line, PATIENCE)
+    }
+
+    /// [`Bench::ok`] for what takes its time.
+    pub(crate) fn within(&self, line: &str, limit: Duration) -> Result<String> {
+        let output = process::run(&mut self.command(&self.buildx, line), limit)?;
+        let said = format!("{}{}", output.stdout, output.stderr);
+        let last: Vec<&str> = said.lines().rev().take(60).collect();
+        ensure!(
+            output.code == 0,
+            "{line}: status {}, and at last\n{}",
+            output.code,
+            last.into_iter().rev().collect::<Vec<_>>().join("\n")
+        );
+        Ok(said)
     }
 }
 

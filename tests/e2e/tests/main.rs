@@ -16,6 +16,7 @@ macro_rules! by_both {
     )*};
 }
 
+mod applications;
 mod apt;
 mod as_run;
 mod bad_builds;
@@ -97,6 +98,7 @@ fn main() {
         fields::TESTS,
         terminal::TESTS,
         terminal::HOIST_TESTS,
+        applications::TESTS,
         apt::TESTS,
         tomcat::TESTS,
         options::TESTS,

@@ -1,0 +1,5 @@
+module example.org/harbour
+
+go 1.19
+
+require github.com/google/uuid v1.6.0

@@ -1,0 +1,2 @@
+CREATE TABLE shop (name text PRIMARY KEY);
+INSERT INTO shop VALUES ('first shop');
