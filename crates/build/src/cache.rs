@@ -97,6 +97,9 @@ pub fn chain(below: Option<&Digest>, layer: &Digest) -> Digest {
     }
 }
 
+/// The most copies whose keys are kept in memory.
+const MAX_COPIES: usize = 4096;
+
 /// The cache of one daemon.
 #[derive(Debug, Default)]
 pub struct Cache {
@@ -104,6 +107,8 @@ pub struct Cache {
     busy: Mutex<HashMap<Digest, Arc<Mutex<()>>>>,
     /// What was found since the last [`Cache::note_uses`].
     found: Mutex<BTreeMap<Digest, Entry>>,
+    /// Keys of copies out of trees that are known to be equal, by what was asked for.
+    copies: Mutex<HashMap<Digest, Digest>>,
 }
 
 impl Cache {
@@ -150,6 +155,21 @@ impl Cache {
         }
         lock(&self.found).insert(*key, entry.clone());
         Ok(Some(entry))
+    }
+
+    /// The key of a copy that was asked for in the same words out of an equal tree.
+    pub fn copy(&self, asked: &Digest) -> Option<Digest> {
+        lock(&self.copies).get(asked).copied()
+    }
+
+    /// Keeps the key of a copy.
+    pub fn note_copy(&self, asked: Digest, key: Digest) {
+        let mut copies = lock(&self.copies);
+        // Of trees that have changed since nobody asks again.
+        if copies.len() >= MAX_COPIES {
+            copies.clear();
+        }
+        copies.insert(asked, key);
     }
 
     /// Writes down which entries were of use, so that the others are removed first.

@@ -52,8 +52,10 @@ pub struct Contexts {
 #[derive(Debug, Default)]
 struct State {
     used: HashSet<PathBuf>,
-    /// Indexes as they are on disk.
-    indexes: HashMap<PathBuf, Arc<Index>>,
+    /// Indexes as they are on disk, and what they are called.
+    indexes: HashMap<PathBuf, (Arc<Index>, u64)>,
+    /// The last name of an index.
+    named: u64,
 }
 
 /// A directory in use.
@@ -62,6 +64,8 @@ pub struct Slot {
     contexts: Arc<Contexts>,
     path: PathBuf,
     index: Arc<Index>,
+    /// Which index this is, among all that this daemon has had.
+    identity: u64,
     /// The files are being changed.
     open: bool,
 }
@@ -90,11 +94,11 @@ impl Contexts {
             state.used.insert(path.clone());
             path
         };
-        let mut slot = Slot { contexts: Arc::clone(self), path, index: Arc::default(), open: false };
+        let mut slot = Slot { contexts: Arc::clone(self), path, index: Arc::default(), identity: 0, open: false };
         DirBuilder::new().recursive(true).mode(0o700).create(&slot.path).map_err(failed)?;
         let known = self.state().indexes.get(&slot.path).cloned();
-        match known.or_else(|| slot.read_index().map(Arc::new)) {
-            Some(index) => slot.index = index,
+        match known.or_else(|| slot.read_index().map(|index| (Arc::new(index), self.state().name()))) {
+            Some(known) => (slot.index, slot.identity) = known,
             None => {
                 slot.begin().map_err(failed)?;
                 match fs::remove_dir_all(slot.root()) {
@@ -144,6 +148,13 @@ impl Contexts {
     }
 }
 
+impl State {
+    fn name(&mut self) -> u64 {
+        self.named += 1;
+        self.named
+    }
+}
+
 /// Bytes on disk below a directory, links not followed.
 fn size(path: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
@@ -171,7 +182,7 @@ impl Slot {
 
     /// What is known of the files.
     #[must_use]
-    pub fn index(&self) -> &Index {
+    pub fn index(&self) -> &Arc<Index> {
         &self.index
     }
 
@@ -190,9 +201,10 @@ impl Slot {
     }
 
     /// The files are as `index` says.
-    pub fn commit(&mut self, index: Index) -> io::Result<()> {
-        self.index = Arc::new(index);
+    pub fn commit(&mut self, index: Arc<Index>) -> io::Result<()> {
+        self.index = index;
         if self.open {
+            self.identity = self.contexts.state().name();
             let new = self.path.join("index.new");
             let mut file = io::BufWriter::new(File::create(&new)?);
             field(&mut file, self.contexts.boot.as_bytes())?;
@@ -211,7 +223,8 @@ impl Slot {
                 .open(self.path.join("index"))
                 .and_then(|file| file.set_modified(SystemTime::now()));
         }
-        self.contexts.state().indexes.insert(self.path.clone(), Arc::clone(&self.index));
+        let known = (Arc::clone(&self.index), self.identity);
+        self.contexts.state().indexes.insert(self.path.clone(), known);
         Ok(())
     }
 
@@ -219,8 +232,10 @@ impl Slot {
     pub fn into_tree(self) -> Result<Tree> {
         let root = self.open_root().map_err(|error| Error::system("open the build context", error))?;
         let slot = self;
+        let identity = slot.identity;
         Ok(Tree::of_known_directory(
             root,
+            Some(identity),
             Arc::new(move |path: &[u8]| slot.index.get(path).and_then(|known| known.digest)),
         ))
     }
@@ -279,12 +294,12 @@ mod tests {
         fs::write(slot.root().join("a"), "x").unwrap();
         slot.begin().unwrap();
         let index = Index::from([(b"a".to_vec(), Known { stat: b"s".to_vec(), digest: Some(Digest::of(b"x")) })]);
-        slot.commit(index.clone()).unwrap();
+        slot.commit(Arc::new(index.clone())).unwrap();
         drop(slot);
         // Another daemon reads it from the disk.
         let contexts = Arc::new(Contexts::new(&folder));
         let mut slot = contexts.take("key").unwrap();
-        assert_eq!(*slot.index(), index);
+        assert_eq!(**slot.index(), index);
         // Left in the middle of a change: everything is sent anew.
         slot.begin().unwrap();
         drop(slot);

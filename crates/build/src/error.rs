@@ -18,7 +18,7 @@ pub enum Error {
     #[error("{0} is not supported")]
     Unsupported(String),
     /// A file that an instruction names is not there.
-    #[error("failed to compute cache key: failed to calculate checksum of ref: {path:?}: not found")]
+    #[error("failed to compute cache key: failed to calculate checksum of ref files: {path:?}: not found")]
     NotFound {
         /// As the instruction has it.
         path: String,

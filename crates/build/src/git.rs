@@ -311,6 +311,7 @@ pub(crate) fn fetch(data_root: &Path, repository: &Repository, keep: bool, cance
     // The directory lives as long as the tree.
     Ok(Tree::of_known_directory(
         root,
+        None,
         Arc::new(move |_: &[u8]| {
             let _ = &place;
             None

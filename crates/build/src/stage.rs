@@ -28,6 +28,8 @@ pub(crate) struct Outcome {
     pub vertex: Option<Digest>,
     /// The steps that made its layers, those of a base included, in their order.
     pub steps: Vec<Step>,
+    /// `ARG`s with a value: stages that build on it have them too.
+    pub arguments: BTreeMap<String, String>,
 }
 
 impl Outcome {

@@ -25,6 +25,8 @@ pub struct Tree {
     /// What the root is in.
     _above: Option<Arc<Tree>>,
     digests: Option<Arc<Digests>>,
+    /// Which of all trees of this daemon, if it is known to be the same as an earlier one.
+    identity: Option<u64>,
 }
 
 /// The digest of a file's content, where it is known without reading.
@@ -60,19 +62,20 @@ impl Tree {
             _layers: mounts,
             _above: None,
             digests: None,
+            identity: None,
         })
     }
 
     /// A directory that nobody changes.
     #[must_use]
     pub fn of_directory(root: OwnedFd) -> Tree {
-        Tree { root, _layers: Vec::new(), _above: None, digests: None }
+        Tree { root, _layers: Vec::new(), _above: None, digests: None, identity: None }
     }
 
-    /// The same, where the digests of files are known already.
+    /// The same, where the digests of files are known already. Trees with the same `identity` are equal in everything.
     #[must_use]
-    pub fn of_known_directory(root: OwnedFd, digests: Arc<Digests>) -> Tree {
-        Tree { root, _layers: Vec::new(), _above: None, digests: Some(digests) }
+    pub fn of_known_directory(root: OwnedFd, identity: Option<u64>, digests: Arc<Digests>) -> Tree {
+        Tree { root, _layers: Vec::new(), _above: None, digests: Some(digests), identity }
     }
 
     /// A directory in it as a tree of its own.
@@ -83,7 +86,13 @@ impl Tree {
             return Err(Error::NotFound { path: format!("/{}", path.trim_matches('/')) });
         }
         let root = above.open(&found.path, OFlags::RDONLY | OFlags::DIRECTORY).map_err(failed)?;
-        Ok(Tree { root, _layers: Vec::new(), _above: Some(Arc::clone(above)), digests: None })
+        Ok(Tree { root, _layers: Vec::new(), _above: Some(Arc::clone(above)), digests: None, identity: None })
+    }
+
+    /// What this tree shares with those that are equal to it, where that is known.
+    #[must_use]
+    pub fn identity(&self) -> Option<u64> {
+        self.identity
     }
 
     /// The digest of a file's content, if it is known without reading. `path` is one without links.

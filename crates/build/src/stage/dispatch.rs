@@ -57,6 +57,7 @@ pub(crate) fn build(build: &Build<'_>, index: usize) -> Result<Outcome> {
         }
         stage.instruction(instruction)?;
     }
+    stage.outcome.arguments = stage.arguments;
     Ok(stage.outcome)
 }
 
@@ -231,7 +232,7 @@ impl Stage<'_> {
                 build.step(vertex, |vertex| {
                     let (image, known) = build.image(&name, &platform, vertex)?;
                     let id = image.id;
-                    Ok((Outcome { config: image.config, vertex: Some(*vertex), steps: Vec::new() }, known, Some(id)))
+                    Ok((Outcome { config: image.config, vertex: Some(*vertex), ..Outcome::default() }, known, Some(id)))
                 })?
             }
         };
@@ -252,6 +253,7 @@ impl Stage<'_> {
             config.config.working_dir = "/".into();
         }
         let triggers = config.config.on_build.take().unwrap_or_default();
+        self.arguments.clone_from(&outcome.arguments);
         self.outcome = outcome;
         Ok(triggers)
     }
@@ -294,6 +296,21 @@ impl Stage<'_> {
         })
     }
 
+    /// A step whose layer is known.
+    pub(super) fn known_step(&mut self, vertex: Vertex, key: Digest, entry: Entry, created_by: String) -> Result<()> {
+        let digest = vertex.digest;
+        self.build.step(vertex, |_| Ok(((), true, Some(entry.layer))))?;
+        self.put_on(digest, key, entry, created_by);
+        Ok(())
+    }
+
+    fn put_on(&mut self, vertex: Digest, key: Digest, entry: Entry, created_by: String) {
+        self.push(entry.layer);
+        self.outcome.vertex = Some(vertex);
+        self.note_layer(created_by, entry.created);
+        self.outcome.steps.push(Step { key, entry });
+    }
+
     /// A step that makes a layer, or finds it known: here, in an imported cache, or in an image that is `like` it.
     pub(super) fn layer_step(
         &mut self,
@@ -324,10 +341,7 @@ impl Stage<'_> {
             })?;
             Ok((made.0.clone(), made.1 || elsewhere, Some(made.0.layer)))
         })?;
-        self.push(entry.layer);
-        self.outcome.vertex = Some(digest);
-        self.note_layer(created_by, entry.created);
-        self.outcome.steps.push(Step { key: *key, entry });
+        self.put_on(digest, *key, entry, created_by);
         Ok(())
     }
 

@@ -54,6 +54,75 @@ impl Stage<'_> {
         let owner = if transfer.chown.is_empty() { (0, 0) } else { owner::parse(&transfer.chown, &image)? };
         let rules = place::Rules { owner, mode: change, latest: build.epoch_seconds(), now: build.seconds() };
 
+        let (remote, local): (Vec<_>, Vec<_>) = transfer.sources.iter().partition(|source| is_remote(source));
+        if let Some(source) = remote.first().filter(|_| keyword == "COPY") {
+            let what = if git::parse(source)?.is_some() { "git ref" } else { "URL" };
+            return Err(Error::Invalid(format!("source can't be a {what} for COPY")));
+        }
+        // One that is the whole directory makes it all of it.
+        let paths: Option<Vec<String>> = local.iter().map(|source| plan::path_of(source)).collect();
+        let origin = match local.as_slice() {
+            [] => None,
+            _ => Some(self.origin(&transfer.from, &paths.unwrap_or_default(), &vertex.digest)?),
+        };
+        let created_by = history::transfer(keyword, transfer);
+        // Out of a tree that has not changed since somebody asked for the same: nothing has to be looked at.
+        let asked = origin.as_ref().and_then(|origin| self.asked(keyword, transfer, origin, &absolute, &rules));
+        if let Some(key) = asked.and_then(|asked| build.cache.copy(&asked))
+            && build.uses_cache(self.index)
+            && let Some(entry) = build.cache.find(build.engine, &key)?
+        {
+            return self.known_step(vertex, key, entry, created_by);
+        }
+        let sources = self.sources(keyword, transfer, origin.as_ref(), &excludes)?;
+        if sources.is_empty() && transfer.contents.is_empty() {
+            tracing::debug!(instruction = written.original, "the pattern matches no file");
+        }
+        let base = (!transfer.link).then_some(&*image);
+        let entries = place::place(base, &absolute, sources, &rules)?;
+        let content = digest::digest(&entries)?;
+        let key = Key::new("copy").with("content", content.as_bytes()).with("epoch", format!("{:?}", build.epoch));
+        let key = if transfer.link { key.with("link", "") } else { key.with("chain", self.chain_bytes()) };
+        let key = key.finish();
+        if let Some(asked) = asked {
+            build.cache.note_copy(asked, key);
+        }
+        self.layer_step(vertex, &key, created_by, Like::Files(&entries), |_| {
+            layer::write(build.engine.store().layers(), &entries)
+        })
+    }
+
+    /// All that a copy depends on, if its tree is one that may come again; contents come from nowhere else then.
+    fn asked(
+        &self,
+        keyword: &str,
+        transfer: &Transfer,
+        origin: &Origin,
+        destination: &str,
+        rules: &place::Rules,
+    ) -> Option<oci::Digest> {
+        let identity = origin.tree.identity()?;
+        if !transfer.contents.is_empty() || transfer.sources.iter().any(|source| is_remote(source)) {
+            return None;
+        }
+        let key = Key::new("asked").with("tree", identity.to_le_bytes()).with("keyword", keyword);
+        let key = key.with_all("source", &transfer.sources).with("to", destination);
+        let key = key.with_all("exclude", &transfer.excludes).with_all("ignored", origin.ignored.texts());
+        let key = key.with("owner", format!("{:?} {:?}", rules.owner, transfer.chown.is_empty()));
+        let key = key.with("mode", &transfer.chmod).with("epoch", format!("{:?}", self.build.epoch));
+        let key =
+            key.with("how", format!("{} {} {:?} {}", transfer.parents, transfer.link, transfer.unpack, origin.owned));
+        Some(key.with("chain", self.chain_bytes()).finish())
+    }
+
+    /// What is to be copied.
+    fn sources(
+        &self,
+        keyword: &str,
+        transfer: &Transfer,
+        origin: Option<&Origin>,
+        excludes: &Patterns,
+    ) -> Result<Vec<place::Source>> {
         let mut sources: Vec<place::Source> = Vec::new();
         for heredoc in &transfer.contents {
             let entry = Entry::of_content(Vec::new(), 0o644, heredoc.body().into_bytes());
@@ -64,38 +133,14 @@ impl Stage<'_> {
                 keep_owner: false,
             });
         }
-        if !transfer.sources.is_empty() {
-            let (remote, local): (Vec<_>, Vec<_>) = transfer.sources.iter().partition(|source| is_remote(source));
-            if let Some(source) = remote.first().filter(|_| keyword == "COPY") {
-                let what = if git::parse(source)?.is_some() { "git ref" } else { "URL" };
-                return Err(Error::Invalid(format!("source can't be a {what} for COPY")));
-            }
-            // One that is the whole directory makes it all of it.
-            let paths: Option<Vec<String>> = local.iter().map(|source| plan::path_of(source)).collect();
-            let origin = match local.as_slice() {
-                [] => None,
-                _ => Some(self.origin(&transfer.from, &paths.unwrap_or_default(), &vertex.digest)?),
+        for source in &transfer.sources {
+            let Some(origin) = origin.filter(|_| !is_remote(source)) else {
+                sources.push(self.remote(source, transfer, excludes)?);
+                continue;
             };
-            for source in &transfer.sources {
-                let Some(origin) = origin.as_ref().filter(|_| !is_remote(source)) else {
-                    sources.push(self.remote(source, transfer, &excludes)?);
-                    continue;
-                };
-                self.local(keyword, source, transfer, origin, &excludes, &mut sources)?;
-            }
+            self.local(keyword, source, transfer, origin, excludes, &mut sources)?;
         }
-        if sources.is_empty() && transfer.contents.is_empty() {
-            tracing::debug!(instruction = written.original, "the pattern matches no file");
-        }
-        let base = (!transfer.link).then_some(&*image);
-        let entries = place::place(base, &absolute, sources, &rules)?;
-        let content = digest::digest(&entries)?;
-        let key = Key::new("copy").with("content", content.as_bytes()).with("epoch", format!("{:?}", build.epoch));
-        let key = if transfer.link { key.with("link", "") } else { key.with("chain", self.chain_bytes()) };
-        let created_by = history::transfer(keyword, transfer);
-        self.layer_step(vertex, &key.finish(), created_by, Like::Files(&entries), |_| {
-            layer::write(build.engine.store().layers(), &entries)
-        })
+        Ok(sources)
     }
 
     /// The destination as an absolute path that still ends with its slash.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use build::contexts::{Index, Known, Slot};
 use oci::DigestHasher;
@@ -19,7 +20,11 @@ use crate::status::Status;
 pub struct Place<'a> {
     slot: &'a mut Slot,
     root: OwnedFd,
-    /// What was here and has not been named again.
+    /// What was here.
+    known: Arc<Index>,
+    /// What was named so far, as long as all of it is as it was.
+    same: Option<Vec<Vec<u8>>>,
+    /// What was here and has not been named again; empty as long as all is the same.
     old: Index,
     new: Index,
     /// Directories that were named.
@@ -47,11 +52,13 @@ fn parent_of(path: &[u8]) -> (&[u8], &[u8]) {
 impl<'a> Place<'a> {
     /// Into a directory that somebody else has not.
     pub fn new(slot: &'a mut Slot) -> Result<Place<'a>, Status> {
-        let (root, old) = (slot.open_root()?, slot.index().clone());
+        let (root, known) = (slot.open_root()?, Arc::clone(slot.index()));
         Ok(Place {
             slot,
             root,
-            old,
+            known,
+            same: Some(Vec::new()),
+            old: Index::new(),
             new: Index::new(),
             directories: BTreeSet::new(),
             touched: BTreeMap::new(),
@@ -63,6 +70,21 @@ impl<'a> Place<'a> {
             parent: None,
             last: Vec::new(),
         })
+    }
+
+    fn is_as_it_was(&self, path: &[u8], raw: &[u8]) -> bool {
+        self.known.get(path).is_some_and(|known| known.stat == raw)
+    }
+
+    /// Something is not as it was.
+    fn differ(&mut self) {
+        let Some(same) = self.same.take() else { return };
+        self.old = Index::clone(&self.known);
+        for path in same {
+            if let Some(known) = self.old.remove(&path) {
+                self.new.insert(path, known);
+            }
+        }
     }
 
     /// The directory of a path, and the path's last part. Its times are set again at the end.
@@ -186,6 +208,9 @@ impl<'a> Place<'a> {
 
     /// Makes links, sets the times of directories, and keeps what is known.
     pub fn finish(mut self) -> Result<(), Status> {
+        if self.same.is_some() {
+            return Ok(self.slot.commit(self.known)?);
+        }
         for stat in std::mem::take(&mut self.links) {
             let (folder, name) = self.parent(&stat.path)?;
             let (first_folder, first) = self.parent(&stat.link.clone())?;
@@ -209,9 +234,14 @@ impl<'a> Place<'a> {
                 rustix::fs::openat2(&self.root, at, flags, Mode::empty(), resolve).map_err(std::io::Error::from)?;
             self.dress(&folder, name, &stat)?;
         }
-        self.slot.commit(self.new)?;
+        self.slot.commit(Arc::new(self.new))?;
         Ok(())
     }
+}
+
+/// Whether a path comes later in the order of walks: a directory's content directly behind it.
+fn is_behind(last: &[u8], path: &[u8]) -> bool {
+    last.is_empty() || last.split(|byte| *byte == b'/').lt(path.split(|byte| *byte == b'/'))
 }
 
 fn times(stat: &Stat) -> Timestamps {
@@ -228,6 +258,9 @@ impl Sink for Place<'_> {
                 String::from_utf8_lossy(&stat.path)
             )));
         }
+        if self.same.is_some() && !(is_behind(&self.last, &stat.path) && self.is_as_it_was(&stat.path, raw)) {
+            self.differ();
+        }
         if self.new.contains_key(&stat.path) || self.last == stat.path {
             return Err(Status::invalid(format!("{:?} comes twice", String::from_utf8_lossy(&stat.path))));
         }
@@ -236,6 +269,10 @@ impl Sink for Place<'_> {
         if kind == Kind::Directory {
             self.directories.insert(stat.path.clone());
             self.all_directories.insert(stat.path.clone(), stat.clone());
+        }
+        if let Some(same) = &mut self.same {
+            same.push(stat.path);
+            return Ok(false);
         }
         let was = self.old.get(&stat.path);
         let was_directory =
@@ -278,6 +315,9 @@ impl Sink for Place<'_> {
     }
 
     fn listed(&mut self) -> Result<(), Status> {
+        if self.same.as_ref().is_some_and(|same| same.len() < self.known.len()) {
+            self.differ();
+        }
         if self.old.is_empty() {
             return Ok(());
         }
