@@ -41,4 +41,4 @@ pub mod tree;
 
 pub use error::{Error, Result};
 pub use request::Request;
-pub use solve::{Builder, Built, Results};
+pub use solve::{Builder, Built, Checked, Results};

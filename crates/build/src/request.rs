@@ -60,8 +60,6 @@ pub struct Request {
     pub imports: Vec<Arc<Import>>,
     /// Images that are here and whose steps may be used, by their history (`--cache-from` of the classic builder).
     pub cache_images: Vec<String>,
-    /// Only check, do not build.
-    pub check_only: bool,
     /// What the client lends.
     pub client: Arc<dyn Client>,
 }

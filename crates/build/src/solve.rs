@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
+use dockerfile::directive::Check;
 use dockerfile::instruction::Kind;
 use dockerfile::lint::{self, Surroundings};
 use dockerfile::word::Lex;
@@ -52,6 +53,23 @@ pub struct Results {
     pub images: Vec<Built>,
     /// What the lint rules found.
     pub warnings: Vec<Warning>,
+}
+
+/// What a look at a Dockerfile has shown.
+#[derive(Debug, Default)]
+pub struct Checked {
+    /// What the lint rules found.
+    pub warnings: Vec<Warning>,
+    /// Why it could not be built.
+    pub failure: Option<Error>,
+}
+
+/// What is known before anything is built.
+struct Planned {
+    globals: BTreeMap<String, String>,
+    bases: Vec<String>,
+    contexts: BTreeSet<String>,
+    plan: Plan,
 }
 
 /// One build for one platform.
@@ -115,32 +133,38 @@ impl Builder {
 
     /// Builds. The layers of the results are protected as long as the caller holds a lease of the store.
     pub fn build(&self, request: &Request, cancel: &Cancel, listener: &dyn Listener) -> Result<Results> {
-        let mut file = dockerfile::parse(&request.dockerfile)?;
-        if let Some(Some(text)) = request.arguments.get("BUILDKIT_DOCKERFILE_CHECK") {
-            file.directives.check = dockerfile::Check::parse(text).map_err(Error::Invalid)?;
-        }
-        if let Some((image, line)) = &file.directives.syntax
-            && !is_own_syntax(image)
-        {
-            let text = format!("the frontend image {image:?} (only docker/dockerfile, which is built in)");
-            return Err(Error::Unsupported(text).at(dockerfile::Lines::one(*line)));
-        }
-        let mut results = Results { warnings: self.warnings(&file, request), images: Vec::new() };
-        for warning in &results.warnings {
+        let check = own_check(request)?;
+        let read = dockerfile::parse(&request.dockerfile);
+        let platforms = if request.platforms.is_empty() { vec![Platform::host()] } else { request.platforms.clone() };
+        let first = match &read {
+            Ok(file) => {
+                refuse_foreign_syntax(file)?;
+                planned(file, request, &platforms[0])
+            }
+            Err(error) => Err(error.clone().into()),
+        };
+        // What the rules say is told before what is wrong.
+        let built = |stage: usize| first.as_ref().is_ok_and(|planned| planned.plan.stages.contains(&stage));
+        let warnings = match &read {
+            Ok(file) => self.warnings(file, request, check.as_ref(), &built),
+            Err(error) => lint::check_above(&request.dockerfile, error, check.as_ref()),
+        };
+        for warning in &warnings {
             listener.event(Event::Warning(warning.clone()));
         }
-        if let Some(first) = results.warnings.first().filter(|_| file.directives.check.error) {
-            return Err(
-                Error::Invalid("lint violation found for rules: ".to_string() + first.rule.name).at(first.lines)
-            );
+        let mut first = Some(first?);
+        let file = read?;
+        if let Some(violation) = violation(&warnings, check.as_ref().unwrap_or(&file.directives.check)) {
+            return Err(violation);
         }
-        if request.check_only {
-            return Ok(results);
-        }
-        let platforms = if request.platforms.is_empty() { vec![Platform::host()] } else { request.platforms.clone() };
+        let mut results = Results { warnings, images: Vec::new() };
         let now = logs::time::now_ns();
         for platform in platforms {
-            let build = self.prepare(&file, request, platform.clone(), now, cancel, listener)?;
+            let planned = match first.take() {
+                Some(planned) => planned,
+                None => planned(&file, request, &platform)?,
+            };
+            let build = self.prepare(&file, request, planned, platform.clone(), now, cancel, listener)?;
             results.images.push(build.run()?);
         }
         self.cache.note_uses(&self.engine, now);
@@ -151,11 +175,48 @@ impl Builder {
     pub fn outline(&self, request: &Request, cancel: &Cancel, listener: &dyn Listener) -> Result<Outline> {
         let file = dockerfile::parse(&request.dockerfile)?;
         let platform = request.platforms.first().cloned().unwrap_or_else(Platform::host);
-        let build = self.prepare(&file, request, platform, logs::time::now_ns(), cancel, listener)?;
+        let planned = planned(&file, request, &platform)?;
+        let build = self.prepare(&file, request, planned, platform, logs::time::now_ns(), cancel, listener)?;
         outline::outline(&file, build.plan.target, &build.plan.stages, &build.globals, &request.arguments)
     }
 
-    fn warnings(&self, file: &Dockerfile, request: &Request) -> Vec<Warning> {
+    /// Looks at a Dockerfile and builds nothing. Without a target all stages are looked at.
+    pub fn check(&self, request: &Request) -> Checked {
+        let failed = |warnings, failure| Checked { warnings, failure: Some(failure) };
+        let check = match own_check(request) {
+            Ok(check) => check,
+            Err(error) => return failed(Vec::new(), error),
+        };
+        let file = match dockerfile::parse(&request.dockerfile) {
+            Ok(file) => file,
+            Err(error) => {
+                return failed(lint::check_above(&request.dockerfile, &error, check.as_ref()), error.into());
+            }
+        };
+        if let Err(error) = refuse_foreign_syntax(&file) {
+            return failed(Vec::new(), error);
+        }
+        let platform = request.platforms.first().cloned().unwrap_or_else(Platform::host);
+        let planned = planned(&file, request, &platform);
+        let built = |stage: usize| match &planned {
+            Ok(planned) => request.target.is_none() || planned.plan.stages.contains(&stage),
+            Err(_) => false,
+        };
+        let warnings = self.warnings(&file, request, check.as_ref(), &built);
+        let failure = match planned {
+            Ok(_) => violation(&warnings, check.as_ref().unwrap_or(&file.directives.check)),
+            Err(error) => Some(error),
+        };
+        Checked { warnings, failure }
+    }
+
+    fn warnings(
+        &self,
+        file: &Dockerfile,
+        request: &Request,
+        check: Option<&Check>,
+        built: &dyn Fn(usize) -> bool,
+    ) -> Vec<Warning> {
         let mut arguments = platform_arguments(
             &Platform::host(),
             &request.platforms.first().cloned().unwrap_or_else(Platform::host),
@@ -169,53 +230,28 @@ impl Builder {
         };
         lint::check(
             file,
-            Surroundings { arguments: &arguments, base_environment: &base_environment, ignored: &ignored },
+            Surroundings {
+                check: check.unwrap_or(&file.directives.check),
+                built,
+                arguments: &arguments,
+                base_environment: &base_environment,
+                ignored: &ignored,
+            },
         )
     }
 
+    #[allow(clippy::too_many_arguments)]
     fn prepare<'a>(
         &'a self,
         file: &'a Dockerfile,
         request: &'a Request,
+        planned: Planned,
         platform: Platform,
         now: u64,
         cancel: &'a Cancel,
         listener: &'a dyn Listener,
     ) -> Result<Build<'a>> {
-        let mut globals = platform_arguments(&Platform::host(), &platform, target_name(file, request));
-        for instruction in &file.globals {
-            let mut instruction = instruction.clone();
-            instruction.forget_defaults(&request.arguments);
-            instruction.expand(file.directives.escape, &globals)?;
-            let Kind::Arg(arguments) = instruction.kind else { continue };
-            for argument in arguments {
-                let given = request.arguments.get(&argument.name).cloned().flatten();
-                if let Some(value) = given.or(argument.value) {
-                    globals.insert(argument.name, value);
-                }
-            }
-        }
-        let lex = Lex::new(file.directives.escape);
-        let mut bases = Vec::new();
-        for stage in &file.stages {
-            let Kind::From { image, .. } = &stage.from.kind else { continue };
-            let expanded = lex
-                .expand(image, &globals)
-                .map_err(|error| dockerfile::Error::new(stage.from.lines, error.to_string()))?
-                .text;
-            if expanded.trim().is_empty() {
-                return Err(dockerfile::Error::new(
-                    stage.from.lines,
-                    format!("base name ({image}) should not be blank"),
-                )
-                .into());
-            }
-            bases.push(expanded);
-        }
-        let of_platform = request.platform_contexts.iter().filter(|(_, of, _)| *of == platform).map(|(name, ..)| name);
-        let contexts: BTreeSet<String> =
-            request.contexts.keys().chain(of_platform).map(|name| name.to_lowercase()).collect();
-        let plan = plan::plan(file, request.target.as_deref(), &bases, &contexts)?;
+        let Planned { globals, bases, contexts, plan } = planned;
         let epoch = match request.arguments.get("SOURCE_DATE_EPOCH").cloned().flatten() {
             None => None,
             Some(text) if text.is_empty() => None,
@@ -412,6 +448,95 @@ fn sweep(directory: &std::path::Path) {
         if let Err(error) = std::fs::remove_dir_all(step.path()) {
             tracing::warn!(path = %step.path().display(), %error, "a build step's directory is still there");
         }
+    }
+}
+
+/// Evaluates what stands outside of stages, and says which stages are needed.
+fn planned(file: &Dockerfile, request: &Request, platform: &Platform) -> Result<Planned> {
+    let mut globals = platform_arguments(&Platform::host(), platform, target_name(file, request));
+    for instruction in &file.globals {
+        let mut instruction = instruction.clone();
+        instruction.forget_defaults(&request.arguments);
+        instruction.expand(file.directives.escape, &globals)?;
+        let Kind::Arg(arguments) = instruction.kind else { continue };
+        for argument in arguments {
+            let given = request.arguments.get(&argument.name).cloned().flatten();
+            if let Some(value) = given.or(argument.value) {
+                globals.insert(argument.name, value);
+            }
+        }
+    }
+    let lex = Lex::new(file.directives.escape);
+    let mut bases = Vec::new();
+    for stage in &file.stages {
+        let Kind::From { image, platform, .. } = &stage.from.kind else { continue };
+        let lines = stage.from.lines;
+        let expand =
+            |text: &str| lex.expand(text, &globals).map_err(|error| dockerfile::Error::new(lines, error.to_string()));
+        let base = expand(image)?.text;
+        if base.trim().is_empty() {
+            return Err(Error::Invalid(format!("base name ({image}) should not be blank")).at(lines));
+        }
+        if !platform.is_empty() {
+            let expansion = expand(platform)?;
+            let near = || {
+                let known = || globals.keys().map(String::as_str);
+                let near = expansion.unmatched.iter().find_map(|name| lint::meant(name, known()));
+                near.map_or_else(String::new, |near| format!(" (did you mean {near}?)"))
+            };
+            if expansion.text.is_empty() {
+                let text = format!("empty platform value from expression {platform}{}", near());
+                return Err(Error::Invalid(text).at(lines));
+            }
+            Platform::parse(&expansion.text).map_err(|error| {
+                let why = match expansion.text.split('/').find(|part| part.is_empty()) {
+                    // As containerd's library says it.
+                    Some(part) => format!(
+                        "{part:?} is an invalid component of {:?}: platform specifier component must match \
+                         \"^[A-Za-z0-9_.-]+$\": invalid argument",
+                        expansion.text
+                    ),
+                    None => error.to_string(),
+                };
+                Error::Invalid(format!("failed to parse platform {platform}: {why}{}", near())).at(lines)
+            })?;
+        }
+        bases.push(base);
+    }
+    let of_platform = request.platform_contexts.iter().filter(|(_, of, _)| of == platform).map(|(name, ..)| name);
+    let contexts: BTreeSet<String> =
+        request.contexts.keys().chain(of_platform).map(|name| name.to_lowercase()).collect();
+    let plan = plan::plan(file, request.target.as_deref(), &bases, &contexts)?;
+    Ok(Planned { globals, bases, contexts, plan })
+}
+
+/// What whoever asks wants of the lint rules, in the place of the file's `# check=`.
+fn own_check(request: &Request) -> Result<Option<Check>> {
+    let Some(text) = request.arguments.get("BUILDKIT_DOCKERFILE_CHECK").cloned().flatten() else { return Ok(None) };
+    let check =
+        Check::parse(&text).map_err(|error| Error::Invalid(format!("failed to parse check options: {error}")))?;
+    Ok(Some(check))
+}
+
+/// Findings that are to fail a build.
+fn violation(warnings: &[Warning], check: &Check) -> Option<Error> {
+    let first = warnings.first().filter(|_| check.error)?;
+    let mut rules: Vec<&str> = Vec::new();
+    for warning in warnings {
+        if !rules.contains(&warning.rule.name) {
+            rules.push(warning.rule.name);
+        }
+    }
+    Some(Error::Invalid(format!("lint violation found for rules: {}", rules.join(", "))).at(first.lines))
+}
+
+fn refuse_foreign_syntax(file: &Dockerfile) -> Result<()> {
+    match &file.directives.syntax {
+        Some((image, line)) if !is_own_syntax(image) => {
+            let text = format!("the frontend image {image:?} (only docker/dockerfile, which is built in)");
+            Err(Error::Unsupported(text).at(dockerfile::Lines::one(*line)))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -89,10 +89,12 @@ pub fn run(
     request.dockerfile.clone_from(&source.text);
     request.client = Arc::new(lent);
     let failed = |error: Error| failure::status(&error, &source.name, &source.text);
-    let asked = get("requestid");
-    request.check_only = asked == "frontend.lint";
-    let answers = match asked {
-        "" | "frontend.lint" => BTreeMap::new(),
+    let answers = match get("requestid") {
+        "" => BTreeMap::new(),
+        "frontend.lint" => {
+            let answers = subrequest::lint(&source.name, &source.text, &door.builder().check(&request));
+            return Ok(Made { answers, ..Made::default() });
+        }
         "frontend.subrequests.describe" => return Ok(Made { answers: subrequest::describe(), ..Made::default() }),
         "frontend.targets" => {
             let file = dockerfile::parse(&source.text).map_err(|error| failed(error.into()))?;
@@ -106,10 +108,6 @@ pub fn run(
         other => return Err(Status::unsupported(&format!("the subrequest {other:?}"))),
     };
     let results = door.builder().build(&request, &job.cancel, &job.journal);
-    if request.check_only {
-        let answers = crate::gateway::lint(&source.name, &source.text, results)?;
-        return Ok(Made { answers, ..Made::default() });
-    }
     let flags = [get("multi-platform"), get("build-arg:BUILDKIT_MULTI_PLATFORM")];
     let several = request.platforms.len() > 1 || flags.iter().any(|flag| ["1", "true"].contains(flag));
     Ok(Made { images: results.map_err(failed)?.images, several, answers })
@@ -259,7 +257,6 @@ fn request(attributes: &Attributes, job: &Arc<Job>) -> Result<Request, Status> {
         auth: BTreeMap::new(),
         imports: Vec::new(),
         cache_images: Vec::new(),
-        check_only: false,
         client: Arc::new(Nothing),
     })
 }

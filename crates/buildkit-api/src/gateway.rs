@@ -260,55 +260,6 @@ pub fn stat(entry: &build::copy::walk::Entry) -> Stat {
     }
 }
 
-/// `frontend.lint`: what the rules have found, or why the Dockerfile is none
-/// (<https://github.com/moby/buildkit/blob/master/frontend/subrequests/lint/lint.go>).
-pub fn lint(
-    name: &str,
-    text: &str,
-    results: Result<build::Results, build::Error>,
-) -> Result<BTreeMap<String, Vec<u8>>, Status> {
-    use base64::Engine as _;
-    let (warnings, failure) = match results {
-        Ok(results) => (results.warnings, None),
-        // What the file itself says is wrong is an answer; the rest is a failure.
-        Err(error) if error.lines().is_some() => (Vec::new(), Some(error.to_string())),
-        Err(error) => return Err(crate::failure::status(&error, name, text)),
-    };
-    let found: Vec<_> = warnings
-        .iter()
-        .map(|warning| {
-            json!({
-                "ruleName": warning.rule.name,
-                "description": warning.rule.description,
-                "url": warning.rule.url(),
-                "detail": warning.detail,
-                "location": { "ranges": [{ "start": { "line": warning.lines.first }, "end": { "line": warning.lines.last } }] },
-            })
-        })
-        .collect();
-    let mut document = json!({
-        "warnings": found,
-        "sources": [{ "filename": name, "language": "Dockerfile", "data": base64::engine::general_purpose::STANDARD.encode(text) }],
-    });
-    let mut plain = String::new();
-    for warning in &warnings {
-        plain.push_str(&format!("\nWARNING: {} - {}\n{}\n", warning.rule.name, warning.rule.url(), warning.detail));
-        plain.push_str(&format!("\n{}\n", dockerfile::error::excerpt(name, text, warning.lines, None).trim_end()));
-    }
-    let mut code = if warnings.is_empty() { 0 } else { 1 };
-    if let Some(failure) = failure {
-        document["buildError"] = json!({ "message": failure });
-        plain.push_str(&format!("ERROR: {failure}\n"));
-        code = 1;
-    }
-    Ok(BTreeMap::from([
-        ("result.json".into(), document.to_string().into_bytes()),
-        ("result.txt".into(), plain.into_bytes()),
-        ("result.statuscode".into(), code.to_string().into_bytes()),
-        ("version".into(), b"1.0.0".to_vec()),
-    ]))
-}
-
 /// What a client returned, as results by platform.
 pub fn returned(door: &Door, returned: &Returned) -> Result<Made, Status> {
     if returned.attested {

@@ -1,4 +1,4 @@
-//! Answers about a Dockerfile in place of a build: `frontend.outline`, `frontend.targets`, and which of them there are.
+//! Answers about a Dockerfile in place of a build: `frontend.lint`, `frontend.outline`, `frontend.targets`, and which of them there are.
 //!
 //! Source: <https://github.com/moby/buildkit/tree/master/frontend/subrequests>
 
@@ -52,6 +52,46 @@ fn answers(document: &Value, text: String) -> Answers {
     BTreeMap::from([
         ("result.json".into(), format!("{document:#}").into_bytes()),
         ("result.txt".into(), text.into_bytes()),
+        ("version".into(), b"1.0.0".to_vec()),
+    ])
+}
+
+/// `frontend.lint`: what the rules have found, or why the Dockerfile is none
+/// (<https://github.com/moby/buildkit/blob/master/frontend/subrequests/lint/lint.go>).
+pub fn lint(name: &str, text: &str, checked: &build::Checked) -> Answers {
+    let place =
+        |lines: Lines| json!({ "ranges": [{ "start": { "line": lines.first }, "end": { "line": lines.last } }] });
+    let found: Vec<_> = checked
+        .warnings
+        .iter()
+        .map(|warning| {
+            json!({
+                "ruleName": warning.rule.name,
+                "description": warning.rule.description,
+                "url": warning.rule.url(),
+                "detail": warning.detail,
+                "location": place(warning.lines),
+            })
+        })
+        .collect();
+    let mut document = json!({
+        "warnings": found,
+        "sources": [{ "filename": name, "language": "Dockerfile", "data": STANDARD.encode(text) }],
+    });
+    let mut plain = String::new();
+    for warning in &checked.warnings {
+        plain.push_str(&format!("\nWARNING: {} - {}\n{}\n", warning.rule.name, warning.rule.url(), warning.detail));
+        plain.push_str(&dockerfile::error::excerpt(name, text, warning.lines, None));
+    }
+    if let Some(failure) = &checked.failure {
+        let lines = failure.lines().unwrap_or_default();
+        document["buildError"] = json!({ "message": failure.to_string(), "location": place(lines) });
+    }
+    let code = if checked.warnings.is_empty() && checked.failure.is_none() { "0" } else { "1" };
+    BTreeMap::from([
+        ("result.json".into(), document.to_string().into_bytes()),
+        ("result.txt".into(), plain.into_bytes()),
+        ("result.statuscode".into(), code.as_bytes().to_vec()),
         ("version".into(), b"1.0.0".to_vec()),
     ])
 }

@@ -62,6 +62,12 @@ impl Patterns {
         self.list.is_empty()
     }
 
+    /// Whether some pattern takes files in again.
+    #[must_use]
+    pub fn has_exceptions(&self) -> bool {
+        self.list.iter().any(|pattern| pattern.exception)
+    }
+
     /// The patterns as they were written.
     pub fn texts(&self) -> impl Iterator<Item = &str> {
         self.list.iter().map(|pattern| pattern.text.as_str())

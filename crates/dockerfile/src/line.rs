@@ -17,8 +17,8 @@ pub struct Logical {
     pub comments: Vec<String>,
     /// Here-documents in their order.
     pub heredocs: Vec<Heredoc>,
-    /// A blank line stands in the middle of a continuation.
-    pub empty_continuation: bool,
+    /// The line that ends the instruction (without here-documents), if a blank line stands in the middle of a continuation.
+    pub empty_continuation: Option<usize>,
 }
 
 /// Divides a file.
@@ -35,7 +35,11 @@ pub fn split(source: &str, directives: &Directives) -> Result<Vec<Logical>, Erro
         let line = if next == 0 { line.trim_start_matches('\u{feff}') } else { line }.trim_start();
         next += 1;
         if let Some(comment) = line.strip_prefix('#') {
-            comments.push(comment.trim().to_string());
+            // An empty comment divides what is above it from what is below.
+            match comment.trim() {
+                "" => comments.clear(),
+                comment => comments.push(comment.to_string()),
+            }
             continue;
         }
         let (mut text, mut open) = continued(line, directives.escape);
@@ -43,7 +47,7 @@ pub fn split(source: &str, directives: &Directives) -> Result<Vec<Logical>, Erro
             comments.clear();
             continue;
         }
-        let mut empty_continuation = false;
+        let mut empty = false;
         while open && next < lines.len() {
             let line = without_end(lines[next]);
             next += 1;
@@ -51,7 +55,7 @@ pub fn split(source: &str, directives: &Directives) -> Result<Vec<Logical>, Erro
                 continue;
             }
             if line.trim_start().is_empty() {
-                empty_continuation = true;
+                empty = true;
                 continue;
             }
             let (more, goes_on) = continued(line, directives.escape);
@@ -62,6 +66,7 @@ pub fn split(source: &str, directives: &Directives) -> Result<Vec<Logical>, Erro
             comments.clear();
             continue;
         }
+        let empty_continuation = empty.then_some(next);
         let mut heredocs = Vec::new();
         if text.contains("<<") && Node::takes_heredocs(&text, directives) {
             for mut heredoc in heredoc::of_line(&text, directives.escape) {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::directive::Check;
-use crate::error::{Lines, suggestion};
+use crate::error::Lines;
 use crate::ignore::Patterns;
 use crate::instruction::{Instruction, Kind, Transfer};
 use crate::stage::{Dockerfile, Stage};
@@ -97,6 +97,10 @@ impl Warning {
 /// What the rules need to know beside the file.
 #[derive(Clone, Copy)]
 pub struct Surroundings<'a> {
+    /// Which rules: those of the file's `# check=`, or of whoever asks.
+    pub check: &'a Check,
+    /// Whether a stage, by number, is built: what its instructions do is of no interest otherwise.
+    pub built: &'a dyn Fn(usize) -> bool,
     /// `--build-arg`, and the platform arguments (`TARGETPLATFORM`, …).
     pub arguments: &'a BTreeMap<String, String>,
     /// The environment of a base image, if it is known.
@@ -108,26 +112,40 @@ pub struct Surroundings<'a> {
 /// Applies all rules but [`INVALID_BASE_IMAGE_PLATFORM`], which only a build can see.
 #[must_use]
 pub fn check(file: &Dockerfile, surroundings: Surroundings<'_>) -> Vec<Warning> {
-    let mut linter = Linter { file, surroundings, found: Vec::new(), environments: Vec::new() };
+    let mut linter = Linter { file, surroundings, found: Vec::new(), left: Vec::new() };
+    linter.as_written();
     linter.whole_file();
     let globals = linter.globals();
     for (index, stage) in file.stages.iter().enumerate() {
         linter.from(index, stage, &globals);
         linter.stage(index, stage, &globals);
     }
-    let mut found = linter.found;
-    found.retain(|warning| wanted(&file.directives.check, warning.rule));
-    found.sort_by_key(|warning| warning.lines.first);
-    found.dedup();
-    found
+    linter.finish()
+}
+
+/// What can be said of the instructions above the one that could not be read.
+#[must_use]
+pub fn check_above(source: &str, error: &crate::Error, check: Option<&Check>) -> Vec<Warning> {
+    let above: String = source.split_inclusive('\n').take(error.lines.first.saturating_sub(1)).collect();
+    let Ok(file) = crate::parse(&above) else { return Vec::new() };
+    let surroundings = Surroundings {
+        check: check.unwrap_or(&file.directives.check),
+        built: &|_| false,
+        arguments: &BTreeMap::new(),
+        base_environment: &|_| None,
+        ignored: &Patterns::default(),
+    };
+    let mut linter = Linter { file: &file, surroundings, found: Vec::new(), left: Vec::new() };
+    linter.as_written();
+    linter.finish()
 }
 
 fn wanted(check: &Check, rule: Rule) -> bool {
     if rule.experimental { check.wants_experimental(rule.name) } else { !check.skips(rule.name) }
 }
 
-/// Variables a shell or the engine sets anyhow: asking for them is no mistake.
-const SHELL_VARIABLES: &[&str] = &["PATH", "HOME", "PWD", "SHELL", "HOSTNAME", "TERM", "USER"];
+/// Arguments that a scanner of the result looks at: nobody else asks for them.
+const SCANNER_ARGUMENTS: &[&str] = &["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
 
 /// Build arguments that need no declaration.
 pub const PREDEFINED: &[&str] = &[
@@ -143,12 +161,23 @@ pub const PREDEFINED: &[&str] = &[
     "all_proxy",
 ];
 
+/// What a stage leaves to those that build on it.
+#[derive(Clone, Default)]
+struct Left {
+    /// `ENV`s and `ARG`s with a value.
+    values: BTreeMap<String, String>,
+    /// `ARG`s without one.
+    declared: BTreeSet<String>,
+    workdir: bool,
+    shell: bool,
+}
+
 struct Linter<'a> {
     file: &'a Dockerfile,
     surroundings: Surroundings<'a>,
     found: Vec<Warning>,
-    /// What each stage leaves in its environment.
-    environments: Vec<BTreeMap<String, String>>,
+    /// Of each stage so far.
+    left: Vec<Left>,
 }
 
 impl Linter<'_> {
@@ -160,19 +189,64 @@ impl Linter<'_> {
         self.found.push(Warning { rule, detail: detail.into(), lines });
     }
 
-    fn instructions(&self) -> impl Iterator<Item = &Instruction> {
-        self.file
-            .globals
-            .iter()
-            .chain(self.file.stages.iter().flat_map(|stage| std::iter::once(&stage.from).chain(&stage.instructions)))
+    fn finish(self) -> Vec<Warning> {
+        let check = self.surroundings.check;
+        let mut found = self.found;
+        found.retain(|warning| wanted(check, warning.rule));
+        found.sort_by_key(|warning| warning.lines.first);
+        found.dedup();
+        found
+    }
+
+    /// What shows when an instruction is read.
+    fn as_written(&mut self) {
+        for line in self.file.empty_continuations.clone() {
+            self.warn(NO_EMPTY_CONTINUATION, Lines::one(line), "Empty continuation line");
+        }
+        let file = self.file;
+        for instruction in file.globals.iter().chain(file.stages.iter().flat_map(|stage| &stage.instructions)) {
+            match &instruction.kind {
+                Kind::Arg(arguments) => {
+                    let names: Vec<&str> = arguments.iter().map(|argument| argument.name.as_str()).collect();
+                    self.description("ARG", &names, instruction);
+                }
+                Kind::Maintainer(_) => self.warn(
+                    MAINTAINER_DEPRECATED,
+                    instruction.lines,
+                    "Maintainer instruction is deprecated in favor of using label",
+                ),
+                _ => {}
+            }
+        }
+        for stage in &file.stages {
+            let Kind::From { name, name_as_written, as_keyword, .. } = &stage.from.kind else { continue };
+            let lines = stage.from.lines;
+            if let Some(written) = name_as_written.as_ref().filter(|written| **written != written.to_lowercase()) {
+                self.warn(STAGE_NAME_CASING, lines, format!("Stage name '{written}' should be lowercase"));
+            }
+            if let Some(keyword) = as_keyword {
+                let from = &stage.from.keyword;
+                // What is neither upper nor lower case is said of itself.
+                let matches = if *from == from.to_lowercase() {
+                    *keyword == keyword.to_lowercase()
+                } else {
+                    *from != from.to_uppercase() || *keyword == keyword.to_uppercase()
+                };
+                if !matches {
+                    self.warn(FROM_AS_CASING, lines, format!("'{keyword}' and '{from}' keywords' casing do not match"));
+                }
+            }
+            if let Some(name) = name {
+                self.description("FROM", &[name], &stage.from);
+            }
+        }
     }
 
     fn whole_file(&mut self) {
-        for (lines, _) in self.file.empty_continuations.clone() {
-            self.warn(NO_EMPTY_CONTINUATION, lines, "Empty continuation line");
-        }
+        let stages = self.file.stages.iter();
+        let instructions = stages.flat_map(|stage| std::iter::once(&stage.from).chain(&stage.instructions));
         let keywords: Vec<(String, Lines)> =
-            self.instructions().map(|instruction| (instruction.keyword.clone(), instruction.lines)).collect();
+            instructions.map(|instruction| (instruction.keyword.clone(), instruction.lines)).collect();
         let (mut upper, mut lower) = (0usize, 0usize);
         for (keyword, _) in &keywords {
             upper += usize::from(*keyword == keyword.to_uppercase());
@@ -207,8 +281,6 @@ impl Linter<'_> {
     fn globals(&mut self) -> BTreeMap<String, Option<String>> {
         let mut globals: BTreeMap<String, Option<String>> = BTreeMap::new();
         for instruction in &self.file.globals {
-            self.secrets(instruction);
-            self.description(instruction, None);
             if let Kind::Arg(arguments) = &instruction.kind {
                 for argument in arguments {
                     let set: BTreeMap<String, String> =
@@ -223,19 +295,8 @@ impl Linter<'_> {
     }
 
     fn from(&mut self, index: usize, stage: &Stage, globals: &BTreeMap<String, Option<String>>) {
-        let Kind::From { image, name, name_as_written, platform, as_keyword } = &stage.from.kind else { return };
+        let Kind::From { image, name, platform, .. } = &stage.from.kind else { return };
         let lines = stage.from.lines;
-        if let Some(written) = name_as_written.as_ref().filter(|written| **written != written.to_lowercase()) {
-            self.warn(STAGE_NAME_CASING, lines, format!("Stage name '{written}' should be lowercase"));
-        }
-        if let Some(keyword) = as_keyword {
-            let from = &stage.from.keyword;
-            let differ = (from == &from.to_uppercase()) != (keyword == &keyword.to_uppercase())
-                || (from == &from.to_lowercase()) != (keyword == &keyword.to_lowercase());
-            if differ {
-                self.warn(FROM_AS_CASING, lines, format!("'{keyword}' and '{from}' keywords' casing do not match"));
-            }
-        }
         if let Some(name) = name.as_ref().filter(|name| ["scratch", "context"].contains(&name.as_str())) {
             self.warn(
                 RESERVED_STAGE_NAME,
@@ -243,7 +304,6 @@ impl Linter<'_> {
                 format!("Stage name should not use the same name as reserved stage {name:?}"),
             );
         }
-        self.description(&stage.from, name.as_deref());
         let mut set: BTreeMap<String, String> =
             globals.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?))).collect();
         let platforms = self.surroundings.arguments.iter().filter(|(name, _)| is_platform_argument(name));
@@ -252,7 +312,7 @@ impl Linter<'_> {
         for text in [image, platform] {
             let Ok(expansion) = lex.expand(text, &set) else { continue };
             for missing in expansion.unmatched.iter().filter(|name| !globals.contains_key(*name)) {
-                let near = suggestion(missing, set.keys().map(String::as_str))
+                let near = meant(missing, set.keys().chain(globals.keys()).map(String::as_str))
                     .map_or_else(String::new, |near| format!(" (did you mean {near}?)"));
                 self.warn(UNDEFINED_ARG_IN_FROM, lines, format!("FROM argument '{missing}' is not declared{near}"));
             }
@@ -304,33 +364,35 @@ impl Linter<'_> {
             _ => {}
         }
         let base = lex.expand(image, &set).map(|expansion| expansion.text).unwrap_or_default();
-        let inherited = match self.file.stages[..index]
+        let below = self.file.stages[..index]
             .iter()
-            .rposition(|stage| stage.name.as_deref() == Some(base.to_lowercase().as_str()))
-        {
-            Some(stage) => self.environments[stage].clone(),
-            None => (self.surroundings.base_environment)(&base)
-                .unwrap_or_default()
-                .iter()
-                .filter_map(|pair| pair.split_once('=').map(|(name, value)| (name.to_string(), value.to_string())))
-                .collect(),
+            .rposition(|stage| stage.name.as_deref() == Some(base.to_lowercase().as_str()));
+        let left = match below {
+            Some(stage) => self.left[stage].clone(),
+            None => {
+                let environment = (self.surroundings.base_environment)(&base).unwrap_or_default();
+                let pairs = environment.iter().filter_map(|pair| pair.split_once('='));
+                // Whatever the base has, the search path is set.
+                let values = std::iter::once(("PATH", "")).chain(pairs);
+                let values = values.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+                Left { values, ..Left::default() }
+            }
         };
-        self.environments.push(inherited);
+        self.left.push(left);
     }
 
     fn stage(&mut self, index: usize, stage: &Stage, globals: &BTreeMap<String, Option<String>>) {
-        let mut set = self.environments[index].clone();
-        let mut declared: BTreeSet<String> = set.keys().cloned().collect();
-        declared.extend(SHELL_VARIABLES.iter().chain(PREDEFINED).map(|name| (*name).to_string()));
-        let mut workdir_is_absolute = false;
+        let mut left = self.left[index].clone();
+        let built = (self.surroundings.built)(index);
+        let told = self.found.len();
         let mut last: BTreeMap<&str, Lines> = BTreeMap::new();
         for instruction in &stage.instructions {
             let lines = instruction.lines;
             let mut expanded_instruction = instruction.clone();
-            let known = Declared { set: &set, declared: &declared };
+            let known = Declared { set: &left.values, declared: &left.declared };
             if let Ok(unset) = expanded_instruction.expand(self.file.directives.escape, &known) {
-                for name in unset {
-                    let near = suggestion(&name, set.keys().map(String::as_str).filter(|known| *known != name))
+                for name in unset.iter().filter(|name| !SCANNER_ARGUMENTS.contains(&name.as_str())) {
+                    let near = meant(name, left.values.keys().map(String::as_str))
                         .map_or_else(String::new, |near| format!(" (did you mean ${near}?)"));
                     self.warn(UNDEFINED_VAR, lines, format!("Usage of undefined variable '${name}'{near}"));
                 }
@@ -338,7 +400,6 @@ impl Linter<'_> {
             self.secrets(instruction);
             match &expanded_instruction.kind {
                 Kind::Arg(arguments) => {
-                    self.description(instruction, None);
                     for argument in arguments {
                         let value = self
                             .surroundings
@@ -347,50 +408,36 @@ impl Linter<'_> {
                             .cloned()
                             .or_else(|| argument.value.clone())
                             .or_else(|| globals.get(&argument.name).cloned().flatten());
-                        declared.insert(argument.name.clone());
+                        left.declared.insert(argument.name.clone());
                         if let Some(value) = value {
-                            set.entry(argument.name.clone()).or_insert(value);
+                            left.values.entry(argument.name.clone()).or_insert(value);
                         }
                     }
                 }
                 Kind::Env { pairs, equals } => {
                     self.legacy(instruction, *equals);
-                    for (name, value) in pairs {
-                        declared.insert(name.clone());
-                        set.insert(name.clone(), value.clone());
-                        self.environments[index].insert(name.clone(), value.clone());
-                    }
+                    left.values.extend(pairs.iter().cloned());
                 }
                 Kind::Label { equals, .. } => self.legacy(instruction, *equals),
-                Kind::Maintainer(_) => self.warn(
-                    MAINTAINER_DEPRECATED,
-                    lines,
-                    "Maintainer instruction is deprecated in favor of using label",
-                ),
+                Kind::Shell(_) => left.shell = true,
                 Kind::Cmd(command) | Kind::Entrypoint(command) => {
                     let keyword = if matches!(instruction.kind, Kind::Cmd(_)) { "CMD" } else { "ENTRYPOINT" };
-                    if command.shell
-                        && !command.words.is_empty()
-                        && !stage
-                            .instructions
-                            .iter()
-                            .any(|other| matches!(other.kind, Kind::Shell(_)) && other.lines < lines)
-                    {
+                    if command.shell && !command.words.is_empty() && !left.shell {
                         self.warn(JSON_ARGS_RECOMMENDED, lines, format!("JSON arguments recommended for {keyword} to prevent unintended behavior related to OS signals"));
                     }
                     self.only_once(&mut last, keyword, lines);
                 }
                 Kind::Healthcheck(_) => self.only_once(&mut last, "HEALTHCHECK", lines),
                 Kind::Workdir(path) => {
-                    if path.starts_with('/') {
-                        workdir_is_absolute = true;
-                    } else if !workdir_is_absolute {
+                    if !path.starts_with('/') && !left.workdir {
                         self.warn(
                             WORKDIR_RELATIVE_PATH,
                             lines,
                             format!("Relative workdir {path:?} can have unexpected results if the base image changes"),
                         );
                     }
+                    // The first is the one to mend.
+                    left.workdir = true;
                 }
                 Kind::Expose(ports) => self.ports(ports, lines),
                 Kind::Copy(transfer) => self.ignored("Copy", transfer, lines),
@@ -398,6 +445,10 @@ impl Linter<'_> {
                 _ => {}
             }
         }
+        if !built {
+            self.found.truncate(told);
+        }
+        self.left[index] = left;
     }
 
     fn only_once<'k>(&mut self, last: &mut BTreeMap<&'k str, Lines>, keyword: &'k str, lines: Lines) {
@@ -436,24 +487,17 @@ impl Linter<'_> {
         }
     }
 
-    fn description(&mut self, instruction: &Instruction, stage: Option<&str>) {
-        let names: Vec<&str> = match &instruction.kind {
-            Kind::Arg(arguments) => arguments.iter().map(|argument| argument.name.as_str()).collect(),
-            _ => stage.into_iter().collect(),
+    /// A comment above says what the argument or stage is for, and begins with its name.
+    fn description(&mut self, keyword: &str, names: &[&str], instruction: &Instruction) {
+        let is_note = |comment: &&String| crate::directive::key_and_value(&format!("#{comment}")).is_none();
+        let Some(comment) = instruction.comments.last().filter(is_note) else { return };
+        let example = match names {
+            [] => return,
+            [name] => name,
+            _ => "<arg_key>",
         };
-        let Some(comment) = instruction
-            .comments
-            .last()
-            .filter(|comment| crate::directive::key_and_value(&format!("#{comment}")).is_none())
-        else {
-            return;
-        };
-        if !names.is_empty() && !names.iter().any(|name| comment.split_whitespace().next() == Some(name)) {
-            let what = if stage.is_some() { "build stage" } else { "argument" };
-            let text = format!(
-                "Comment for {what} should follow the format: `# {} <description>`. If this is not intended to be a description comment, add an empty line or comment between the instruction and the comment.",
-                names[0]
-            );
+        if !names.contains(&comment.split(' ').next().unwrap_or_default()) {
+            let text = format!("Comment for {keyword} should follow the format: `# {example} <description>`");
             self.warn(INVALID_DEFINITION_DESCRIPTION, instruction.lines, text);
         }
     }
@@ -472,33 +516,48 @@ impl Linter<'_> {
                 self.warn(
                     EXPOSE_PROTO_CASING,
                     lines,
-                    format!("Defined protocol '{protocol}' in EXPOSE instruction should be lowercase"),
+                    format!("Defined protocol '{port}' in EXPOSE instruction should be lowercase"),
                 );
             }
         }
     }
 
     fn ignored(&mut self, verb: &str, transfer: &Transfer, lines: Lines) {
-        if !transfer.from.is_empty() || self.surroundings.ignored.is_empty() {
+        let patterns = self.surroundings.ignored;
+        // With exceptions nobody knows without the files: one below may be taken in again.
+        if !transfer.from.is_empty() || patterns.is_empty() || patterns.has_exceptions() {
             return;
         }
         for source in &transfer.sources {
-            let remote = source.contains("://") || source.starts_with("git@");
-            let path = source.trim_start_matches("./").trim_start_matches('/');
-            if !remote
-                && !path.is_empty()
-                && path != "."
-                && !crate::glob::has_meta(path.as_bytes())
-                && self.surroundings.ignored.excludes(path.as_bytes())
-            {
+            if source.contains("://") || source.starts_with("git@") {
+                continue;
+            }
+            let path = source.split('/').filter(|part| !matches!(*part, "" | ".")).collect::<Vec<_>>().join("/");
+            // The root itself is hidden only if all that is in it is.
+            let hidden = match path.as_str() {
+                "" => patterns.texts().any(|pattern| ["*", "**", "**/*"].contains(&pattern)),
+                path => patterns.excludes(path.as_bytes()),
+            };
+            if hidden {
+                let shown = match path.as_str() {
+                    "" if source.starts_with('/') => "/",
+                    "" => ".",
+                    path => path,
+                };
                 self.warn(
                     COPY_IGNORED_FILE,
                     lines,
-                    format!("Attempting to {verb} file {source:?} that is excluded by .dockerignore"),
+                    format!("Attempting to {verb} file {shown:?} that is excluded by .dockerignore"),
                 );
             }
         }
     }
+}
+
+/// The name that was probably meant: at most two letters away.
+#[must_use]
+pub fn meant<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    crate::error::nearest(name, known, 2)
 }
 
 /// The values that are known; what is declared without a value is empty, not unknown.
@@ -526,14 +585,15 @@ pub fn is_platform_argument(name: &str) -> bool {
     })
 }
 
-/// A name with a word in it that says secret: `GITHUB_TOKEN`, `DB_PASSWORD`; not `SSH_PUBLIC_KEY`.
+/// A name with a word in it that says secret: `GITHUB_TOKEN`, `DB_PASSWORD`; not `SSH_PUBLIC_KEY`, `TOKEN_FILE`.
 #[must_use]
 pub fn looks_secret(name: &str) -> bool {
     const WORDS: &[&str] =
         &["apikey", "auth", "credential", "credentials", "key", "password", "pword", "passwd", "secret", "token"];
     let lower = name.to_lowercase();
     let mut words = lower.split('_');
-    !lower.split('_').any(|word| word == "public") && words.any(|word| WORDS.contains(&word))
+    !lower.split('_').any(|word| ["public", "file", "version"].contains(&word))
+        && words.any(|word| WORDS.contains(&word))
 }
 
 #[cfg(test)]
@@ -556,8 +616,15 @@ mod tests {
         let ignored = Patterns::parse(ignore).unwrap();
         let environment =
             |image: &str| image.starts_with("base").then(|| vec!["PATH=/bin".to_string(), "FROMBASE=1".to_string()]);
-        let surroundings = Surroundings { arguments: &arguments, base_environment: &environment, ignored: &ignored };
-        check(&crate::parse(text).unwrap(), surroundings).iter().map(Warning::text).collect()
+        let file = crate::parse(text).unwrap();
+        let surroundings = Surroundings {
+            check: &file.directives.check,
+            built: &|_| true,
+            arguments: &arguments,
+            base_environment: &environment,
+            ignored: &ignored,
+        };
+        check(&file, surroundings).iter().map(Warning::text).collect()
     }
 
     #[test]
@@ -625,7 +692,7 @@ mod tests {
             ),
             (
                 "FROM base\nEXPOSE 80/TCP",
-                "ExposeProtoCasing: Defined protocol 'TCP' in EXPOSE instruction should be lowercase",
+                "ExposeProtoCasing: Defined protocol '80/TCP' in EXPOSE instruction should be lowercase",
             ),
             (
                 "FROM base\nEXPOSE 127.0.0.1:80:80",
@@ -633,7 +700,7 @@ mod tests {
             ),
             (
                 "# check=experimental=all\nFROM base\n# something else\nARG x",
-                "InvalidDefinitionDescription: Comment for argument should follow the format: `# x <description>`. If this is not intended to be a description comment, add an empty line or comment between the instruction and the comment.",
+                "InvalidDefinitionDescription: Comment for ARG should follow the format: `# x <description>`",
             ),
         ] {
             let mut found = findings(text, "secret.txt");

@@ -17,8 +17,8 @@ pub struct Dockerfile {
     pub globals: Vec<Instruction>,
     /// The stages in their order; never empty.
     pub stages: Vec<Stage>,
-    /// Lines of instructions with blank lines inside a continuation.
-    pub empty_continuations: Vec<(Lines, String)>,
+    /// The last lines of instructions with blank lines inside a continuation.
+    pub empty_continuations: Vec<usize>,
     /// What `# check=` directly above an instruction asks of the lint rules, by the instruction's first line.
     pub checks: BTreeMap<usize, Check>,
 }
@@ -51,14 +51,15 @@ pub fn parse(source: &str) -> Result<Dockerfile, Error> {
     if lines.is_empty() {
         return Err(Error::new(Lines::one(source.lines().count().max(1)), "file with no instructions"));
     }
-    let empty_continuations =
-        lines.iter().filter(|line| line.empty_continuation).map(|line| (line.lines, line.text.clone())).collect();
+    let empty_continuations = lines.iter().filter_map(|line| line.empty_continuation).collect();
     let mut checks = BTreeMap::new();
     for line in &lines {
         let mut asked = line.comments.iter().filter_map(|comment| {
             let (name, value) = comment.trim_start_matches('#').trim().split_once('=')?;
             // What is no such directive is a comment like any other.
-            name.trim().eq_ignore_ascii_case("check").then(|| Check::parse(value.trim()).ok())?
+            // Behind a blank there may be a reason.
+            let value = value.split_whitespace().next()?;
+            name.trim().eq_ignore_ascii_case("check").then(|| Check::parse(value).ok())?
         });
         if let Some(check) = asked.next_back() {
             checks.insert(line.lines.first, check);

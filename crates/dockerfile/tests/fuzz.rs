@@ -36,11 +36,17 @@ fn no_input_breaks_the_parser() {
         let text = String::from_utf8_lossy(input);
         match dockerfile::parse(&text) {
             Ok(file) => {
-                let surroundings =
-                    Surroundings { arguments: &arguments, base_environment: &|_| None, ignored: &Patterns::default() };
+                let surroundings = Surroundings {
+                    check: &file.directives.check,
+                    built: &|_| true,
+                    arguments: &arguments,
+                    base_environment: &|_| None,
+                    ignored: &Patterns::default(),
+                };
                 let _ = lint::check(&file, surroundings);
             }
             Err(error) => {
+                let _ = lint::check_above(&text, &error, None);
                 let _ = error.render("Dockerfile", &text);
             }
         }

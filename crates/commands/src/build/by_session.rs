@@ -187,13 +187,22 @@ fn checked(parsed: &Parsed, answer: &BTreeMap<String, String>, text: &str) -> Ou
     } else if parsed.bool("check") || parsed.str("call").starts_with("check") || parsed.str("call").starts_with("lint")
     {
         let many = found["warnings"].as_array().map_or(0, Vec::len);
+        let failure = found["buildError"]["message"].as_str();
         let head = match many {
-            _ if found["buildError"].is_object() => String::new(),
+            0 if failure.is_some() => String::new(),
             0 => "Check complete, no warnings found.\n".to_owned(),
             1 => "Check complete, 1 warning has been found!\n".to_owned(),
             many => format!("Check complete, {many} warnings have been found!\n"),
         };
         crate::out::text(&format!("{head}{text}"))?;
+        if let Some(failure) = failure {
+            if many > 0 {
+                crate::out::line("")?;
+            }
+            let place = json!({ "info": found["sources"][0], "ranges": found["buildError"]["location"]["ranges"] });
+            let place = excerpt(place.to_string().as_bytes()).unwrap_or_default();
+            return Err(Failure::new(format!("ERROR: {failure}\n{place}").trim_end().to_owned()));
+        }
     } else {
         crate::out::text(text)?;
     }

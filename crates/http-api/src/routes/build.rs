@@ -197,7 +197,6 @@ fn wanted(call: &Call) -> engine::Result<Asked> {
         auth: registries(call)?,
         imports: Vec::new(),
         cache_images: json::<Vec<String>>(query.text("cachefrom"), "cache sources")?,
-        check_only: false,
         client: Arc::new(Nothing),
     };
     Ok(Asked { request, quiet: query.flag("q") })
