@@ -161,8 +161,8 @@ impl Start<'_> {
         prepare_sources(engine, record)?;
         let sources = sources::open(engine, record)?;
         let id_mappings = idmap::resolve(engine, record)?;
-        let mut layers = layers(engine, record)?;
-        layers.extend(targets::layer(engine, record, &layers));
+        let layers = layers(engine, record)?;
+        let targets = targets::layer(engine, record, &layers);
         let devices = devices(record)?;
         let links = if networking::wants_endpoint(record) { link::resolve(engine, record)? } else { Vec::new() };
         let planned = spec::plan(spec::Input {
@@ -204,7 +204,7 @@ impl Start<'_> {
         let writable = directory::open(&own.join(directory::WRITABLE))?;
         let log_dir = log.stored.as_ref().map(|_| directory::open(&own)).transpose()?;
         let mut given: Vec<(Role, BorrowedFd<'_>)> = vec![(Role::ExecDir, exec_dir.as_fd())];
-        given.extend(layers.iter().map(|layer| (Role::Layer, layer.as_fd())));
+        given.extend(layers.iter().chain(&targets).map(|layer| (Role::Layer, layer.as_fd())));
         given.push((Role::Writable, writable.as_fd()));
         given.extend(log_dir.as_ref().map(|directory| (Role::LogDir, directory.as_fd())));
         let joined_network = namespace.as_ref().and_then(Namespace::descriptor);
@@ -284,6 +284,10 @@ impl Start<'_> {
         };
         start.committed = true;
         commit(engine, container, &run, &state);
+        if let Some(targets) = targets {
+            // Letting go of a mount that nothing shows waits for the kernel's readers (RCU); who waits for the start does not.
+            engine.workers.submit(move |_| drop(targets));
+        }
         Ok(())
     }
 
